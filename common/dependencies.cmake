@@ -1,0 +1,46 @@
+# The libraries that the servers are built on, as imported targets:
+#   twinhttpd::event   libevent 2.1, core only
+#   twinhttpd::cyaml   libcyaml, with libyaml below it
+#   twinhttpd::llhttp  llhttp 9 as a library (Debian 13 and later: libllhttp-dev), or else
+#                      compiled from the sources in Debian 12's node-llhttp
+
+find_package(PkgConfig REQUIRED)
+
+pkg_check_modules(LIBEVENT IMPORTED_TARGET libevent_core>=2.1)
+if(NOT LIBEVENT_FOUND)
+    message(FATAL_ERROR "libevent 2.1 was not found. Install it: apt-get install libevent-dev")
+endif()
+add_library(twinhttpd::event ALIAS PkgConfig::LIBEVENT)
+
+pkg_check_modules(CYAML IMPORTED_TARGET libcyaml>=1.3)
+pkg_check_modules(YAML IMPORTED_TARGET yaml-0.1)
+if(NOT CYAML_FOUND OR NOT YAML_FOUND)
+    message(FATAL_ERROR "libcyaml was not found. Install it: apt-get install libcyaml-dev")
+endif()
+add_library(twin_cyaml INTERFACE)
+target_link_libraries(twin_cyaml INTERFACE PkgConfig::CYAML PkgConfig::YAML)
+add_library(twinhttpd::cyaml ALIAS twin_cyaml)
+
+set(TWINHTTPD_LLHTTP_SOURCES "/usr/share/llhttp" CACHE PATH
+    "llhttp's C sources, used when pkg-config does not know libllhttp")
+set(TWINHTTPD_LLHTTP_HEADERS "/usr/share/include/llhttp" CACHE PATH "llhttp.h for these sources")
+
+pkg_check_modules(LLHTTP IMPORTED_TARGET libllhttp)
+if(LLHTTP_FOUND)
+    add_library(twinhttpd::llhttp ALIAS PkgConfig::LLHTTP)
+    message(STATUS "llhttp ${LLHTTP_VERSION} as a library")
+elseif(EXISTS ${TWINHTTPD_LLHTTP_SOURCES}/llhttp.c AND EXISTS ${TWINHTTPD_LLHTTP_HEADERS}/llhttp.h)
+    add_library(llhttp STATIC
+        ${TWINHTTPD_LLHTTP_SOURCES}/api.c
+        ${TWINHTTPD_LLHTTP_SOURCES}/http.c
+        ${TWINHTTPD_LLHTTP_SOURCES}/llhttp.c)
+    target_include_directories(llhttp SYSTEM PUBLIC ${TWINHTTPD_LLHTTP_HEADERS})
+    target_compile_options(llhttp PRIVATE -w -O2)
+    add_library(twinhttpd::llhttp ALIAS llhttp)
+    message(STATUS "llhttp from the sources in ${TWINHTTPD_LLHTTP_SOURCES}")
+else()
+    message(FATAL_ERROR
+        "llhttp was not found. Install it:\n"
+        "  Debian 13 and later:  apt-get install libllhttp-dev\n"
+        "  Debian 12:            apt-get install node-llhttp")
+endif()
