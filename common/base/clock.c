@@ -1,0 +1,35 @@
+#include "common/base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static uint64_t clock_read_ns(clockid_t id)
+{
+    struct timespec now;
+    clock_gettime(id, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t clock_monotonic_ms(void)
+{
+    return clock_read_ns(CLOCK_MONOTONIC) / 1000000u;
+}
+
+uint64_t clock_monotonic_ns(void)
+{
+    return clock_read_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_realtime_ms(void)
+{
+    return clock_read_ns(CLOCK_REALTIME) / 1000000u;
+}
+
+void clock_format_iso8601(uint64_t realtime_ms, char out[CLOCK_ISO8601_BYTES])
+{
+    time_t seconds = (time_t)(realtime_ms / 1000u);
+    struct tm utc;
+    gmtime_r(&seconds, &utc);
+    size_t used = strftime(out, CLOCK_ISO8601_BYTES, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(out + used, CLOCK_ISO8601_BYTES - used, ".%03uZ", (unsigned)(realtime_ms % 1000u));
+}

@@ -1,0 +1,75 @@
+/* The settings: one table drives the command line, the YAML file and --help.
+ * Defaults, then the file, then the command line: the later wins. */
+#ifndef TWINHTTPD_COMMON_BASE_CONFIG_H
+#define TWINHTTPD_COMMON_BASE_CONFIG_H
+
+#include "common/base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Which binary asks: a setting may belong to one of them alone. */
+enum config_server { CONFIG_SERVER_PREFORK = 1, CONFIG_SERVER_THREADPOOL = 2 };
+
+enum config_accept { CONFIG_ACCEPT_SHARED, CONFIG_ACCEPT_REUSEPORT };
+enum config_dispatch { CONFIG_DISPATCH_CONNECTION, CONFIG_DISPATCH_REQUEST };
+enum config_offload { CONFIG_OFFLOAD_BLOCKING, CONFIG_OFFLOAD_ALL };
+enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JSON };
+
+/* Immutable after config_load. Strings belong to the struct. 0 in a count means "choose for me". */
+struct config {
+    char *listen;     /* "127.0.0.1:8080", "[::1]:8080", "*:8080"; port 0: the kernel chooses */
+    char *root;       /* document root; NULL: the bundled one */
+    char *access_log; /* path; NULL: off */
+    char *error_log;  /* path; NULL: standard error */
+    uint64_t workers; /* prefork: worker processes */
+    uint64_t threads; /* threadpool: pool threads; prefork: threads in each worker, 0: none */
+    uint64_t loops;   /* request dispatch: event loop threads beside the pool */
+    uint64_t queue_length;    /* request dispatch: requests that may wait for a pool thread */
+    uint64_t max_connections; /* for each event loop */
+    uint64_t max_request_line_bytes;
+    uint64_t max_header_bytes; /* request line and all header fields together */
+    uint64_t max_headers;
+    uint64_t max_body_bytes;
+    uint64_t header_timeout_ms; /* from the first byte (or accept) to the end of the headers */
+    uint64_t body_timeout_ms;   /* from the end of the headers to the end of the body */
+    uint64_t idle_timeout_ms;   /* between requests */
+    uint64_t send_timeout_ms;   /* without progress while a response is sent */
+    uint64_t linger_timeout_ms; /* lingering close */
+    uint64_t drain_timeout_ms;  /* graceful stop */
+    enum config_accept accept;
+    enum config_dispatch dispatch;
+    enum config_offload offload;
+    enum config_access_log_format access_log_format;
+    enum log_level log_level;
+    bool faults; /* /fault/... answers only when this is on */
+    bool bare;   /* threadpool: run without a master */
+};
+
+/* What the command line asks for. */
+enum config_action {
+    CONFIG_RUN,
+    CONFIG_TEST,         /* --test-config: the settings are good; say so and exit 0 */
+    CONFIG_HELP,         /* --help */
+    CONFIG_VERSION,      /* --version */
+    CONFIG_HEALTH_CHECK, /* --health-check: ask the server that listens there, exit 0 or 1 */
+    CONFIG_INVALID       /* error holds one line: cause and fix */
+};
+
+enum { CONFIG_ERROR_BYTES = 512 };
+
+/* Fills *config from defaults, the file named by --config, and the options. Never exits, prints
+ * nothing. With CONFIG_INVALID the struct holds nothing and error says why (one line, without the
+ * program's name); otherwise the caller owns the contents and gives them back with config_free.
+ * CONFIG_HELP and CONFIG_VERSION come with the defaults: the file has not been read. May be called
+ * again; not from two threads at once, since getopt_long keeps its state in globals. */
+enum config_action config_load(struct config *config, enum config_server server, int argc,
+                               char *const *argv, char error[CONFIG_ERROR_BYTES]);
+
+void config_free(struct config *config);
+
+/* Prints usage and every option that this server has, with its default and range. */
+void config_print_help(FILE *out, enum config_server server);
+
+#endif

@@ -1,0 +1,235 @@
+#include "common/base/scoreboard.h"
+
+#include "common/base/clock.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static size_t scoreboard_bytes(uint32_t slot_count)
+{
+    return sizeof(struct scoreboard) + slot_count * sizeof(struct worker_slot);
+}
+
+struct scoreboard *scoreboard_create(uint32_t slot_count, uint32_t slots_per_process)
+{
+    assert(slots_per_process > 0 && slot_count % slots_per_process == 0);
+    void *memory = mmap(NULL, scoreboard_bytes(slot_count), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+    struct scoreboard *scoreboard = memory;
+    scoreboard->slot_count = slot_count;
+    scoreboard->slots_per_process = slots_per_process;
+    scoreboard->started_ms = clock_monotonic_ms();
+    return scoreboard;
+}
+
+void scoreboard_destroy(struct scoreboard *scoreboard)
+{
+    if (scoreboard != NULL) {
+        munmap(scoreboard, scoreboard_bytes(scoreboard->slot_count));
+    }
+}
+
+void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
+                enum slot_role role)
+{
+    atomic_store(&slot->pid, (int32_t)getpid());
+    atomic_store(&slot->tid, (int32_t)syscall(SYS_gettid));
+    atomic_store(&slot->process, process);
+    atomic_store(&slot->generation, generation);
+    atomic_store(&slot->role, role);
+    atomic_store(&slot->heartbeat_ms, clock_monotonic_ms());
+    atomic_store(&slot->state, SLOT_STARTING);
+}
+
+void slot_set_state(struct worker_slot *slot, enum slot_state state)
+{
+    if (state == SLOT_READY) {
+        atomic_store(&slot->ready_ns, clock_monotonic_ns());
+    }
+    atomic_store(&slot->state, state);
+}
+
+static void store_words(_Atomic uint64_t *out, const char *bytes, size_t count)
+{
+    for (size_t at = 0; at < count; at += sizeof(uint64_t)) {
+        uint64_t word = 0;
+        size_t part = count - at < sizeof(word) ? count - at : sizeof(word);
+        memcpy(&word, bytes + at, part);
+        atomic_store_explicit(&out[at / sizeof(word)], word, memory_order_release);
+    }
+}
+
+/* The sequence makes a note readable while it changes: a reader that sees an odd number, or two
+ * different ones around its copy, tries again. Release and acquire on every word keep the order. */
+void slot_note_begin(struct worker_slot *slot, struct span line,
+                     const struct client_address *client)
+{
+    struct request_note *note = &slot->current;
+    uint32_t sequence = atomic_load_explicit(&note->sequence, memory_order_relaxed);
+    size_t bytes = line.len < NOTE_LINE_BYTES ? line.len : NOTE_LINE_BYTES;
+    atomic_store_explicit(&note->sequence, sequence + 1, memory_order_relaxed);
+    store_words(note->line, line.ptr, bytes);
+    for (size_t i = 0; i < CLIENT_WORDS; i++) {
+        atomic_store_explicit(&note->client[i], client->words[i], memory_order_release);
+    }
+    atomic_store_explicit(&note->bytes, (uint32_t)bytes, memory_order_release);
+    atomic_store_explicit(&note->sequence, sequence + 2, memory_order_release);
+}
+
+void slot_note_end(struct worker_slot *slot)
+{
+    atomic_store_explicit(&slot->current.bytes, 0, memory_order_release);
+}
+
+static bool copy_note(const struct request_note *note, struct request_copy *copy)
+{
+    struct client_address client;
+    uint64_t words[NOTE_LINE_WORDS];
+    uint32_t before = atomic_load_explicit(&note->sequence, memory_order_acquire);
+    uint32_t bytes = atomic_load_explicit(&note->bytes, memory_order_relaxed);
+    for (size_t i = 0; i < NOTE_LINE_WORDS; i++) {
+        words[i] = atomic_load_explicit(&note->line[i], memory_order_acquire);
+    }
+    for (size_t i = 0; i < CLIENT_WORDS; i++) {
+        client.words[i] = atomic_load_explicit(&note->client[i], memory_order_acquire);
+    }
+    if (before % 2 != 0 || before != atomic_load_explicit(&note->sequence, memory_order_relaxed)) {
+        return false;
+    }
+    bytes = bytes < NOTE_LINE_BYTES ? bytes : NOTE_LINE_BYTES;
+    memcpy(copy->line, words, bytes);
+    copy->line[bytes] = '\0';
+    client_address_format(&client, copy->client);
+    return bytes > 0;
+}
+
+bool slot_note_read(const struct worker_slot *slot, struct request_copy *copy)
+{
+    enum { TRIES = 8 };
+    for (int i = 0; i < TRIES; i++) {
+        if (atomic_load_explicit(&slot->current.bytes, memory_order_relaxed) == 0) {
+            return false;
+        }
+        if (copy_note(&slot->current, copy)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t take(_Atomic uint64_t *counter)
+{
+    return atomic_exchange(counter, 0);
+}
+
+/* What one slot adds to the record; the process is dead, so nothing changes meanwhile. */
+static void bury_slot(struct scoreboard *scoreboard, uint32_t index, struct death_record *record)
+{
+    struct worker_slot *slot = &scoreboard->slots[index];
+    struct slot_counters *counters = &slot->counters;
+    uint64_t open = take(&slot->connections_open);
+    uint64_t busy = take(&slot->connections_busy);
+    uint64_t idle = take(&slot->connections_idle);
+    uint64_t started = take(&counters->requests_started);
+    uint64_t finished = take(&counters->requests_finished);
+    uint64_t aborted = take(&counters->requests_aborted);
+    /* A process can die between two stores that belong together: never below zero. */
+    record->in_progress += started > finished + aborted ? started - finished - aborted : 0;
+    record->awaited += open > busy + idle ? open - busy - idle : 0;
+    record->idle_cut += idle;
+    if (record->request_count < DEATH_REQUESTS) {
+        struct request_copy *copy = &record->requests[record->request_count];
+        if (slot_note_read(slot, copy)) {
+            copy->slot = index;
+            record->request_count++;
+        }
+    }
+    atomic_fetch_add(&scoreboard->dead.requests_started, started);
+    atomic_fetch_add(&scoreboard->dead.requests_finished, finished);
+    atomic_fetch_add(&scoreboard->dead.requests_aborted, aborted);
+    atomic_fetch_add(&scoreboard->dead.requests_handled, take(&counters->requests_handled));
+    atomic_fetch_add(&scoreboard->dead.bytes_sent, take(&counters->bytes_sent));
+    atomic_fetch_add(&scoreboard->dead.connections_accepted, take(&counters->connections_accepted));
+    slot_note_end(slot);
+    atomic_store(&slot->state, SLOT_DEAD);
+    atomic_fetch_add(&slot->deaths, 1);
+}
+
+uint64_t death_requests_lost(const struct death_record *record)
+{
+    return record->in_progress + record->awaited;
+}
+
+struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
+                                     const struct death_record *cause)
+{
+    uint64_t number = atomic_load(&scoreboard->deaths);
+    struct death_record *record = &scoreboard->records[number % DEATH_RECORDS];
+    atomic_fetch_add(&scoreboard->death_sequence, 1);
+    *record = *cause;
+    uint32_t first = cause->process * scoreboard->slots_per_process;
+    for (uint32_t i = 0; i < scoreboard->slots_per_process; i++) {
+        bury_slot(scoreboard, first + i, record);
+    }
+    atomic_fetch_add(&scoreboard->requests_lost, death_requests_lost(record));
+    atomic_store(&scoreboard->deaths, number + 1);
+    atomic_fetch_add(&scoreboard->death_sequence, 1);
+    return record;
+}
+
+uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,
+                                struct death_record out[DEATH_RECORDS])
+{
+    uint64_t deaths = atomic_load(&scoreboard->deaths);
+    uint32_t count = deaths < DEATH_RECORDS ? (uint32_t)deaths : DEATH_RECORDS;
+    enum { TRIES = 8 };
+    for (int try = 0; try < TRIES; try++) {
+        uint64_t before = atomic_load(&scoreboard->death_sequence);
+        for (uint32_t i = 0; i < count; i++) {
+            out[i] = scoreboard->records[(deaths - count + i) % DEATH_RECORDS];
+        }
+        if (before % 2 == 0 && before == atomic_load(&scoreboard->death_sequence)) {
+            return count;
+        }
+    }
+    return 0;
+}
+
+/* Word 0: address family in the high half, port in the low; words 1 and 2: the address. */
+struct client_address client_address_pack(const struct sockaddr *address)
+{
+    struct client_address client = {{0}};
+    uint64_t family = address->sa_family;
+    if (family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)address;
+        client.words[0] = family << 32 | ntohs(v4->sin_port);
+        memcpy(&client.words[1], &v4->sin_addr, sizeof(v4->sin_addr));
+    } else if (family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const void *)address;
+        client.words[0] = family << 32 | ntohs(v6->sin6_port);
+        memcpy(&client.words[1], &v6->sin6_addr, sizeof(v6->sin6_addr));
+    }
+    return client;
+}
+
+void client_address_format(const struct client_address *client, char out[CLIENT_TEXT_BYTES])
+{
+    int family = (int)(client->words[0] >> 32);
+    unsigned port = (unsigned)(client->words[0] & 0xffff);
+    char host[INET6_ADDRSTRLEN];
+    if ((family != AF_INET && family != AF_INET6) ||
+        inet_ntop(family, &client->words[1], host, sizeof(host)) == NULL) {
+        snprintf(out, CLIENT_TEXT_BYTES, "unknown");
+        return;
+    }
+    snprintf(out, CLIENT_TEXT_BYTES, family == AF_INET6 ? "[%s]:%u" : "%s:%u", host, port);
+}

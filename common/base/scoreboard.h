@@ -1,0 +1,161 @@
+/* The scoreboard and the request journal: what every worker says of itself, in memory that outlives
+ * it, so that whoever is left can tell what a death cost. Fixed size, no pointers.
+ *
+ * A slot belongs to one thread that runs an event loop or handlers. Only that thread writes to it
+ * (single writer, so plain load and store of relaxed atomics do); anybody may read. Master and
+ * bookkeeping fields are written by the master alone. */
+#ifndef TWINHTTPD_COMMON_BASE_SCOREBOARD_H
+#define TWINHTTPD_COMMON_BASE_SCOREBOARD_H
+
+#include "common/base/span.h"
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_DRAINING, SLOT_DEAD };
+enum slot_role { SLOT_LOOP, SLOT_POOL };
+
+enum {
+    NOTE_LINE_BYTES = 120, /* of a request line; longer ones are cut */
+    NOTE_LINE_WORDS = NOTE_LINE_BYTES / 8,
+    CLIENT_WORDS = 3,
+    CLIENT_TEXT_BYTES = 56, /* "[ffff:...]:65535" and NUL */
+    DEATH_RECORDS = 64,     /* how many deaths are remembered */
+    DEATH_REQUESTS = 16     /* how many requests in progress a death record names */
+};
+
+/* A client's address, packed so that it can be copied in three words. */
+struct client_address {
+    uint64_t words[CLIENT_WORDS];
+};
+
+/* The request that a thread's handler is working on. */
+struct request_note {
+    _Atomic uint32_t sequence; /* odd while it is being written */
+    _Atomic uint32_t bytes;    /* 0: none */
+    _Atomic uint64_t line[NOTE_LINE_WORDS];
+    _Atomic uint64_t client[CLIENT_WORDS];
+};
+
+/* A note as a reader holds it. */
+struct request_copy {
+    uint32_t slot;
+    char line[NOTE_LINE_BYTES + 1];
+    char client[CLIENT_TEXT_BYTES];
+};
+
+/* Counters only grow; the master moves them into the scoreboard's totals when the process dies. */
+struct slot_counters {
+    _Atomic uint64_t requests_started;  /* headers read */
+    _Atomic uint64_t requests_finished; /* last byte of the response taken by the kernel */
+    _Atomic uint64_t requests_aborted;  /* started, and then the client went away or was cut */
+    _Atomic uint64_t requests_handled;  /* handlers run by this thread */
+    _Atomic uint64_t bytes_sent;
+    _Atomic uint64_t connections_accepted;
+};
+
+struct worker_slot {
+    alignas(64) _Atomic int32_t pid;
+    _Atomic int32_t tid;
+    _Atomic uint32_t process; /* which of the master's children */
+    _Atomic uint32_t generation;
+    _Atomic uint32_t state;        /* enum slot_state */
+    _Atomic uint32_t role;         /* enum slot_role */
+    _Atomic uint64_t heartbeat_ms; /* CLOCK_MONOTONIC, written by the loop or pool thread itself */
+    _Atomic uint64_t ready_ns;     /* CLOCK_MONOTONIC of becoming ready */
+    alignas(64) struct slot_counters counters;
+    /* Gauges. A connection counts as open until its last response has been sent. */
+    _Atomic uint64_t connections_open;
+    _Atomic uint64_t connections_busy; /* with at least one request started and not answered */
+    _Atomic uint64_t connections_idle; /* between requests, and silent for a second */
+    _Atomic uint64_t deaths;           /* of threads in this place; written by the master */
+    alignas(64) struct request_note current;
+};
+
+/* What one death cost. Written by the master. */
+struct death_record {
+    uint64_t time_ms; /* wall clock */
+    uint64_t died_ns; /* CLOCK_MONOTONIC, when the master learned of it */
+    uint64_t lived_ns;
+    uint64_t recovery_ns; /* until the successor was ready; 0: not yet */
+    uint64_t in_progress; /* requests started and not fully answered */
+    uint64_t awaited;     /* open connections between two requests that had not fallen idle */
+    uint64_t idle_cut;    /* open connections that had */
+    int32_t pid;
+    int32_t signal;      /* 0: it exited */
+    int32_t exit_status; /* if signal is 0 */
+    uint32_t process;
+    uint32_t generation;
+    uint32_t request_count; /* of requests[] */
+    struct request_copy requests[DEATH_REQUESTS];
+};
+
+struct scoreboard {
+    char server[32];
+    char version[16];
+    char model[16];
+    char dispatch[16]; /* "" where there is none */
+    uint32_t slot_count;
+    uint32_t slots_per_process;
+    uint64_t started_ms; /* CLOCK_MONOTONIC */
+    _Atomic int32_t master_pid;
+    _Atomic uint32_t generation; /* of the newest process */
+    struct slot_counters dead;   /* sums of the processes that are gone */
+    _Atomic uint64_t deaths;
+    _Atomic uint64_t requests_lost;
+    _Atomic uint64_t death_sequence; /* odd while a record is written */
+    struct death_record records[DEATH_RECORDS];
+    struct worker_slot slots[];
+};
+
+/* Maps a zeroed scoreboard that processes forked later share. NULL with errno set on failure.
+ * Unmapped by scoreboard_destroy. */
+struct scoreboard *scoreboard_create(uint32_t slot_count, uint32_t slots_per_process);
+void scoreboard_destroy(struct scoreboard *scoreboard);
+
+/* For the one writer of a counter: no locked instruction needed. */
+static inline void slot_add(_Atomic uint64_t *counter, uint64_t amount)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount,
+                          memory_order_relaxed);
+}
+
+static inline void slot_subtract(_Atomic uint64_t *gauge, uint64_t amount)
+{
+    atomic_store_explicit(gauge, atomic_load_explicit(gauge, memory_order_relaxed) - amount,
+                          memory_order_relaxed);
+}
+
+/* The calling thread moves into the slot: pid, tid, generation, role; state becomes STARTING. */
+void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
+                enum slot_role role);
+void slot_set_state(struct worker_slot *slot, enum slot_state state);
+
+/* Notes the request that the owner's handler begins with, and its end. */
+void slot_note_begin(struct worker_slot *slot, struct span line,
+                     const struct client_address *client);
+void slot_note_end(struct worker_slot *slot);
+
+/* Copies the note. False when there is none (or it changed on every try). */
+bool slot_note_read(const struct worker_slot *slot, struct request_copy *copy);
+
+/* Master: sums up what the death of a process cost, remembers it, moves its counters into the
+ * totals and empties its slots. The record given holds cause and times; the rest is filled in.
+ * Returns the stored record. */
+struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
+                                     const struct death_record *cause);
+
+/* Requests that a death cost: in progress and awaited. */
+uint64_t death_requests_lost(const struct death_record *record);
+
+/* Copies the newest records, oldest first; returns how many. */
+uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,
+                                struct death_record out[DEATH_RECORDS]);
+
+/* Packs an IPv4 or IPv6 socket address; anything else becomes "unknown". */
+struct sockaddr;
+struct client_address client_address_pack(const struct sockaddr *address);
+void client_address_format(const struct client_address *client, char out[CLIENT_TEXT_BYTES]);
+
+#endif

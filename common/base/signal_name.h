@@ -1,0 +1,10 @@
+/* Signals by name. */
+#ifndef TWINHTTPD_COMMON_BASE_SIGNAL_NAME_H
+#define TWINHTTPD_COMMON_BASE_SIGNAL_NAME_H
+
+enum { SIGNAL_NAME_BYTES = 16 };
+
+/* "SIGSEGV"; a number without a name becomes "signal 42". */
+void signal_name(int number, char out[SIGNAL_NAME_BYTES]);
+
+#endif
