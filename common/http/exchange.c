@@ -1,0 +1,105 @@
+#include "common/http/exchange.h"
+
+#include "common/base/memory.h"
+#include "common/http/uri.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct http_exchange *http_exchange_create(const struct http_limits *limits)
+{
+    struct http_exchange *exchange = memory_alloc_zeroed(1, sizeof(*exchange));
+    exchange->parser = http_parser_create(limits);
+    exchange->response.status = 200;
+    return exchange;
+}
+
+void http_exchange_destroy(struct http_exchange *exchange)
+{
+    http_request_free(&exchange->request);
+    http_response_free(&exchange->response);
+    http_parser_destroy(exchange->parser);
+    free(exchange);
+}
+
+void http_exchange_reset(struct http_exchange *exchange)
+{
+    http_request_reset(&exchange->request);
+    http_response_reset(&exchange->response);
+    http_parser_reset(exchange->parser);
+    exchange->route = NULL;
+}
+
+void http_exchange_keep_head(struct http_exchange *exchange)
+{
+    struct http_request *request = &exchange->request;
+    char *copy = arena_alloc(&request->arena, request->head_bytes);
+    memcpy(copy, request->head, request->head_bytes);
+    request->head = copy;
+}
+
+/* Sets path and query; 0, or the status that refuses the target. */
+static unsigned resolve_target(struct http_request *request)
+{
+    struct uri uri;
+    if (uri_split(http_request_text(request, request->target), &uri) != URI_OK) {
+        return 400;
+    }
+    request->query = uri.query;
+    if (uri_path_is_plain(uri.path)) {
+        request->path = uri.path;
+        return 0;
+    }
+    char *copy = arena_alloc(&request->arena, uri.path.len + 1);
+    switch (uri_normalize_path(uri.path, copy, &request->path)) {
+    case URI_OK:
+        return uri_path_is_hidden(request->path) ? 404 : 0;
+    case URI_NOT_FOUND:
+        return 404;
+    case URI_BAD_REQUEST:
+        break;
+    }
+    return 400;
+}
+
+/* "OPTIONS *" asks about the server as a whole (RFC 9110, 9.3.7). */
+static bool is_server_options(const struct http_request *request)
+{
+    return request->method == METHOD_OPTIONS &&
+           span_equal(http_request_text(request, request->target), SPAN("*"));
+}
+
+void http_exchange_route(struct http_exchange *exchange, const struct router *router)
+{
+    struct http_request *request = &exchange->request;
+    struct http_response *response = &exchange->response;
+    exchange->route = NULL;
+    if (is_server_options(request)) {
+        response->status = 204;
+        http_response_add_header(response, "Allow", "GET, HEAD, POST, OPTIONS");
+        return;
+    }
+    unsigned refusal = resolve_target(request);
+    if (refusal != 0) {
+        http_response_error(response, refusal);
+        return;
+    }
+    const struct route *route = router_match(router, request->path);
+    if (!route_allows(route, request->method)) {
+        route_answer_methods(route, request->method, response);
+        return;
+    }
+    request->body_wanted = route->wants_body;
+    exchange->route = route;
+}
+
+void http_exchange_run(struct http_exchange *exchange, struct handler_context *context)
+{
+    const struct route *route = exchange->route;
+    assert(route != NULL);
+    slot_note_begin(context->slot, http_request_text(&exchange->request, exchange->request.line),
+                    exchange->client);
+    route->handler(&exchange->request, &exchange->response, context, route->data);
+    slot_note_end(context->slot);
+    slot_add(&context->slot->counters.requests_handled, 1);
+}

@@ -1,0 +1,312 @@
+#include "common/http/file_cache.h"
+
+#include "common/base/clock.h"
+#include "common/base/memory.h"
+#include "common/http/http_date.h"
+#include "common/http/mime.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+    BUCKETS = 1024,   /* a power of two */
+    REOPEN_MS = 1000, /* after this a path is looked up anew: what fstat cannot see */
+    SETTLED_MS = 100, /* a file changed more recently may change again within its time stamp */
+    LOAD_TRIES = 3,
+    HEADER_LINES_BYTES = 256
+};
+
+struct file_cache {
+    int root_fd;
+    size_t max_entries;
+    size_t count;
+    struct file_entry *newest, *oldest;
+    struct file_entry *buckets[BUCKETS];
+};
+
+struct file_cache *file_cache_create(int root_fd, size_t max_entries)
+{
+    assert(max_entries > 0);
+    struct file_cache *cache = memory_alloc_zeroed(1, sizeof(*cache));
+    cache->root_fd = root_fd;
+    cache->max_entries = max_entries;
+    return cache;
+}
+
+void file_entry_retain(struct file_entry *entry)
+{
+    atomic_fetch_add_explicit(&entry->references, 1, memory_order_relaxed);
+}
+
+void file_entry_release(struct file_entry *entry)
+{
+    if (atomic_fetch_sub_explicit(&entry->references, 1, memory_order_acq_rel) == 1) {
+        close(entry->fd);
+        free(entry->content);
+        free((char *)entry->headers.ptr);
+        free(entry);
+    }
+}
+
+/* FNV-1a. */
+static uint64_t hash_path(struct span path)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < path.len; i++) {
+        hash = (hash ^ (unsigned char)path.ptr[i]) * 1099511628211u;
+    }
+    return hash;
+}
+
+static struct file_entry **bucket_of(struct file_cache *cache, uint64_t hash)
+{
+    return &cache->buckets[hash & (BUCKETS - 1)];
+}
+
+static void unlink_use(struct file_cache *cache, struct file_entry *entry)
+{
+    *(entry->newer != NULL ? &entry->newer->older : &cache->newest) = entry->older;
+    *(entry->older != NULL ? &entry->older->newer : &cache->oldest) = entry->newer;
+}
+
+static void link_newest(struct file_cache *cache, struct file_entry *entry)
+{
+    entry->newer = NULL;
+    entry->older = cache->newest;
+    *(cache->newest != NULL ? &cache->newest->newer : &cache->oldest) = entry;
+    cache->newest = entry;
+}
+
+static void remove_entry(struct file_cache *cache, struct file_entry *entry)
+{
+    struct file_entry **link = bucket_of(cache, entry->hash);
+    while (*link != entry) {
+        link = &(*link)->bucket_next;
+    }
+    *link = entry->bucket_next;
+    unlink_use(cache, entry);
+    cache->count--;
+    file_entry_release(entry);
+}
+
+static void insert_entry(struct file_cache *cache, struct file_entry *entry)
+{
+    if (cache->count == cache->max_entries) {
+        remove_entry(cache, cache->oldest);
+    }
+    struct file_entry **bucket = bucket_of(cache, entry->hash);
+    entry->bucket_next = *bucket;
+    *bucket = entry;
+    link_newest(cache, entry);
+    cache->count++;
+}
+
+void file_cache_destroy(struct file_cache *cache)
+{
+    while (cache->newest != NULL) {
+        remove_entry(cache, cache->newest);
+    }
+    free(cache);
+}
+
+static struct file_entry *find_entry(struct file_cache *cache, struct span path, uint64_t hash)
+{
+    struct file_entry *entry = *bucket_of(cache, hash);
+    while (entry != NULL && (entry->hash != hash ||
+                             !span_equal(path, (struct span){entry->path, entry->path_len}))) {
+        entry = entry->bucket_next;
+    }
+    return entry;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec && a->st_ino == b->st_ino &&
+           a->st_nlink == b->st_nlink;
+}
+
+/* Two writes within one tick of the file system's clock leave the same time stamp. */
+static bool is_settled(const struct stat *status)
+{
+    int64_t modified_ms =
+        (int64_t)status->st_mtim.tv_sec * 1000 + status->st_mtim.tv_nsec / 1000000;
+    int64_t age_ms = (int64_t)clock_realtime_ms() - modified_ms;
+    return age_ms > SETTLED_MS || age_ms < -SETTLED_MS;
+}
+
+static bool is_fresh(struct file_entry *entry, uint64_t turn, uint64_t now_ms)
+{
+    if (entry->checked_turn == turn) {
+        return true;
+    }
+    struct stat status;
+    if (now_ms - entry->opened_ms >= REOPEN_MS || fstat(entry->fd, &status) != 0 ||
+        !same_file(&status, &entry->status) || !is_settled(&status)) {
+        return false;
+    }
+    entry->checked_turn = turn;
+    return true;
+}
+
+/* O_NONBLOCK keeps a FIFO or a device from blocking the worker before its kind is known. */
+static int open_beneath(int root_fd, const char *path)
+{
+    struct open_how how = {
+        .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+    };
+    return (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+}
+
+static enum file_result result_of_errno(void)
+{
+    switch (errno) {
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case EXDEV: /* leads out of the root */
+    case ENAMETOOLONG:
+    case ENXIO: /* a socket, or a device that is not there */
+    case ENODEV:
+        return FILE_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+        return FILE_FORBIDDEN;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return FILE_EXHAUSTED;
+    default:
+        return FILE_FAILED;
+    }
+}
+
+static enum file_result kind_of(const struct stat *status)
+{
+    if (S_ISREG(status->st_mode)) {
+        return FILE_FOUND;
+    }
+    return S_ISDIR(status->st_mode) ? FILE_IS_DIRECTORY : FILE_NOT_FOUND;
+}
+
+/* Reads a small file. False if it did not hold still meanwhile. */
+static bool load_content(struct file_entry *entry)
+{
+    size_t bytes = (size_t)entry->status.st_size;
+    if (bytes > FILE_CONTENT_BYTES) {
+        return true;
+    }
+    entry->content = memory_alloc(bytes + 1);
+    size_t got = 0;
+    while (got < bytes) {
+        ssize_t n = pread(entry->fd, entry->content + got, bytes - got, (off_t)got);
+        if (n <= 0) {
+            return false;
+        }
+        got += (size_t)n;
+    }
+    struct stat after;
+    return fstat(entry->fd, &after) == 0 && same_file(&after, &entry->status);
+}
+
+/* Last-Modified must not lie in the future of Date (RFC 9110, 8.8.2.1). */
+static void render_headers(struct file_entry *entry)
+{
+    int64_t now = (int64_t)(clock_realtime_ms() / 1000);
+    const struct timespec *modified = &entry->status.st_mtim;
+    entry->last_modified = modified->tv_sec < now ? modified->tv_sec : now;
+    snprintf(entry->etag, sizeof(entry->etag), "\"%llx-%llx-%llx%08lx\"",
+             (unsigned long long)entry->status.st_ino, (unsigned long long)entry->size_bytes,
+             (unsigned long long)modified->tv_sec, (unsigned long)modified->tv_nsec);
+    char date[HTTP_DATE_BYTES];
+    http_date_format(entry->last_modified, date);
+    char *lines = memory_alloc(HEADER_LINES_BYTES);
+    int bytes =
+        snprintf(lines, HEADER_LINES_BYTES,
+                 "Last-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n", date, entry->etag);
+    assert(bytes > 0 && bytes < HEADER_LINES_BYTES);
+    entry->headers = (struct span){lines, (size_t)bytes};
+}
+
+static struct file_entry *make_entry(int fd, const struct stat *status, struct span path)
+{
+    struct file_entry *entry = memory_alloc_zeroed(1, sizeof(*entry) + path.len + 1);
+    atomic_init(&entry->references, 1);
+    entry->fd = fd;
+    entry->status = *status;
+    entry->size_bytes = (uint64_t)status->st_size;
+    entry->content_type = mime_type_of(path);
+    entry->path_len = path.len;
+    memcpy(entry->path, path.ptr, path.len);
+    return entry;
+}
+
+/* Opens and reads the file anew. */
+static enum file_result load_entry(struct file_cache *cache, struct span path,
+                                   struct file_entry **out)
+{
+    char name[4096];
+    if (path.len >= sizeof(name)) {
+        return FILE_NOT_FOUND;
+    }
+    const char *relative = path.len > 1 ? name : ".";
+    memcpy(name, path.ptr + 1, path.len - 1);
+    name[path.len - 1] = '\0';
+    for (int try = 0; try < LOAD_TRIES; try++) {
+        struct stat status;
+        int fd = open_beneath(cache->root_fd, relative);
+        if (fd < 0) {
+            return result_of_errno();
+        }
+        enum file_result kind = fstat(fd, &status) == 0 ? kind_of(&status) : FILE_FAILED;
+        if (kind != FILE_FOUND) {
+            close(fd);
+            return kind;
+        }
+        struct file_entry *entry = make_entry(fd, &status, path);
+        if (load_content(entry)) {
+            render_headers(entry);
+            *out = entry;
+            return FILE_FOUND;
+        }
+        file_entry_release(entry);
+    }
+    errno = EBUSY;
+    return FILE_FAILED;
+}
+
+enum file_result file_cache_open(struct file_cache *cache, struct span path, uint64_t turn,
+                                 uint64_t now_ms, struct file_entry **out)
+{
+    assert(path.len > 0 && path.ptr[0] == '/');
+    uint64_t hash = hash_path(path);
+    struct file_entry *entry = find_entry(cache, path, hash);
+    if (entry != NULL && !is_fresh(entry, turn, now_ms)) {
+        remove_entry(cache, entry);
+        entry = NULL;
+    }
+    if (entry == NULL) {
+        enum file_result result = load_entry(cache, path, &entry);
+        if (result != FILE_FOUND) {
+            return result;
+        }
+        entry->hash = hash;
+        entry->checked_turn = turn;
+        entry->opened_ms = now_ms;
+        insert_entry(cache, entry);
+    } else if (cache->newest != entry) {
+        unlink_use(cache, entry);
+        link_newest(cache, entry);
+    }
+    file_entry_retain(entry);
+    *out = entry;
+    return FILE_FOUND;
+}

@@ -1,0 +1,65 @@
+/* Open files with everything about them that is the same for every response: descriptor, size,
+ * validators, rendered header lines, and the bytes themselves if they are few.
+ *
+ * A cache belongs to one thread. An entry that was handed out may be released by another thread (a
+ * pool thread finds it, the loop thread sends it), so the reference count is atomic. */
+#ifndef TWINHTTPD_COMMON_HTTP_FILE_CACHE_H
+#define TWINHTTPD_COMMON_HTTP_FILE_CACHE_H
+
+#include "common/base/span.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+enum { FILE_CONTENT_BYTES = 16384, FILE_ETAG_BYTES = 64 }; /* up to here the content is kept */
+
+struct file_entry {
+    _Atomic uint32_t references;
+    int fd;
+    uint64_t size_bytes;
+    int64_t last_modified; /* seconds since 1970, not after the time it was opened */
+    char etag[FILE_ETAG_BYTES];
+    const char *content_type;
+    struct span headers; /* Last-Modified, ETag, Accept-Ranges: lines with CRLF */
+    char *content;       /* NULL: send it from fd */
+    struct stat status;  /* as it was when opened: what freshness is judged by */
+    uint64_t hash;
+    uint64_t checked_turn;
+    uint64_t opened_ms;
+    struct file_entry *bucket_next;
+    struct file_entry *newer, *older; /* order of use */
+    size_t path_len;
+    char path[];
+};
+
+enum file_result {
+    FILE_FOUND,
+    FILE_IS_DIRECTORY,
+    FILE_NOT_FOUND,
+    FILE_FORBIDDEN,
+    FILE_EXHAUSTED, /* no descriptors or memory left */
+    FILE_FAILED     /* errno says why */
+};
+
+struct file_cache;
+
+/* root_fd: the document root, open for as long as the cache lives and owned by the caller.
+ * Keeps at most max_entries files open. */
+struct file_cache *file_cache_create(int root_fd, size_t max_entries);
+void file_cache_destroy(struct file_cache *cache);
+
+/* Finds the regular file that path (normalised, starting with "/") names beneath the root; no
+ * symbolic link leads out of it. With FILE_FOUND the caller holds a reference.
+ *
+ * turn is a number that grows whenever new requests have been waited for: an entry is compared with
+ * the file once a turn, so that a request sees every change made before it was sent. now_ms is
+ * CLOCK_MONOTONIC. */
+enum file_result file_cache_open(struct file_cache *cache, struct span path, uint64_t turn,
+                                 uint64_t now_ms, struct file_entry **entry);
+
+/* Another holder of the entry, and the end of one. The last release closes the file. */
+void file_entry_retain(struct file_entry *entry);
+void file_entry_release(struct file_entry *entry);
+
+#endif

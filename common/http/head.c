@@ -1,0 +1,334 @@
+#include "common/http/head.h"
+
+#include <assert.h>
+
+/* tchar of RFC 9110, 5.6.2. */
+static bool is_token_byte(unsigned char c)
+{
+    static const bool table[256] = {
+        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
+        ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1, ['0'] = 1,
+        ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1, ['5'] = 1, ['6'] = 1,  ['7'] = 1, ['8'] = 1,
+        ['9'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1,  ['F'] = 1, ['G'] = 1,
+        ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1,  ['N'] = 1, ['O'] = 1,
+        ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1,  ['V'] = 1, ['W'] = 1,
+        ['X'] = 1, ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1,  ['d'] = 1, ['e'] = 1,
+        ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1,  ['l'] = 1, ['m'] = 1,
+        ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1,  ['t'] = 1, ['u'] = 1,
+        ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
+    };
+    return table[c];
+}
+
+static size_t token_bytes(const char *text, size_t len)
+{
+    size_t n = 0;
+    while (n < len && is_token_byte((unsigned char)text[n])) {
+        n++;
+    }
+    return n;
+}
+
+static enum http_method method_of(struct span name)
+{
+    for (int method = 0; method < METHOD_UNKNOWN; method++) {
+        if (span_equal(name, span_of(http_method_name((enum http_method)method)))) {
+            return (enum http_method)method;
+        }
+    }
+    return METHOD_UNKNOWN;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* HTTP-version (RFC 9112, 2.3). */
+static struct http_refusal scan_version(struct span text, struct http_request *request)
+{
+    if (text.len != 8 || memcmp(text.ptr, "HTTP/", 5) != 0 || !is_digit(text.ptr[5]) ||
+        text.ptr[6] != '.' || !is_digit(text.ptr[7])) {
+        return (struct http_refusal){400, "malformed request line"};
+    }
+    if (text.ptr[5] != '1' || (text.ptr[7] != '0' && text.ptr[7] != '1')) {
+        return (struct http_refusal){505, "unsupported HTTP version"};
+    }
+    request->minor_version = (unsigned)(text.ptr[7] - '0');
+    return (struct http_refusal){0, NULL};
+}
+
+/* method SP request-target SP HTTP-version (RFC 9112, 3). */
+static struct http_refusal scan_request_line(const char *data, struct http_part line,
+                                             struct http_request *request)
+{
+    const struct http_refusal malformed = {400, "malformed request line"};
+    const char *text = data + line.offset;
+    size_t method_bytes = token_bytes(text, line.len);
+    if (method_bytes == 0 || method_bytes == line.len || text[method_bytes] != ' ') {
+        return malformed;
+    }
+    size_t target_at = method_bytes + 1;
+    size_t at = target_at;
+    while (at < line.len && (unsigned char)text[at] > 0x20 && (unsigned char)text[at] < 0x7f) {
+        at++;
+    }
+    if (at == target_at || at == line.len || text[at] != ' ') {
+        return malformed;
+    }
+    request->line = line;
+    request->method_name = (struct http_part){line.offset, (uint32_t)method_bytes};
+    request->target =
+        (struct http_part){line.offset + (uint32_t)target_at, (uint32_t)(at - target_at)};
+    struct http_refusal refusal =
+        scan_version((struct span){text + at + 1, line.len - at - 1}, request);
+    if (refusal.status != 0) {
+        return refusal;
+    }
+    request->method = method_of((struct span){text, method_bytes});
+    if (request->method == METHOD_UNKNOWN) {
+        return (struct http_refusal){501, "unknown method"};
+    }
+    return (struct http_refusal){0, NULL};
+}
+
+static enum http_field_id field_id_of(struct span name)
+{
+    static const struct {
+        struct span name;
+        enum http_field_id id;
+    } known[] = {
+        {{"Host", 4}, HTTP_FIELD_HOST},
+        {{"Connection", 10}, HTTP_FIELD_CONNECTION},
+        {{"Content-Length", 14}, HTTP_FIELD_CONTENT_LENGTH},
+        {{"Content-Type", 12}, HTTP_FIELD_CONTENT_TYPE},
+        {{"Transfer-Encoding", 17}, HTTP_FIELD_TRANSFER_ENCODING},
+        {{"Expect", 6}, HTTP_FIELD_EXPECT},
+        {{"If-Match", 8}, HTTP_FIELD_IF_MATCH},
+        {{"If-None-Match", 13}, HTTP_FIELD_IF_NONE_MATCH},
+        {{"If-Modified-Since", 17}, HTTP_FIELD_IF_MODIFIED_SINCE},
+        {{"If-Unmodified-Since", 19}, HTTP_FIELD_IF_UNMODIFIED_SINCE},
+        {{"If-Range", 8}, HTTP_FIELD_IF_RANGE},
+        {{"Range", 5}, HTTP_FIELD_RANGE},
+        {{"Referer", 7}, HTTP_FIELD_REFERER},
+        {{"User-Agent", 10}, HTTP_FIELD_USER_AGENT},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (span_equal_nocase(known[i].name, name)) {
+            return known[i].id;
+        }
+    }
+    return HTTP_FIELD_OTHER;
+}
+
+/* field-value may hold visible bytes, SP, HTAB and obs-text (RFC 9110, 5.5). */
+static bool is_field_value(struct span value)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.ptr[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct http_refusal scan_field(const char *data, struct http_part line,
+                                      const struct http_limits *limits,
+                                      struct http_request *request)
+{
+    const char *text = data + line.offset;
+    size_t name_bytes = token_bytes(text, line.len);
+    if (name_bytes == 0 || name_bytes == line.len || text[name_bytes] != ':') {
+        return (struct http_refusal){400, "malformed header field"};
+    }
+    struct span value = span_trim((struct span){text + name_bytes + 1, line.len - name_bytes - 1});
+    if (!is_field_value(value)) {
+        return (struct http_refusal){400, "control byte in a header field"};
+    }
+    if (++request->field_count > limits->headers) {
+        return (struct http_refusal){431, "too many header fields"};
+    }
+    enum http_field_id id = field_id_of((struct span){text, name_bytes});
+    if (request->field_occurrences[id]++ == 0) {
+        request->fields[id] = (struct http_part){(uint32_t)(value.ptr - data), (uint32_t)value.len};
+    }
+    return (struct http_refusal){0, NULL};
+}
+
+/* What is too long already, whether or not its line is complete. */
+static struct http_refusal check_limits(const struct http_head *head, size_t bytes,
+                                        const struct http_limits *limits)
+{
+    if (!head->has_request_line && bytes - head->line_start > limits->request_line_bytes) {
+        return (struct http_refusal){414, "request line too long"};
+    }
+    if (bytes > limits->header_bytes) {
+        return (struct http_refusal){431, "header fields too large"};
+    }
+    return (struct http_refusal){0, NULL};
+}
+
+/* One complete line. *done is set by the empty line that ends the head. */
+static struct http_refusal scan_line(struct http_head *head, const char *data, size_t line_end,
+                                     const struct http_limits *limits, struct http_request *request,
+                                     bool *done)
+{
+    size_t start = head->line_start;
+    if (line_end == start || data[line_end - 1] != '\r') {
+        return (struct http_refusal){400, "line ends without CR"};
+    }
+    struct http_part line = {(uint32_t)start, (uint32_t)(line_end - 1 - start)};
+    struct http_refusal refusal = check_limits(head, line_end + 1, limits);
+    if (refusal.status != 0) {
+        return refusal;
+    }
+    if (head->has_request_line) {
+        *done = line.len == 0;
+        return *done ? refusal : scan_field(data, line, limits, request);
+    }
+    if (line.len == 0) { /* empty lines before a request are skipped (RFC 9112, 2.2) */
+        return refusal;
+    }
+    head->has_request_line = true;
+    return scan_request_line(data, line, request);
+}
+
+enum http_head_result http_head_scan(struct http_head *head, const char *data, size_t bytes,
+                                     const struct http_limits *limits, struct http_request *request,
+                                     struct http_refusal *refusal)
+{
+    while (head->scanned < bytes) {
+        const char *end = memchr(data + head->scanned, '\n', bytes - head->scanned);
+        if (end == NULL) {
+            head->scanned = bytes;
+            break;
+        }
+        size_t line_end = (size_t)(end - data);
+        bool done = false;
+        *refusal = scan_line(head, data, line_end, limits, request, &done);
+        if (refusal->status != 0) {
+            return HTTP_HEAD_REFUSED;
+        }
+        head->line_start = head->scanned = line_end + 1;
+        if (done) {
+            request->head = data;
+            request->head_bytes = head->scanned;
+            return HTTP_HEAD_DONE;
+        }
+    }
+    /* What cannot become a request is refused at once, not when its line or time ends. */
+    if (!head->has_request_line && head->line_start < bytes && data[head->line_start] != '\r' &&
+        !is_token_byte((unsigned char)data[head->line_start])) {
+        *refusal = (struct http_refusal){400, "malformed request line"};
+        return HTTP_HEAD_REFUSED;
+    }
+    *refusal = check_limits(head, bytes, limits);
+    return refusal->status != 0 ? HTTP_HEAD_REFUSED : HTTP_HEAD_MORE;
+}
+
+/* uri-host [ ":" port ] (RFC 9110, 7.2), by its bytes; an empty one is allowed. */
+static bool is_host(struct span host)
+{
+    static const char other[] = "-._~%!$&'()*+,;=:[]";
+    for (size_t i = 0; i < host.len; i++) {
+        unsigned char c = (unsigned char)host.ptr[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit((char)c);
+        if (!letter && (c == '\0' || strchr(other, c) == NULL)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct http_refusal check_host(const struct http_request *request)
+{
+    uint32_t count = request->field_occurrences[HTTP_FIELD_HOST];
+    if (count > 1 || (count == 0 && request->minor_version == 1)) {
+        return (struct http_refusal){400, "not exactly one Host"};
+    }
+    if (count == 1 && !is_host(http_request_field(request, HTTP_FIELD_HOST))) {
+        return (struct http_refusal){400, "invalid Host"};
+    }
+    return (struct http_refusal){0, NULL};
+}
+
+static bool is_decimal(struct span text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (!is_digit(text.ptr[i])) {
+            return false;
+        }
+    }
+    return text.len > 0;
+}
+
+/* Stricter than RFC 9112, 6.3 allows a server to be: any doubt about where a message ends is an
+ * error, since two parties that see different ends are what request smuggling needs. */
+static struct http_refusal check_framing(const struct http_request *request)
+{
+    uint32_t lengths = request->field_occurrences[HTTP_FIELD_CONTENT_LENGTH];
+    uint32_t codings = request->field_occurrences[HTTP_FIELD_TRANSFER_ENCODING];
+    if (lengths + codings > 1) {
+        return (struct http_refusal){400, "more than one way of framing the body"};
+    }
+    if (lengths == 1 && !is_decimal(http_request_field(request, HTTP_FIELD_CONTENT_LENGTH))) {
+        return (struct http_refusal){400, "invalid Content-Length"};
+    }
+    if (codings == 0) {
+        return (struct http_refusal){0, NULL};
+    }
+    if (request->minor_version == 0) {
+        return (struct http_refusal){400, "Transfer-Encoding in HTTP/1.0"};
+    }
+    struct span coding = http_request_field(request, HTTP_FIELD_TRANSFER_ENCODING);
+    if (!span_equal_nocase(coding, SPAN("chunked"))) {
+        return (struct http_refusal){coding.len == 0 ? 400 : 501, "unknown transfer coding"};
+    }
+    return (struct http_refusal){0, NULL};
+}
+
+/* Whether a comma-separated list holds the token. */
+static bool list_has_token(struct span list, struct span token)
+{
+    while (list.len > 0) {
+        const char *comma = memchr(list.ptr, ',', list.len);
+        size_t len = comma == NULL ? list.len : (size_t)(comma - list.ptr);
+        if (span_equal_nocase(span_trim((struct span){list.ptr, len}), token)) {
+            return true;
+        }
+        size_t step = comma == NULL ? len : len + 1;
+        list = (struct span){list.ptr + step, list.len - step};
+    }
+    return false;
+}
+
+static bool wants_keep_alive(const struct http_request *request)
+{
+    struct span connection = http_request_field(request, HTTP_FIELD_CONNECTION);
+    if (request->field_occurrences[HTTP_FIELD_CONNECTION] > 1) {
+        return false; /* several lines are legal but rare: closing is always right */
+    }
+    if (connection.len == 0) {
+        return request->minor_version == 1;
+    }
+    if (list_has_token(connection, SPAN("close"))) {
+        return false;
+    }
+    return request->minor_version == 1 || list_has_token(connection, SPAN("keep-alive"));
+}
+
+struct http_refusal http_head_check(struct http_request *request)
+{
+    struct http_refusal refusal = check_host(request);
+    if (refusal.status == 0) {
+        refusal = check_framing(request);
+    }
+    if (refusal.status == 0 && request->minor_version == 1 &&
+        request->field_occurrences[HTTP_FIELD_EXPECT] > 0 &&
+        !span_equal_nocase(http_request_field(request, HTTP_FIELD_EXPECT), SPAN("100-continue"))) {
+        refusal = (struct http_refusal){417, "unknown expectation"};
+    }
+    request->keep_alive = wants_keep_alive(request);
+    return refusal;
+}

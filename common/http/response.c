@@ -1,0 +1,152 @@
+#include "common/http/response.h"
+
+#include "common/http/status.h"
+
+enum { KEPT_TEXT_BYTES = 65536 };
+
+void http_response_reset(struct http_response *response)
+{
+    struct buffer text = response->text;
+    struct buffer headers = response->headers;
+    struct arena arena = response->arena;
+    arena_reset(&arena);
+    buffer_clear(&text);
+    buffer_clear(&headers);
+    if (text.capacity > KEPT_TEXT_BYTES) {
+        buffer_free(&text);
+    }
+    if (response->file != NULL) {
+        file_entry_release(response->file);
+    }
+    *response =
+        (struct http_response){.status = 200, .text = text, .headers = headers, .arena = arena};
+}
+
+void http_response_free(struct http_response *response)
+{
+    http_response_reset(response);
+    buffer_free(&response->text);
+    buffer_free(&response->headers);
+    arena_free(&response->arena);
+}
+
+void http_response_text(struct http_response *response, unsigned status, const char *text)
+{
+    response->status = status;
+    response->content_type = "text/plain; charset=utf-8";
+    buffer_clear(&response->text);
+    buffer_printf(&response->text, "%s\n", text);
+}
+
+void http_response_error(struct http_response *response, unsigned status)
+{
+    http_response_text(response, status, http_status_reason(status));
+}
+
+void http_response_add_header(struct http_response *response, const char *name, const char *value)
+{
+    buffer_printf(&response->headers, "%s: %s\r\n", name, value);
+}
+
+uint64_t http_response_body_bytes(const struct http_response *response)
+{
+    if (response->file != NULL) {
+        return response->file_bytes;
+    }
+    return response->text.len > 0 ? response->text.len : response->body.len;
+}
+
+static bool status_has_content(unsigned status)
+{
+    return status >= 200 && status != 204 && status != 304;
+}
+
+bool http_response_has_body(const struct http_response *response,
+                            const struct http_request *request)
+{
+    return request->method != METHOD_HEAD && status_has_content(response->status);
+}
+
+static void append_literal(struct buffer *out, struct span text)
+{
+    memcpy(out->data + out->len, text.ptr, text.len);
+    out->len += text.len;
+}
+
+static void append_decimal(struct buffer *out, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    append_literal(out, (struct span){digits + at, sizeof(digits) - at});
+}
+
+static struct span connection_line(const struct http_response *response,
+                                   const struct http_request *request)
+{
+    if (response->close) {
+        return SPAN("Connection: close\r\n");
+    }
+    /* HTTP/1.1 persists by itself; a 1.0 client must be told (RFC 9112, 9.3). */
+    return request->minor_version == 0 ? SPAN("Connection: keep-alive\r\n") : SPAN("");
+}
+
+static void append_head(const struct http_response *response, const struct http_request *request,
+                        struct span date_line, struct buffer *out)
+{
+    append_literal(out, http_status_line(response->status));
+    append_literal(out, SPAN("Server: twinhttpd\r\n"));
+    append_literal(out, date_line);
+    if (response->content_type != NULL) {
+        append_literal(out, SPAN("Content-Type: "));
+        append_literal(out, span_of(response->content_type));
+        append_literal(out, SPAN("\r\n"));
+    }
+    if (status_has_content(response->status)) {
+        append_literal(out, SPAN("Content-Length: "));
+        append_decimal(out, http_response_body_bytes(response));
+        append_literal(out, SPAN("\r\n"));
+    }
+    if (response->file != NULL) {
+        append_literal(out, response->file->headers);
+    }
+    append_literal(out, (struct span){response->headers.data, response->headers.len});
+    append_literal(out, connection_line(response, request));
+    append_literal(out, SPAN("\r\n"));
+}
+
+/* The body if it is in memory. */
+static struct span memory_body(const struct http_response *response)
+{
+    if (response->file != NULL) {
+        const char *content = response->file->content;
+        return content == NULL
+                   ? (struct span){NULL, 0}
+                   : (struct span){content + response->file_offset, response->file_bytes};
+    }
+    return response->text.len > 0 ? (struct span){response->text.data, response->text.len}
+                                  : response->body;
+}
+
+bool http_response_render(const struct http_response *response, const struct http_request *request,
+                          struct span date_line, struct buffer *out)
+{
+    enum { FIXED_HEAD_BYTES = 256 }; /* more than the lines that are not counted below */
+    struct span body = {NULL, 0};
+    if (http_response_has_body(response, request)) {
+        body = memory_body(response);
+    }
+    size_t type_bytes = response->content_type == NULL ? 0 : strlen(response->content_type);
+    size_t file_bytes = response->file == NULL ? 0 : response->file->headers.len;
+    buffer_reserve(out, FIXED_HEAD_BYTES + date_line.len + type_bytes + file_bytes +
+                            response->headers.len + body.len);
+    append_head(response, request, date_line, out);
+    if (body.len > 0) {
+        append_literal(out, body);
+    }
+    return http_response_has_body(response, request) && response->file != NULL &&
+           response->file->content == NULL && response->file_bytes > 0;
+}

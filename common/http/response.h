@@ -1,0 +1,47 @@
+/* A response as a handler leaves it, and its rendering. */
+#ifndef TWINHTTPD_COMMON_HTTP_RESPONSE_H
+#define TWINHTTPD_COMMON_HTTP_RESPONSE_H
+
+#include "common/base/arena.h"
+#include "common/base/buffer.h"
+#include "common/http/file_cache.h"
+#include "common/http/request.h"
+
+struct http_response {
+    unsigned status;
+    const char *content_type; /* must outlive the response; NULL: no such line */
+    struct span body;         /* borrowed until the response is rendered; used if text is empty */
+    struct buffer text;       /* a body that the handler wrote here */
+    struct buffer headers;    /* further lines, each with its CRLF */
+    struct arena arena;       /* scratch for the handler; lives until the response is rendered */
+    struct file_entry *file;  /* a reference; the body is a part of this file */
+    uint64_t file_offset;
+    uint64_t file_bytes;
+    bool close; /* the connection ends after this response */
+};
+
+void http_response_reset(struct http_response *response);
+void http_response_free(struct http_response *response);
+
+/* A short plain text that says what the status means. */
+void http_response_error(struct http_response *response, unsigned status);
+
+/* As http_response_error, with words of its own; text is copied. */
+void http_response_text(struct http_response *response, unsigned status, const char *text);
+
+/* Adds a header line; name and value are trusted to hold no CR or LF. */
+void http_response_add_header(struct http_response *response, const char *name, const char *value);
+
+/* How many bytes Content-Length announces. */
+uint64_t http_response_body_bytes(const struct http_response *response);
+
+/* Whether the status and method allow a body at all (RFC 9110, 6.4.1). */
+bool http_response_has_body(const struct http_response *response,
+                            const struct http_request *request);
+
+/* Appends status line, header fields and a body that is in memory. date_line is "Date: ...\r\n".
+ * The bytes of a file that are not in memory are left to the caller: true says that they follow. */
+bool http_response_render(const struct http_response *response, const struct http_request *request,
+                          struct span date_line, struct buffer *out);
+
+#endif

@@ -1,0 +1,53 @@
+/* Which handler takes a path. Knows no handler by name: the server registers them. */
+#ifndef TWINHTTPD_COMMON_HTTP_ROUTER_H
+#define TWINHTTPD_COMMON_HTTP_ROUTER_H
+
+#include "common/base/scoreboard.h"
+#include "common/http/file_cache.h"
+#include "common/http/request.h"
+#include "common/http/response.h"
+
+struct route;
+
+/* What a handler may use besides request and response: one for each thread that runs handlers. */
+struct handler_context {
+    struct worker_slot *slot;
+    uint32_t slot_index;
+    struct file_cache *files;
+    uint64_t turn;   /* see file_cache_open */
+    uint64_t now_ms; /* CLOCK_MONOTONIC, as of this turn */
+};
+
+/* Fills in the response. Runs on the loop's thread or on a pool thread; touches nothing of the
+ * connection. data is what the route was registered with. */
+typedef void (*handler_fn)(const struct http_request *request, struct http_response *response,
+                           struct handler_context *context, void *data);
+
+struct route {
+    const char *path; /* exact; NULL for the fallback */
+    unsigned methods; /* METHOD_BIT of each; HEAD comes with GET, OPTIONS with all */
+    bool blocks;      /* may keep its thread for long: worth handing to another one */
+    bool wants_body;  /* keep the request's body */
+    handler_fn handler;
+    void *data; /* owned by whoever registers */
+};
+
+struct router;
+
+struct router *router_create(void);
+void router_destroy(struct router *router);
+
+/* Registers a copy; path must outlive the router and not be registered yet. */
+void router_add(struct router *router, const struct route *route);
+
+/* The route of the path, or the fallback (which must exist). */
+const struct route *router_match(const struct router *router, struct span path);
+
+/* Whether the route takes the method. If not, or for OPTIONS, answer with router_allow. */
+bool route_allows(const struct route *route, enum http_method method);
+
+/* Answers OPTIONS, or refuses with 405; both name the methods in Allow. */
+void route_answer_methods(const struct route *route, enum http_method method,
+                          struct http_response *response);
+
+#endif
