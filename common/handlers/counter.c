@@ -1,0 +1,106 @@
+/* GET /counter?mode=none|mutex|atomic&n=N: adds N to two counters, one of this process and one that
+ * all processes share, and shows both. Where every worker is a process the first one differs from
+ * worker to worker: that is the lesson. With mode=none increments get lost under load. */
+#include "common/base/json_writer.h"
+#include "common/handlers/handlers.h"
+#include "common/http/uri.h"
+
+#include <unistd.h>
+
+enum { COUNTER_MAX_N = 1000000 };
+
+/* Adds n one by one and returns the value after; false if the lock cannot be had. */
+typedef bool (*add_fn)(struct shared_cell *cell, uint64_t n, uint64_t *after);
+
+/* What "count++" is to the machine: load, add, store, with room for somebody else in between. */
+static uint64_t increment_unlocked(struct shared_cell *cell, uint64_t n)
+{
+    uint64_t value = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        value = atomic_load_explicit(&cell->value, memory_order_relaxed) + 1;
+        atomic_store_explicit(&cell->value, value, memory_order_relaxed);
+    }
+    return n > 0 ? value : atomic_load(&cell->value);
+}
+
+static bool add_none(struct shared_cell *cell, uint64_t n, uint64_t *after)
+{
+    *after = increment_unlocked(cell, n);
+    return true;
+}
+
+static bool add_mutex(struct shared_cell *cell, uint64_t n, uint64_t *after)
+{
+    if (shared_cell_lock(cell) != 0) {
+        return false;
+    }
+    *after = increment_unlocked(cell, n);
+    shared_cell_unlock(cell);
+    return true;
+}
+
+static bool add_atomic(struct shared_cell *cell, uint64_t n, uint64_t *after)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        atomic_fetch_add_explicit(&cell->value, 1, memory_order_relaxed);
+    }
+    *after = atomic_load(&cell->value);
+    return true;
+}
+
+static const struct counter_mode {
+    struct span name;
+    add_fn add;
+} modes[] = {
+    {{"none", 4}, add_none},
+    {{"mutex", 5}, add_mutex},
+    {{"atomic", 6}, add_atomic},
+};
+
+static const struct counter_mode *find_mode(struct span query)
+{
+    struct span name = SPAN("atomic");
+    uri_query_param(query, "mode", &name);
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (span_equal(name, modes[i].name)) {
+            return &modes[i];
+        }
+    }
+    return NULL;
+}
+
+static void counter(const struct http_request *request, struct http_response *response,
+                    struct handler_context *context, void *data)
+{
+    struct handler_environment *env = data;
+    const struct counter_mode *mode = find_mode(request->query);
+    uint64_t n, process_value, shared_value;
+    if (mode == NULL || !uri_query_uint(request->query, "n", 1, COUNTER_MAX_N, &n)) {
+        http_response_text(response, 400,
+                           "mode must be none, mutex or atomic; n a number from 0 to 1000000");
+        return;
+    }
+    if (!mode->add(env->process_cell, n, &process_value) ||
+        !mode->add(env->shared_cell, n, &shared_value)) {
+        http_response_error(response, 500);
+        return;
+    }
+    struct json_writer json;
+    json_init(&json, &response->text);
+    json_object_begin(&json);
+    json_put_string(&json, "mode", mode->name);
+    json_put_uint(&json, "process", process_value);
+    json_put_uint(&json, "shared", shared_value);
+    json_put_int(&json, "pid", getpid());
+    json_put_uint(&json, "worker", context->slot_index);
+    json_object_end(&json);
+    response->content_type = "application/json";
+}
+
+void counter_register(struct router *router, struct handler_environment *env)
+{
+    router_add(router, &(struct route){.path = "/counter",
+                                       .methods = METHOD_BIT(METHOD_GET),
+                                       .handler = counter,
+                                       .data = env});
+}

@@ -1,0 +1,138 @@
+/* GET /fault/...: makes its worker misbehave, to see what that costs the others. Registered only
+ * when the server was started with faults on. */
+#include "common/handlers/handlers.h"
+#include "common/http/uri.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { LEAK_DEFAULT_BYTES = 1 << 20, LEAK_MAX_BYTES = 1 << 30, EXIT_STATUS_MAX = 255 };
+
+#define FAULT_HANDLER(name)                                                                        \
+    static void name(const struct http_request *request, struct http_response *response,           \
+                     struct handler_context *context, void *data)
+
+/* The faults are meant: no sanitizer is to report them in the kernel's place. */
+#define DELIBERATE __attribute__((noinline, no_sanitize("address", "undefined", "thread")))
+
+DELIBERATE static void write_to_null(void)
+{
+    int *volatile nowhere = NULL;
+    *nowhere = 1; /* NOLINT(clang-analyzer-core.NullDereference) */
+}
+
+FAULT_HANDLER(fault_segv)
+{
+    (void)request, (void)context, (void)data;
+    write_to_null();
+    http_response_error(response, 500);
+}
+
+FAULT_HANDLER(fault_abort)
+{
+    (void)request, (void)response, (void)context, (void)data;
+    abort();
+}
+
+DELIBERATE static int divide(int dividend, volatile int divisor)
+{
+    return dividend / divisor; /* NOLINT(clang-analyzer-core.DivideZero) */
+}
+
+FAULT_HANDLER(fault_fpe)
+{
+    (void)request, (void)context, (void)data;
+    /* Not every architecture traps a division by zero; the signal is the point. */
+    if (divide(1, 0) == 0) {
+        raise(SIGFPE);
+    }
+    http_response_error(response, 500);
+}
+
+/* Until the stack ends; the condition only keeps compilers from calling it infinite. */
+DELIBERATE static int recurse(volatile int *depth) /* NOLINT(misc-no-recursion) */
+{
+    volatile char frame[1024];
+    frame[0] = (char)*depth;
+    *depth += 1;
+    return *depth < 0 ? 0 : recurse(depth) + frame[0];
+}
+
+FAULT_HANDLER(fault_stack_overflow)
+{
+    (void)request, (void)context, (void)data;
+    volatile int depth = 0;
+    http_response_error(response, recurse(&depth) == 0 ? 500 : 503);
+}
+
+/* Spins: the thread uses its CPU and never comes back. */
+FAULT_HANDLER(fault_hang)
+{
+    (void)request, (void)response, (void)context, (void)data;
+    volatile bool forever = true;
+    while (forever) {
+    }
+}
+
+/* The simplest deadlock: a thread waits for a lock that it holds itself. Uses no CPU. */
+FAULT_HANDLER(fault_deadlock)
+{
+    (void)request, (void)context, (void)data;
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&lock);
+    http_response_error(response, 500);
+}
+
+/* Memory that nobody will give back; touched, so that it counts. */
+FAULT_HANDLER(fault_leak)
+{
+    (void)context, (void)data;
+    uint64_t bytes;
+    if (!uri_query_uint(request->query, "bytes", LEAK_DEFAULT_BYTES, LEAK_MAX_BYTES, &bytes)) {
+        http_response_text(response, 400, "bytes must be a number from 0 to 1073741824");
+        return;
+    }
+    char *leaked = malloc(bytes);
+    if (leaked == NULL) {
+        http_response_error(response, 503);
+        return;
+    }
+    memset(leaked, 0x5a, bytes);
+    __asm__ volatile("" : : "r"(leaked) : "memory"); /* the compiler may not leave it out */
+    response->content_type = "text/plain; charset=utf-8";
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+    buffer_printf(&response->text, "leaked %llu bytes\n", (unsigned long long)bytes);
+}
+
+FAULT_HANDLER(fault_exit)
+{
+    (void)context, (void)data;
+    uint64_t status;
+    if (!uri_query_uint(request->query, "status", 1, EXIT_STATUS_MAX, &status)) {
+        http_response_text(response, 400, "status must be a number from 0 to 255");
+        return;
+    }
+    _exit((int)status);
+}
+
+void fault_register(struct router *router)
+{
+    static const struct route routes[] = {
+        {.path = "/fault/segv", .handler = fault_segv},
+        {.path = "/fault/abort", .handler = fault_abort},
+        {.path = "/fault/fpe", .handler = fault_fpe},
+        {.path = "/fault/stack-overflow", .handler = fault_stack_overflow},
+        {.path = "/fault/hang", .handler = fault_hang, .blocks = true},
+        {.path = "/fault/deadlock", .handler = fault_deadlock, .blocks = true},
+        {.path = "/fault/leak", .handler = fault_leak},
+        {.path = "/fault/exit", .handler = fault_exit},
+    };
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        struct route route = routes[i];
+        route.methods = METHOD_BIT(METHOD_GET);
+        router_add(router, &route);
+    }
+}

@@ -1,0 +1,33 @@
+/* All handlers: each file below registers its own routes. The order of the arguments of a handler
+ * and what it may touch: common/http/router.h. */
+#ifndef TWINHTTPD_COMMON_HANDLERS_HANDLERS_H
+#define TWINHTTPD_COMMON_HANDLERS_HANDLERS_H
+
+#include "common/base/scoreboard.h"
+#include "common/base/shared_cell.h"
+#include "common/http/router.h"
+
+/* What the handlers of one process share. Filled in by the process model, which also says what lies
+ * where; outlives the router. */
+struct handler_environment {
+    const struct scoreboard *scoreboard;
+    struct shared_cell *process_cell; /* of this process alone */
+    struct shared_cell *shared_cell;  /* of all processes of the server */
+    bool faults;                      /* register /fault/... */
+};
+
+/* Registers every route. */
+void handlers_register(struct router *router, struct handler_environment *environment);
+
+void static_files_register(struct router *router);                             /* the rest */
+void plaintext_register(struct router *router);                                /* /plaintext */
+void json_register(struct router *router);                                     /* /json */
+void cpu_register(struct router *router);                                      /* /cpu?us= */
+void sleep_register(struct router *router);                                    /* /sleep?ms= */
+void echo_register(struct router *router);                                     /* POST /echo */
+void counter_register(struct router *router, struct handler_environment *env); /* /counter?mode= */
+void whoami_register(struct router *router, struct handler_environment *env);  /* /whoami */
+void status_register(struct router *router, struct handler_environment *env);  /* /status */
+void fault_register(struct router *router);                                    /* /fault/... */
+
+#endif

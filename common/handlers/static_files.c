@@ -1,0 +1,179 @@
+/* The fallback route: files below the document root (RFC 9110: GET, HEAD, conditionals, ranges). */
+#include "common/base/log.h"
+#include "common/handlers/handlers.h"
+#include "common/http/conditional.h"
+#include "common/http/range.h"
+#include "common/http/uri.h"
+
+#include <time.h>
+
+static enum file_result open_file(struct handler_context *context, struct span path,
+                                  struct file_entry **file)
+{
+    return file_cache_open(context->files, path, context->turn, context->now_ms, file);
+}
+
+/* The path with more behind it. */
+static struct span join(struct arena *arena, struct span path, struct span rest)
+{
+    char *joined = arena_alloc(arena, path.len + rest.len);
+    memcpy(joined, path.ptr, path.len);
+    memcpy(joined + path.len, rest.ptr, rest.len);
+    return (struct span){joined, path.len + rest.len};
+}
+
+static void answer_failure(enum file_result result, struct http_response *response)
+{
+    switch (result) {
+    case FILE_FORBIDDEN:
+        http_response_error(response, 403);
+        break;
+    case FILE_EXHAUSTED:
+        http_response_error(response, 503);
+        http_response_add_header(response, "Retry-After", "1");
+        break;
+    case FILE_FAILED:
+        log_write(LOG_ERROR, "cannot read a file below the document root: %m");
+        http_response_error(response, 500);
+        break;
+    default:
+        http_response_error(response, 404);
+        break;
+    }
+}
+
+/* The path is normalised, so it begins with one slash and cannot name another host. */
+static void redirect_to_directory(const struct http_request *request,
+                                  struct http_response *response)
+{
+    http_response_error(response, 301);
+    buffer_append_span(&response->headers, SPAN("Location: "));
+    uri_encode_path(&response->headers, request->path);
+    buffer_append_span(&response->headers, SPAN("/"));
+    if (request->query.len > 0) {
+        buffer_append_span(&response->headers, SPAN("?"));
+        buffer_append_span(&response->headers, request->query);
+    }
+    buffer_append_span(&response->headers, SPAN("\r\n"));
+}
+
+static struct conditional conditional_of(const struct http_request *request)
+{
+    return (struct conditional){
+        .if_match = http_request_field(request, HTTP_FIELD_IF_MATCH),
+        .if_none_match = http_request_field(request, HTTP_FIELD_IF_NONE_MATCH),
+        .if_modified_since = http_request_field(request, HTTP_FIELD_IF_MODIFIED_SINCE),
+        .if_unmodified_since = http_request_field(request, HTTP_FIELD_IF_UNMODIFIED_SINCE),
+        .if_range = http_request_field(request, HTTP_FIELD_IF_RANGE),
+    };
+}
+
+static void put_content_range(struct http_response *response, const struct byte_range *range,
+                              uint64_t size)
+{
+    buffer_printf(&response->headers, "Content-Range: bytes %llu-%llu/%llu\r\n",
+                  (unsigned long long)range->first, (unsigned long long)range->last,
+                  (unsigned long long)size);
+}
+
+/* A part of the file if the client asks for one that there is; else all of it. */
+static void apply_range(const struct http_request *request, struct http_response *response,
+                        const struct validators *validators, const struct conditional *conditional,
+                        int64_t now)
+{
+    struct file_entry *file = response->file;
+    struct byte_range range;
+    size_t count;
+    if (request->method != METHOD_GET || request->field_occurrences[HTTP_FIELD_RANGE] != 1 ||
+        !conditional_if_range_holds(conditional->if_range, validators, now)) {
+        return;
+    }
+    switch (range_parse(http_request_field(request, HTTP_FIELD_RANGE), file->size_bytes, &range, 1,
+                        &count)) {
+    case RANGE_NONE:
+        break;
+    case RANGE_SATISFIABLE:
+        response->status = 206;
+        response->file_offset = range.first;
+        response->file_bytes = range.last - range.first + 1;
+        put_content_range(response, &range, file->size_bytes);
+        break;
+    case RANGE_UNSATISFIABLE:
+        response->file = NULL;
+        http_response_error(response, 416);
+        buffer_printf(&response->headers, "Content-Range: bytes */%llu\r\n",
+                      (unsigned long long)file->size_bytes);
+        file_entry_release(file);
+        break;
+    }
+}
+
+static bool has_conditions(const struct http_request *request)
+{
+    const uint32_t *occurrences = request->field_occurrences;
+    return (occurrences[HTTP_FIELD_IF_MATCH] | occurrences[HTTP_FIELD_IF_NONE_MATCH] |
+            occurrences[HTTP_FIELD_IF_MODIFIED_SINCE] |
+            occurrences[HTTP_FIELD_IF_UNMODIFIED_SINCE] | occurrences[HTTP_FIELD_RANGE]) != 0;
+}
+
+/* Conditionals and ranges (RFC 9110, 13 and 14), in the order of 13.2.2. */
+static void apply_conditions(const struct http_request *request, struct http_response *response)
+{
+    struct file_entry *file = response->file;
+    struct conditional conditional = conditional_of(request);
+    struct validators validators = {
+        .etag = span_of(file->etag), .last_modified = file->last_modified, .exists = true};
+    int64_t now = (int64_t)time(NULL);
+    switch (conditional_evaluate(&conditional, &validators, true, now)) {
+    case CONDITIONAL_PROCEED:
+        apply_range(request, response, &validators, &conditional, now);
+        break;
+    case CONDITIONAL_NOT_MODIFIED:
+        response->status = 304;
+        response->content_type = NULL;
+        break;
+    case CONDITIONAL_PRECONDITION_FAILED:
+        response->file = NULL;
+        http_response_error(response, 412);
+        file_entry_release(file);
+        break;
+    }
+}
+
+static void answer_file(const struct http_request *request, struct http_response *response,
+                        struct file_entry *file)
+{
+    response->status = 200;
+    response->content_type = file->content_type;
+    response->file = file;
+    response->file_offset = 0;
+    response->file_bytes = file->size_bytes;
+    if (has_conditions(request)) {
+        apply_conditions(request, response);
+    }
+}
+
+static void static_files(const struct http_request *request, struct http_response *response,
+                         struct handler_context *context, void *data)
+{
+    (void)data;
+    struct span path = request->path;
+    bool names_directory = path.ptr[path.len - 1] == '/';
+    if (names_directory) {
+        path = join(&response->arena, path, SPAN("index.html"));
+    }
+    struct file_entry *file = NULL;
+    enum file_result result = open_file(context, path, &file);
+    if (result == FILE_FOUND) {
+        answer_file(request, response, file);
+    } else if (result == FILE_IS_DIRECTORY && !names_directory) {
+        redirect_to_directory(request, response);
+    } else {
+        answer_failure(result, response);
+    }
+}
+
+void static_files_register(struct router *router)
+{
+    router_add(router, &(struct route){.methods = METHOD_BIT(METHOD_GET), .handler = static_files});
+}

@@ -1,0 +1,33 @@
+/* GET /whoami: which process and thread answers. */
+#include "common/base/json_writer.h"
+#include "common/handlers/handlers.h"
+
+#include <unistd.h>
+
+static void whoami(const struct http_request *request, struct http_response *response,
+                   struct handler_context *context, void *data)
+{
+    (void)request;
+    const struct handler_environment *env = data;
+    const struct worker_slot *slot = context->slot;
+    struct json_writer json;
+    json_init(&json, &response->text);
+    json_object_begin(&json);
+    json_put_text(&json, "server", env->scoreboard->server);
+    json_put_text(&json, "model", env->scoreboard->model);
+    json_put_int(&json, "pid", getpid());
+    json_put_int(&json, "ppid", getppid());
+    json_put_int(&json, "tid", atomic_load(&slot->tid));
+    json_put_uint(&json, "worker", context->slot_index);
+    json_put_uint(&json, "generation", atomic_load(&slot->generation));
+    json_object_end(&json);
+    response->content_type = "application/json";
+}
+
+void whoami_register(struct router *router, struct handler_environment *env)
+{
+    router_add(router, &(struct route){.path = "/whoami",
+                                       .methods = METHOD_BIT(METHOD_GET),
+                                       .handler = whoami,
+                                       .data = env});
+}

@@ -1,0 +1,33 @@
+/* A client connection: reads requests, has them handled, sends the responses in order. */
+#ifndef TWINHTTPD_COMMON_NET_CONNECTION_H
+#define TWINHTTPD_COMMON_NET_CONNECTION_H
+
+#include "common/base/scoreboard.h"
+#include "common/http/exchange.h"
+
+struct connection;
+struct worker;
+
+/* Takes over an accepted, non-blocking socket and serves it until it ends; the worker's list holds
+ * the connection. */
+void connection_create(struct worker *worker, int fd, const struct client_address *client);
+
+/* The handler of its request has finished elsewhere; called on the loop's thread. */
+void connection_complete(struct http_exchange *exchange);
+
+/* Called every now and then: acts on deadlines, notes whether it has fallen idle. May end it. */
+void connection_sweep(struct connection *connection, uint64_t now_ms);
+
+/* The worker drains: one that waits for a request gets a short last chance. */
+void connection_drain(struct connection *connection, uint64_t now_ms);
+
+/* Ends it now, whatever it was doing. */
+void connection_destroy(struct connection *connection);
+
+/* Which worker owns it. */
+struct worker *connection_worker(const struct connection *connection);
+
+/* The one behind it in the worker's list. */
+struct connection *connection_next(const struct connection *connection);
+
+#endif

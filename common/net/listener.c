@@ -1,0 +1,170 @@
+#include "common/net/listener.h"
+
+#include "common/base/memory.h"
+#include "common/base/scoreboard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BACKLOG = 4096 };
+
+/* Splits at the last colon and takes the brackets off an IPv6 address. */
+static bool split_address(const char *address, char host[256], const char **port)
+{
+    const char *colon = strrchr(address, ':');
+    if (colon == NULL || (size_t)(colon - address) >= 256) {
+        return false;
+    }
+    size_t bytes = (size_t)(colon - address);
+    if (bytes >= 2 && address[0] == '[' && address[bytes - 1] == ']') {
+        address++;
+        bytes -= 2;
+    }
+    memcpy(host, address, bytes);
+    host[bytes] = '\0';
+    *port = colon + 1;
+    return bytes > 0;
+}
+
+bool listener_resolve(const char *address, struct sockaddr_storage *out, socklen_t *bytes,
+                      char error[LISTENER_ERROR_BYTES])
+{
+    char host[256];
+    const char *port;
+    if (!split_address(address, host, &port)) {
+        snprintf(error, LISTENER_ERROR_BYTES,
+                 "cannot listen on \"%s\": not an address; give HOST:PORT, as 127.0.0.1:8080",
+                 address);
+        return false;
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found;
+    bool any = strcmp(host, "*") == 0;
+    hints.ai_family = any ? AF_INET : AF_UNSPEC;
+    int result = getaddrinfo(any ? NULL : host, port, &hints, &found);
+    if (result != 0) {
+        snprintf(error, LISTENER_ERROR_BYTES,
+                 "cannot listen on \"%s\": %s; give an address of this machine", address,
+                 gai_strerror(result));
+        return false;
+    }
+    memcpy(out, found->ai_addr, found->ai_addrlen);
+    *bytes = found->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
+}
+
+static bool set_option(int fd, int level, int option)
+{
+    int on = 1;
+    return setsockopt(fd, level, option, &on, sizeof(on)) == 0;
+}
+
+/* TCP_NODELAY is inherited by accepted sockets: responses are written whole, so there is nothing
+ * for Nagle's algorithm to gather. */
+static int open_socket(const struct sockaddr_storage *address, socklen_t bytes, bool reuseport)
+{
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) && set_option(fd, IPPROTO_TCP, TCP_NODELAY) &&
+        (!reuseport || set_option(fd, SOL_SOCKET, SO_REUSEPORT)) &&
+        bind(fd, (const struct sockaddr *)address, bytes) == 0 && listen(fd, BACKLOG) == 0) {
+        return fd;
+    }
+    int saved_errno = errno;
+    close(fd);
+    errno = saved_errno;
+    return -1;
+}
+
+static void explain_bind_error(const char *address, char error[LISTENER_ERROR_BYTES])
+{
+    const char *fix = "choose another with --listen";
+    if (errno == EADDRINUSE) {
+        fix = "stop the server that listens there, or choose another port with --listen";
+    } else if (errno == EACCES) {
+        fix = "ports below 1024 need root or CAP_NET_BIND_SERVICE";
+    } else if (errno == EADDRNOTAVAIL) {
+        fix = "choose an address of this machine with --listen";
+    }
+    snprintf(error, LISTENER_ERROR_BYTES, "cannot listen on %s: %s; %s", address, strerror(errno),
+             fix);
+}
+
+/* The address that the first socket got, for the others and for people. */
+static bool read_bound_address(struct listener *listener, struct sockaddr_storage *address,
+                               socklen_t bytes)
+{
+    if (getsockname(listener->fds[0], (struct sockaddr *)address, &bytes) != 0) {
+        return false;
+    }
+    struct client_address packed = client_address_pack((const struct sockaddr *)address);
+    char text[CLIENT_TEXT_BYTES];
+    client_address_format(&packed, text);
+    snprintf(listener->address, sizeof(listener->address), "%s", text);
+    return true;
+}
+
+/* With SO_REUSEPORT a second server could join the address unseen: a socket without it tells
+ * whether somebody is there already. */
+static bool is_taken(const struct sockaddr_storage *address, socklen_t bytes)
+{
+    int fd = open_socket(address, bytes, false);
+    if (fd < 0) {
+        return true;
+    }
+    close(fd);
+    return false;
+}
+
+bool listener_open(struct listener *listener, const char *address, bool reuseport, size_t count,
+                   char error[LISTENER_ERROR_BYTES])
+{
+    assert(count == 1 || reuseport);
+    struct sockaddr_storage bound;
+    socklen_t bytes;
+    *listener = (struct listener){0};
+    if (!listener_resolve(address, &bound, &bytes, error)) {
+        return false;
+    }
+    if (reuseport && is_taken(&bound, bytes)) {
+        explain_bind_error(address, error);
+        return false;
+    }
+    listener->fds = memory_alloc_zeroed(count, sizeof(listener->fds[0]));
+    while (listener->count < count) {
+        int fd = open_socket(&bound, bytes, reuseport);
+        if (fd >= 0) {
+            listener->fds[listener->count++] = fd;
+        }
+        if (fd < 0 || (listener->count == 1 && !read_bound_address(listener, &bound, bytes))) {
+            explain_bind_error(address, error);
+            listener_close(listener);
+            return false;
+        }
+    }
+    return true;
+}
+
+void listener_close(struct listener *listener)
+{
+    for (size_t i = 0; i < listener->count; i++) {
+        close(listener->fds[i]);
+    }
+    free(listener->fds);
+    *listener = (struct listener){0};
+}
+
+int listener_fd(const struct listener *listener, size_t index)
+{
+    return listener->fds[index % listener->count];
+}

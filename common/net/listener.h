@@ -1,0 +1,33 @@
+/* Listening sockets: opened once by the master, used by every event loop. */
+#ifndef TWINHTTPD_COMMON_NET_LISTENER_H
+#define TWINHTTPD_COMMON_NET_LISTENER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum { LISTENER_ERROR_BYTES = 256, LISTENER_ADDRESS_BYTES = 128 };
+
+/* A set of sockets bound to one address. */
+struct listener {
+    int *fds;
+    size_t count;
+    char address[LISTENER_ADDRESS_BYTES]; /* as bound: "127.0.0.1:8080", port 0 replaced */
+};
+
+/* Binds and listens. With reuseport count sockets share the address and the kernel spreads
+ * connections over them; else count must be 1. address as in struct config. False with one line in
+ * error: cause and fix. Closed by listener_close. */
+bool listener_open(struct listener *listener, const char *address, bool reuseport, size_t count,
+                   char error[LISTENER_ERROR_BYTES]);
+void listener_close(struct listener *listener);
+
+/* The socket that event loop number index takes connections from. */
+int listener_fd(const struct listener *listener, size_t index);
+
+/* Resolves "host:port", "[v6]:port" or "*:port". False with one line in error. */
+bool listener_resolve(const char *address, struct sockaddr_storage *out, socklen_t *bytes,
+                      char error[LISTENER_ERROR_BYTES]);
+
+#endif

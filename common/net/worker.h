@@ -1,0 +1,53 @@
+/* A worker: one event loop with its connections. It belongs to one thread, and knows neither
+ * whether that thread has a process to itself nor what runs its handlers. */
+#ifndef TWINHTTPD_COMMON_NET_WORKER_H
+#define TWINHTTPD_COMMON_NET_WORKER_H
+
+#include "common/base/config.h"
+#include "common/base/scoreboard.h"
+#include "common/http/exchange.h"
+
+struct event_base;
+struct worker;
+
+enum dispatch_result {
+    DISPATCH_INLINE, /* the loop is to run the handler itself */
+    DISPATCH_TAKEN,  /* somebody else runs it and then calls exchange->complete */
+    DISPATCH_FULL    /* too many wait already: the client gets 503 */
+};
+
+/* Decides where a request is handled. data is the process model's. */
+typedef enum dispatch_result (*dispatch_fn)(void *data, struct http_exchange *exchange);
+
+struct worker_options {
+    const struct config *config;
+    const struct router *router;
+    struct handler_context *context; /* of the loop's thread */
+    int listen_fd;                   /* kept open by the caller */
+    int access_log_fd;               /* -1: off; kept open by the caller */
+    uint64_t max_connections;
+    dispatch_fn dispatch; /* NULL: everything inline */
+    void *dispatch_data;
+};
+
+/* To be called after the last fork, on the thread that will run it. NULL, reported in the log, if
+ * the event loop cannot be made. Everything options points to must outlive the worker. */
+struct worker *worker_create(const struct worker_options *options);
+
+/* Serves until it is told to stop. The caller has set the slot's state to SLOT_READY. */
+void worker_run(struct worker *worker);
+
+/* Closes what is left. Nobody may call worker_stop, worker_drain or an exchange's complete any
+ * more. */
+void worker_destroy(struct worker *worker);
+
+/* From any thread: return from worker_run now; or stop accepting, answer what has been asked with
+ * "Connection: close", and return when the last connection has ended or drain_timeout_ms is over.
+ */
+void worker_stop(struct worker *worker);
+void worker_drain(struct worker *worker);
+
+/* The loop, for the process model's own events on the same thread. */
+struct event_base *worker_event_base(struct worker *worker);
+
+#endif
