@@ -1,0 +1,19 @@
+/* From the command line to a running server: what both binaries do in main. */
+#ifndef TWINHTTPD_SERVER_SUPERVISE_BOOTSTRAP_H
+#define TWINHTTPD_SERVER_SUPERVISE_BOOTSTRAP_H
+
+#include "server/supervise/process.h"
+
+/* What tells one binary from the other. */
+struct server_kind {
+    const char *name; /* "prefork-server" */
+    enum config_server server;
+    process_run_fn run_single; /* one thread in a process; NULL if there is no such model */
+    process_run_fn run_threads;
+};
+
+/* Returns the exit status: 0 after an orderly stop, 1 when it cannot start, with one line on
+ * standard error that names cause and fix. */
+int bootstrap_main(const struct server_kind *kind, int argc, char **argv);
+
+#endif

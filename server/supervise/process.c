@@ -1,0 +1,80 @@
+#include "server/supervise/process.h"
+
+#include "common/base/log.h"
+#include "server/supervise/stop_signals.h"
+
+#include <signal.h>
+
+void process_open(struct process *process)
+{
+    const struct server *server = process->server;
+    int error = shared_cell_init(&process->cell, SHARED_CELL_THREADS);
+    if (error != 0) {
+        log_write(LOG_WARN, "cannot make a lock: error %d; /counter will not work", error);
+    }
+    process->environment = (struct handler_environment){
+        .scoreboard = server->scoreboard,
+        .process_cell = &process->cell,
+        .shared_cell = server->shared_cell,
+        .faults = server->config->faults,
+    };
+    process->router = router_create();
+    handlers_register(process->router, &process->environment);
+}
+
+void process_close(struct process *process)
+{
+    router_destroy(process->router);
+    process->router = NULL;
+}
+
+void process_enter(struct process *process, uint32_t slot_in_process, enum slot_role role,
+                   struct handler_context *context)
+{
+    const struct server *server = process->server;
+    uint32_t index = process->number * server->plan.slots_per_process + slot_in_process;
+    *context = (struct handler_context){
+        .slot = &server->scoreboard->slots[index],
+        .slot_index = index,
+        .files = file_cache_create(server->root_fd, server->plan.file_cache_entries),
+    };
+    log_set_name("worker %u", index);
+    slot_enter(context->slot, process->number, process->generation, role);
+}
+
+void process_leave(struct handler_context *context)
+{
+    file_cache_destroy(context->files);
+    context->files = NULL;
+}
+
+struct worker *process_create_worker(struct process *process, struct handler_context *context,
+                                     uint32_t loop, dispatch_fn dispatch, void *dispatch_data)
+{
+    const struct server *server = process->server;
+    size_t loop_index = (size_t)process->number * server->plan.loops + loop;
+    return worker_create(&(struct worker_options){
+        .config = server->config,
+        .router = process->router,
+        .context = context,
+        .listen_fd = listener_fd(&server->listener, loop_index),
+        .access_log_fd = server->access_log_fd,
+        .max_connections = server->plan.max_connections,
+        .dispatch = dispatch,
+        .dispatch_data = dispatch_data,
+    });
+}
+
+void process_pass_signals(struct process *process, struct worker **workers, size_t count)
+{
+    int number;
+    while ((number = stop_signals_next(process->signal_fd)) != 0) {
+        for (size_t i = 0; i < count; i++) {
+            if (number == SIGQUIT) {
+                worker_drain(workers[i]);
+            } else {
+                worker_stop(workers[i]);
+            }
+        }
+    }
+}

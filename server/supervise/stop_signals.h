@@ -1,0 +1,17 @@
+/* Signals as data: they are blocked everywhere and read from a descriptor, so that no handler ever
+ * interrupts anything. */
+#ifndef TWINHTTPD_SERVER_SUPERVISE_STOP_SIGNALS_H
+#define TWINHTTPD_SERVER_SUPERVISE_STOP_SIGNALS_H
+
+/* Blocks every signal that the server understands (inherited by children and threads) and ignores
+ * SIGPIPE. */
+void stop_signals_block(void);
+
+/* A non-blocking descriptor that delivers the given signals, a list that ends with 0. -1 with errno
+ * set on failure. Closed by the caller. */
+int stop_signals_open(const int *signals);
+
+/* The next one that is waiting; 0: none. */
+int stop_signals_next(int fd);
+
+#endif

@@ -1,0 +1,218 @@
+#include "server/threadpool/threadpool.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "server/threadpool/queue.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    HEARTBEAT_MS = 100,    /* a pool thread without work wakes so often to say that it lives */
+    POOL_PATIENCE_MS = 300 /* for pool threads to finish their handlers in a stop */
+};
+
+struct threadpool;
+
+struct pool_member {
+    pthread_t thread;
+    struct threadpool *pool;
+    uint32_t slot; /* in the process, and index of members: loops first, then pool threads */
+    struct handler_context context;
+    struct worker *worker; /* of a loop thread */
+};
+
+struct threadpool {
+    struct process *process;
+    struct queue *queue; /* request dispatch only */
+    struct pool_member *members;
+    struct worker **workers; /* of the loop threads */
+    uint32_t count;          /* of members */
+    uint32_t loops;
+    pthread_barrier_t started;
+    _Atomic uint32_t loops_ended;
+    int ended_fd; /* eventfd: a loop thread has ended */
+};
+
+/* ---- What a request is handed over by ---- */
+
+static enum dispatch_result dispatch(void *data, struct http_exchange *exchange)
+{
+    struct threadpool *pool = data;
+    if (pool->process->server->config->offload == CONFIG_OFFLOAD_BLOCKING &&
+        !exchange->route->blocks) {
+        return DISPATCH_INLINE;
+    }
+    return queue_push(pool->queue, exchange) ? DISPATCH_TAKEN : DISPATCH_FULL;
+}
+
+/* ---- Threads ---- */
+
+static void *run_loop_thread(void *argument)
+{
+    struct pool_member *member = argument;
+    struct threadpool *pool = member->pool;
+    process_enter(pool->process, member->slot, SLOT_LOOP, &member->context);
+    member->worker = process_create_worker(pool->process, &member->context, member->slot,
+                                           pool->queue == NULL ? NULL : dispatch, pool);
+    slot_set_state(member->context.slot, SLOT_READY);
+    pthread_barrier_wait(&pool->started);
+    if (member->worker != NULL) {
+        worker_run(member->worker);
+    }
+    atomic_fetch_add(&pool->loops_ended, 1);
+    ssize_t ignored = write(pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)ignored;
+    return NULL;
+}
+
+static void run_request(struct http_exchange *exchange, struct handler_context *context)
+{
+    context->turn++;
+    context->now_ms = clock_monotonic_ms();
+    http_exchange_run(exchange, context);
+    exchange->complete(exchange); /* from here on it is the loop's again */
+}
+
+static void *run_pool_thread(void *argument)
+{
+    struct pool_member *member = argument;
+    struct threadpool *pool = member->pool;
+    struct worker_slot *slot;
+    bool closed = false;
+    process_enter(pool->process, member->slot, SLOT_POOL, &member->context);
+    slot = member->context.slot;
+    slot_set_state(slot, SLOT_READY);
+    pthread_barrier_wait(&pool->started);
+    while (!closed) {
+        struct http_exchange *exchange = queue_pop(pool->queue, HEARTBEAT_MS, &closed);
+        atomic_store_explicit(&slot->heartbeat_ms, clock_monotonic_ms(), memory_order_relaxed);
+        if (exchange != NULL) {
+            run_request(exchange, &member->context);
+        }
+    }
+    return NULL;
+}
+
+/* ---- Life ---- */
+
+static void open_pool(struct threadpool *pool, struct process *process)
+{
+    const struct plan *plan = &process->server->plan;
+    *pool = (struct threadpool){
+        .process = process, .count = plan->slots_per_process, .loops = plan->loops};
+    pool->members = memory_alloc_zeroed(pool->count, sizeof(*pool->members));
+    pool->workers = memory_alloc_zeroed(pool->loops, sizeof(struct worker *));
+    pool->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    pthread_barrier_init(&pool->started, NULL, pool->count + 1);
+    if (plan->pool_threads > 0) {
+        pool->queue = queue_create(process->server->config->queue_length);
+    }
+}
+
+/* Starts all threads and waits until each of them serves. */
+static bool start_threads(struct threadpool *pool)
+{
+    for (uint32_t i = 0; i < pool->count; i++) {
+        struct pool_member *member = &pool->members[i];
+        member->pool = pool;
+        member->slot = i;
+        int error = pthread_create(&member->thread, NULL,
+                                   i < pool->loops ? run_loop_thread : run_pool_thread, member);
+        if (error != 0) {
+            log_write(LOG_ERROR, "cannot start thread %u of %u: %s; ask for fewer threads", i + 1,
+                      pool->count, strerror(error));
+            return false;
+        }
+    }
+    pthread_barrier_wait(&pool->started);
+    for (uint32_t i = 0; i < pool->loops; i++) {
+        pool->workers[i] = pool->members[i].worker;
+        if (pool->workers[i] == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The main thread's work: to pass on what it is told, until the last loop has ended. */
+static void direct(struct threadpool *pool)
+{
+    struct pollfd watched[] = {
+        {.fd = pool->process->signal_fd, .events = POLLIN},
+        {.fd = pool->ended_fd, .events = POLLIN},
+    };
+    while (atomic_load(&pool->loops_ended) < pool->loops) {
+        if (poll(watched, 2, -1) < 0 && errno != EINTR) {
+            log_write(LOG_ERROR, "poll: %m");
+            return;
+        }
+        uint64_t count;
+        ssize_t ignored = read(pool->ended_fd, &count, sizeof(count));
+        (void)ignored;
+        process_pass_signals(pool->process, pool->workers, pool->loops);
+    }
+}
+
+/* False: some thread is still in a handler when the patience ends. */
+static bool join_threads(struct threadpool *pool)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += POOL_PATIENCE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    uint32_t stuck = 0;
+    for (uint32_t i = 0; i < pool->count; i++) {
+        stuck += pthread_timedjoin_np(pool->members[i].thread, NULL, &until) != 0;
+    }
+    if (stuck > 0) {
+        log_write(LOG_WARN, "%u threads are still in a handler: leaving without them", stuck);
+    }
+    return stuck == 0;
+}
+
+static void close_pool(struct threadpool *pool)
+{
+    for (uint32_t i = 0; i < pool->loops; i++) {
+        worker_destroy(pool->workers[i]);
+    }
+    for (uint32_t i = 0; i < pool->count; i++) {
+        process_leave(&pool->members[i].context);
+    }
+    if (pool->queue != NULL) {
+        queue_destroy(pool->queue);
+    }
+    pthread_barrier_destroy(&pool->started);
+    close(pool->ended_fd);
+    free(pool->workers);
+    free(pool->members);
+}
+
+int threadpool_run(struct process *process)
+{
+    struct threadpool pool;
+    process_open(process);
+    open_pool(&pool, process);
+    if (!start_threads(&pool)) {
+        _exit(PROCESS_EXIT_BOOT_FAILED); /* threads that did start may still be running */
+    }
+    process->ready(process->ready_data);
+    direct(&pool);
+    if (pool.queue != NULL) {
+        queue_close(pool.queue);
+    }
+    if (!join_threads(&pool)) {
+        _exit(0); /* a thread cannot be ended from outside, a process can */
+    }
+    close_pool(&pool);
+    process_close(process);
+    return 0;
+}
