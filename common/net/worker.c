@@ -21,6 +21,8 @@ enum {
     SWEEP_MS = 200,
     ACCEPT_BATCH = 8,      /* then the others get their turn, and the other workers theirs */
     ACCEPT_PAUSE_MS = 100, /* after running out of descriptors */
+    ACCEPT_YIELD_MS = 1,   /* how long connections are left to workers with fewer */
+    ACCEPT_UNYIELDING = 4  /* accepted after that without asking again */
 };
 
 enum worker_command { WORKER_SERVE, WORKER_DRAIN, WORKER_STOP };
@@ -160,6 +162,32 @@ static bool accept_one(struct worker *worker)
     return true;
 }
 
+/* Looks away from the socket for a moment, so that others come first. */
+static void yield(struct worker *worker)
+{
+    const struct timeval moment = {.tv_usec = ACCEPT_YIELD_MS * 1000};
+    set_listening(worker, false);
+    event_add(&worker->yield_event, &moment);
+}
+
+static void on_yield_end(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct worker *worker = argument;
+    worker->has_yielded = true;
+    resume_listening(worker, worker_now_ms(worker));
+}
+
+static bool should_yield(struct worker *worker, int accepted)
+{
+    const struct worker_options *options = &worker->options;
+    if (options->may_accept == NULL || (worker->has_yielded && accepted < ACCEPT_UNYIELDING)) {
+        return false;
+    }
+    return !options->may_accept(options->may_accept_data, options->context->slot_index);
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
@@ -170,10 +198,15 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
             set_listening(worker, false);
             return;
         }
+        if (should_yield(worker, i)) {
+            yield(worker);
+            break;
+        }
         if (!accept_one(worker)) {
-            return;
+            break;
         }
     }
+    worker->has_yielded = false;
 }
 
 void worker_connection_ended(struct worker *worker)
@@ -331,6 +364,7 @@ static void add_events(struct worker *worker)
     event_assign(&worker->wake_event, worker->base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake,
                  worker);
     event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
+    event_assign(&worker->yield_event, worker->base, -1, 0, on_yield_end, worker);
     event_add(&worker->wake_event, NULL);
     event_add(&worker->tick_event, &tick);
     set_listening(worker, true);
@@ -417,6 +451,7 @@ void worker_destroy(struct worker *worker)
     set_listening(worker, false);
     event_del(&worker->wake_event);
     event_del(&worker->tick_event);
+    event_del(&worker->yield_event);
     event_base_free(worker->base);
     close(worker->wake_fd);
     pthread_mutex_destroy(&worker->completed_lock);

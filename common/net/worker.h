@@ -26,6 +26,10 @@ struct worker_options {
     int listen_fd;                   /* kept open by the caller */
     int access_log_fd;               /* -1: off; kept open by the caller */
     uint64_t max_connections;
+    /* Asked before a connection is accepted from a socket that others watch, too; false leaves it
+     * to them for a moment. NULL: always. */
+    bool (*may_accept)(void *data, uint32_t slot_index);
+    void *may_accept_data;
     dispatch_fn dispatch; /* NULL: everything inline */
     void *dispatch_data;
 };

@@ -34,8 +34,10 @@ struct worker {
 
     struct connection_list connections;
     uint64_t connection_count;
-    bool listening;        /* the listening socket is being watched */
-    uint64_t listen_at_ms; /* when it was given up for want of descriptors: try again then */
+    struct event yield_event; /* ends a moment in which connections are left to others */
+    bool has_yielded;         /* and nobody took them: accept whatever the shares are */
+    bool listening;           /* the listening socket is being watched */
+    uint64_t listen_at_ms;    /* when it was given up for want of descriptors: try again then */
     bool draining;
     uint64_t drain_until_ms;
     bool stopped;

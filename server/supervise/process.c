@@ -1,6 +1,7 @@
 #include "server/supervise/process.h"
 
 #include "common/base/log.h"
+#include "server/supervise/balance.h"
 #include "server/supervise/stop_signals.h"
 
 #include <signal.h>
@@ -48,6 +49,11 @@ void process_leave(struct handler_context *context)
     context->files = NULL;
 }
 
+static bool may_accept(void *data, uint32_t slot_index)
+{
+    return balance_may_accept(data, slot_index);
+}
+
 struct worker *process_create_worker(struct process *process, struct handler_context *context,
                                      uint32_t loop, dispatch_fn dispatch, void *dispatch_data)
 {
@@ -60,6 +66,8 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .listen_fd = listener_fd(&server->listener, loop_index),
         .access_log_fd = server->access_log_fd,
         .max_connections = server->plan.max_connections,
+        .may_accept = server->listener.count == 1 ? may_accept : NULL,
+        .may_accept_data = server->scoreboard,
         .dispatch = dispatch,
         .dispatch_data = dispatch_data,
     });
