@@ -198,6 +198,7 @@ enum http_head_result http_head_scan(struct http_head *head, const char *data, s
                                      const struct http_limits *limits, struct http_request *request,
                                      struct http_refusal *refusal)
 {
+    request->head = data; /* a refused request is logged, too */
     while (head->scanned < bytes) {
         const char *end = memchr(data + head->scanned, '\n', bytes - head->scanned);
         if (end == NULL) {
@@ -212,7 +213,6 @@ enum http_head_result http_head_scan(struct http_head *head, const char *data, s
         }
         head->line_start = head->scanned = line_end + 1;
         if (done) {
-            request->head = data;
             request->head_bytes = head->scanned;
             return HTTP_HEAD_DONE;
         }

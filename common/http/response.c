@@ -69,8 +69,10 @@ bool http_response_has_body(const struct http_response *response,
 
 static void append_literal(struct buffer *out, struct span text)
 {
-    memcpy(out->data + out->len, text.ptr, text.len);
-    out->len += text.len;
+    if (text.len > 0) { /* an empty one may have no pointer */
+        memcpy(out->data + out->len, text.ptr, text.len);
+        out->len += text.len;
+    }
 }
 
 static void append_decimal(struct buffer *out, uint64_t number)

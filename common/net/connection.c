@@ -254,6 +254,7 @@ static void refuse(struct connection *c, struct http_refusal refusal)
     log_refusal(c, refusal);
     if (c->phase == PHASE_HEAD) {
         count_started(c);
+        c->exchange->request.head = c->input.data + c->input_used; /* may have moved since */
     }
     struct http_response *response = &c->exchange->response;
     http_response_reset(response);

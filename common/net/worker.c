@@ -20,6 +20,7 @@ enum {
     TICK_MS = 100,
     SWEEP_MS = 200,
     ACCEPT_BATCH = 8,      /* then the others get their turn, and the other workers theirs */
+    DRAIN_ACCEPTS = 4096,  /* as many as the queue can hold */
     ACCEPT_PAUSE_MS = 100, /* after running out of descriptors */
     ACCEPT_YIELD_MS = 1,   /* how long connections are left to workers with fewer */
     ACCEPT_UNYIELDING = 4  /* accepted after that without asking again */
@@ -152,6 +153,9 @@ static bool accept_one(struct worker *worker)
             pause_listening(worker);
             return false;
         case EAGAIN:
+            return false;
+        case EINVAL: /* shut down: the server drains */
+            set_listening(worker, false);
             return false;
         default: /* that client is gone again; there may be others */
             return true;
@@ -295,12 +299,14 @@ static void begin_drain(struct worker *worker)
         return;
     }
     uint64_t now_ms = worker_now_ms(worker);
-    /* What has already been queued by the kernel was accepted in the client's eyes. */
-    while (worker->connection_count < worker->options.max_connections && accept_one(worker)) {
+    /* What the kernel has queued already was accepted in the client's eyes; whoever comes later is
+     * to be refused at once. */
+    for (int i = 0; i < DRAIN_ACCEPTS && accept_one(worker); i++) {
     }
+    shutdown(worker->options.listen_fd, SHUT_RD);
+    set_listening(worker, false);
     worker->draining = true;
     worker->drain_until_ms = now_ms + worker->options.config->drain_timeout_ms;
-    set_listening(worker, false);
     slot_set_state(worker_slot_of(worker), SLOT_DRAINING);
     struct connection *c = TAILQ_FIRST(&worker->connections);
     while (c != NULL) {

@@ -45,9 +45,9 @@ void worker_run(struct worker *worker);
  * more. */
 void worker_destroy(struct worker *worker);
 
-/* From any thread: return from worker_run now; or stop accepting, answer what has been asked with
- * "Connection: close", and return when the last connection has ended or drain_timeout_ms is over.
- */
+/* From any thread: return from worker_run now; or take what is queued, shut the listening socket
+ * down (for all that share it), answer what has been asked with "Connection: close", and return
+ * when the last connection has ended or drain_timeout_ms is over. */
 void worker_stop(struct worker *worker);
 void worker_drain(struct worker *worker);
 
