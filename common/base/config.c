@@ -192,16 +192,12 @@ static bool apply_options(struct config *config, enum config_server server,
     return true;
 }
 
-static bool fit_together(const struct config *config, char *error)
+/* A request line is part of the headers: who lowers only their limit means both. */
+static void fit_together(struct config *config)
 {
-    if (config->max_request_line_bytes <= config->max_header_bytes) {
-        return true;
+    if (config->max_request_line_bytes > config->max_header_bytes) {
+        config->max_request_line_bytes = config->max_header_bytes;
     }
-    return config_fail(error,
-                       "max_request_line_bytes (%llu) is above max_header_bytes (%llu), which "
-                       "includes it; lower the first or raise the second",
-                       (unsigned long long)config->max_request_line_bytes,
-                       (unsigned long long)config->max_header_bytes);
 }
 
 enum config_action config_load(struct config *config, enum config_server server, int argc,
@@ -219,10 +215,11 @@ enum config_action config_load(struct config *config, enum config_server server,
     }
     bool good =
         line.config_path == NULL || config_file_apply(line.config_path, server, config, error);
-    if (!good || !apply_options(config, server, &line, error) || !fit_together(config, error)) {
+    if (!good || !apply_options(config, server, &line, error)) {
         config_free(config);
         return CONFIG_INVALID;
     }
+    fit_together(config);
     return line.action;
 }
 

@@ -77,7 +77,7 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .help = "Open connections of one event loop; auto: what the file descriptors allow."},
     {MEMBER(max_request_line_bytes), .option = "max-request-line-bytes", RANGE(64, 1048576),
      .default_value = "8192", .servers = BOTH_SERVERS,
-     .help = "Longest request line; not above max-header-bytes."},
+     .help = "Longest request line; never more than max-header-bytes."},
     {MEMBER(max_header_bytes), .option = "max-header-bytes", RANGE(256, 16777216),
      .default_value = "32768", .servers = BOTH_SERVERS,
      .help = "Request line and all header fields together."},

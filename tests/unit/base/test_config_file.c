@@ -210,20 +210,14 @@ static void test_unreadable_files(void **state)
 static void test_request_line_fits_in_headers(void **state)
 {
     (void)state;
-    static const char tail[] = ", which includes it; lower the first or raise the second";
-    char message[CASE_BYTES];
-    snprintf(message, sizeof(message),
-             "max_request_line_bytes (8192) is above max_header_bytes (8191)%s", tail);
-    assert_invalid(load(CONFIG_SERVER_PREFORK, "--max-header-bytes", "8191", NULL), message);
-    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--max-header-bytes", "8192", NULL), CONFIG_RUN);
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--max-header-bytes", "8191", NULL), CONFIG_RUN);
+    assert_int_equal(config.max_request_line_bytes, 8191);
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--max-header-bytes", "8193", NULL), CONFIG_RUN);
+    assert_int_equal(config.max_request_line_bytes, 8192);
     assert_int_equal(
         load_yaml(CONFIG_SERVER_PREFORK, "max_header_bytes: 300\nmax_request_line_bytes: 301\n"),
-        CONFIG_INVALID);
-    assert_contains(error, "max_request_line_bytes (301) is above max_header_bytes (300)");
-    /* Only the result counts, not what stands where. */
-    assert_int_equal(
-        load(CONFIG_SERVER_PREFORK, "--config", yaml_path, "--max-request-line-bytes=300", NULL),
         CONFIG_RUN);
+    assert_int_equal(config.max_request_line_bytes, 300);
 }
 
 /* ---- the files that come along, and --help ---- */
@@ -274,7 +268,7 @@ static void test_example_files(void **state)
         assert_string_equal(config.listen, "*:8080");
         assert_string_equal(config.access_log, "/dev/stdout");
         assert_int_equal(config.access_log_format, CONFIG_ACCESS_LOG_JSON);
-        assert_int_equal(config.drain_timeout_ms, 10000);
+        assert_int_equal(config.drain_timeout_ms, 8000);
     }
 }
 

@@ -1,0 +1,451 @@
+#include "common/base/scoreboard.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+/* cmocka.h relies on the four standard headers before it. */
+#include <cmocka.h>
+
+enum { PROCESSES = 3, SLOTS_EACH = 2, SLOTS = PROCESSES * SLOTS_EACH, NOTES = 20000 };
+
+static struct scoreboard *scoreboard;
+static struct death_record copies[DEATH_RECORDS];
+
+static int make(void **state)
+{
+    (void)state;
+    scoreboard = scoreboard_create(SLOTS, SLOTS_EACH);
+    return scoreboard == NULL;
+}
+
+static int discard(void **state)
+{
+    (void)state;
+    scoreboard_destroy(scoreboard);
+    return 0;
+}
+
+static struct client_address client_at(const char *ip, uint16_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    assert_int_equal(inet_pton(AF_INET, ip, &address.sin_addr), 1);
+    return client_address_pack((struct sockaddr *)&address);
+}
+
+static void note(uint32_t slot, const char *line)
+{
+    struct client_address client = client_at("10.1.2.3", (uint16_t)(1000 + slot));
+    slot_note_begin(&scoreboard->slots[slot], span_of(line), &client);
+}
+
+static struct death_record *bury(uint32_t process)
+{
+    return scoreboard_bury(scoreboard, &(struct death_record){.process = process, .signal = 9});
+}
+
+static void test_create(void **state)
+{
+    (void)state;
+    assert_int_equal(scoreboard->slot_count, SLOTS);
+    assert_int_equal(scoreboard->slots_per_process, SLOTS_EACH);
+    assert_true(scoreboard->started_ms > 0);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        assert_int_equal(scoreboard->slots[i].state, SLOT_EMPTY);
+        assert_int_equal((uintptr_t)&scoreboard->slots[i] % 64, 0);
+    }
+    assert_int_equal(scoreboard_copy_deaths(scoreboard, copies), 0);
+    scoreboard_destroy(NULL);
+}
+
+static void test_enter_in_a_child_is_seen(void **state)
+{
+    (void)state;
+    struct worker_slot *slot = &scoreboard->slots[4];
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        slot_enter(slot, 2, 7, SLOT_POOL);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(slot->pid, child);
+    assert_int_equal(slot->tid, child); /* the main thread */
+    assert_int_equal(slot->process, 2);
+    assert_int_equal(slot->generation, 7);
+    assert_int_equal(slot->role, SLOT_POOL);
+    assert_int_equal(slot->state, SLOT_STARTING);
+    assert_true(slot->heartbeat_ms >= scoreboard->started_ms);
+    assert_int_equal(slot->ready_ns, 0);
+    slot_set_state(slot, SLOT_DRAINING);
+    assert_int_equal(slot->ready_ns, 0);
+    slot_set_state(slot, SLOT_READY);
+    assert_int_equal(slot->state, SLOT_READY);
+    assert_true(slot->ready_ns / 1000000 >= scoreboard->started_ms);
+}
+
+static void *enter_in_a_thread(void *slot)
+{
+    slot_enter(slot, 0, 1, SLOT_LOOP);
+    return NULL;
+}
+
+static void test_enter_in_a_thread(void **state)
+{
+    (void)state;
+    struct worker_slot *slot = &scoreboard->slots[1];
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, enter_in_a_thread, slot), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(slot->pid, getpid());
+    assert_int_not_equal(slot->tid, getpid());
+    assert_int_equal(slot->role, SLOT_LOOP);
+}
+
+static void test_notes(void **state)
+{
+    (void)state;
+    struct request_copy copy;
+    assert_false(slot_note_read(&scoreboard->slots[3], &copy));
+    note(3, "GET /a?b HTTP/1.1");
+    assert_true(slot_note_read(&scoreboard->slots[3], &copy));
+    assert_string_equal(copy.line, "GET /a?b HTTP/1.1");
+    assert_string_equal(copy.client, "10.1.2.3:1003");
+    assert_false(slot_note_read(&scoreboard->slots[2], &copy));
+    slot_note_end(&scoreboard->slots[3]);
+    assert_false(slot_note_read(&scoreboard->slots[3], &copy));
+    note(3, "HEAD"); /* nothing of the longer one before it is left */
+    assert_true(slot_note_read(&scoreboard->slots[3], &copy));
+    assert_string_equal(copy.line, "HEAD");
+}
+
+static void test_notes_of_every_length(void **state)
+{
+    (void)state;
+    char line[NOTE_LINE_BYTES + 50];
+    for (size_t bytes = 1; bytes < sizeof(line); bytes++) {
+        struct request_copy copy;
+        for (size_t i = 0; i < bytes; i++) {
+            line[i] = (char)('a' + (i + bytes) % 26);
+        }
+        line[bytes] = '\0';
+        note(0, line);
+        memset(&copy, 'x', sizeof(copy));
+        assert_true(slot_note_read(&scoreboard->slots[0], &copy));
+        size_t kept = bytes < NOTE_LINE_BYTES ? bytes : NOTE_LINE_BYTES;
+        assert_int_equal(strlen(copy.line), kept);
+        assert_memory_equal(copy.line, line, kept);
+    }
+    struct request_copy neighbour;
+    assert_false(slot_note_read(&scoreboard->slots[1], &neighbour));
+}
+
+/* The line must be read where the span ends: nothing promises a NUL, or a whole word. */
+static void test_notes_read_no_further_than_the_span(void **state)
+{
+    (void)state;
+    struct client_address client = client_at("10.0.0.1", 1);
+    struct request_copy copy;
+    for (size_t bytes = 1; bytes <= NOTE_LINE_BYTES; bytes++) {
+        char *exact = malloc(bytes);
+        memset(exact, 'y', bytes);
+        slot_note_begin(&scoreboard->slots[0], (struct span){exact, bytes}, &client);
+        free(exact);
+        assert_true(slot_note_read(&scoreboard->slots[0], &copy));
+        assert_int_equal(strspn(copy.line, "y"), bytes);
+    }
+}
+
+static void *write_notes(void *stop)
+{
+    char line[NOTE_LINE_BYTES + 1];
+    struct client_address client = client_at("10.0.0.1", 0);
+    for (unsigned i = 0; !atomic_load((_Atomic bool *)stop); i++) {
+        memset(line, 'a' + (int)(i % 26), sizeof(line));
+        client.words[0] = (uint64_t)AF_INET << 32 | ('a' + i % 26);
+        slot_note_begin(&scoreboard->slots[0], (struct span){line, i % NOTE_LINE_BYTES + 1},
+                        &client);
+        if (i % 3 == 0) {
+            slot_note_end(&scoreboard->slots[0]);
+        }
+    }
+    return NULL;
+}
+
+/* Whatever is read while the owner writes is one note, never a mixture. */
+static void test_notes_are_never_torn(void **state)
+{
+    (void)state;
+    static _Atomic bool stop;
+    pthread_t writer;
+    unsigned seen = 0;
+    atomic_store(&stop, false);
+    assert_int_equal(pthread_create(&writer, NULL, write_notes, &stop), 0);
+    for (int i = 0; i < NOTES; i++) {
+        struct request_copy copy;
+        if (!slot_note_read(&scoreboard->slots[0], &copy)) {
+            continue;
+        }
+        char client[CLIENT_TEXT_BYTES];
+        seen++;
+        for (const char *c = copy.line; *c != '\0'; c++) {
+            assert_int_equal(*c, copy.line[0]);
+        }
+        snprintf(client, sizeof(client), "10.0.0.1:%d", copy.line[0]);
+        assert_string_equal(copy.client, client);
+    }
+    atomic_store(&stop, true);
+    assert_int_equal(pthread_join(writer, NULL), 0);
+    (void)seen; /* how often depends on the scheduler */
+}
+
+static void test_bury_counts_what_was_lost(void **state)
+{
+    (void)state;
+    struct worker_slot *first = &scoreboard->slots[2], *second = &scoreboard->slots[3];
+    first->counters.requests_started = 100;
+    first->counters.requests_finished = 90;
+    first->counters.requests_aborted = 3;
+    first->connections_open = 20;
+    first->connections_busy = 6;
+    first->connections_idle = 5;
+    second->counters.requests_started = 7;
+    second->counters.requests_finished = 7;
+    second->connections_open = 2;
+    scoreboard->slots[4].counters.requests_started = 1000; /* of another process */
+    scoreboard->slots[4].connections_open = 1000;
+    struct death_record *record = bury(1);
+    assert_int_equal(record->process, 1);
+    assert_int_equal(record->signal, 9);
+    assert_int_equal(record->in_progress, 7);
+    assert_int_equal(record->awaited, 9 + 2);
+    assert_int_equal(record->idle_cut, 5);
+    assert_int_equal(death_requests_lost(record), 7 + 11);
+    assert_int_equal(scoreboard->requests_lost, 18);
+    assert_int_equal(scoreboard->deaths, 1);
+    assert_int_equal(scoreboard->slots[4].connections_open, 1000);
+    assert_int_equal(scoreboard->slots[4].counters.requests_started, 1000);
+}
+
+/* A process can die between two stores that belong together. */
+static void test_bury_never_goes_below_zero(void **state)
+{
+    (void)state;
+    struct worker_slot *slot = &scoreboard->slots[0];
+    slot->counters.requests_started = 5;
+    slot->counters.requests_finished = 5;
+    slot->counters.requests_aborted = 1;
+    slot->connections_open = 3;
+    slot->connections_busy = 2;
+    slot->connections_idle = 2;
+    /* What is missing in one slot is not taken from the other one. */
+    scoreboard->slots[1].counters.requests_started = 2;
+    scoreboard->slots[1].connections_open = 1;
+    struct death_record *record = bury(0);
+    assert_int_equal(record->in_progress, 2);
+    assert_int_equal(record->awaited, 1);
+    assert_int_equal(record->idle_cut, 2);
+    assert_int_equal(scoreboard->requests_lost, 3);
+}
+
+static void test_bury_moves_the_counters(void **state)
+{
+    (void)state;
+    for (uint64_t death = 1; death <= 2; death++) {
+        for (uint32_t i = 0; i < SLOTS_EACH; i++) {
+            struct worker_slot *slot = &scoreboard->slots[i];
+            slot->counters.requests_started = 10;
+            slot->counters.requests_finished = 8;
+            slot->counters.requests_aborted = 1;
+            slot->counters.requests_handled = 9;
+            slot->counters.bytes_sent = 12345;
+            slot->counters.connections_accepted = 4;
+            slot->connections_open = 3;
+            slot->connections_busy = 1;
+            slot->connections_idle = 1;
+            slot->state = SLOT_READY;
+        }
+        bury(0);
+        assert_int_equal(scoreboard->dead.requests_started, death * 20);
+        assert_int_equal(scoreboard->dead.requests_finished, death * 16);
+        assert_int_equal(scoreboard->dead.requests_aborted, death * 2);
+        assert_int_equal(scoreboard->dead.requests_handled, death * 18);
+        assert_int_equal(scoreboard->dead.bytes_sent, death * 24690);
+        assert_int_equal(scoreboard->dead.connections_accepted, death * 8);
+        for (uint32_t i = 0; i < SLOTS_EACH; i++) {
+            struct worker_slot *slot = &scoreboard->slots[i];
+            static const struct slot_counters none;
+            assert_memory_equal(&slot->counters, &none, sizeof(none));
+            assert_int_equal(slot->connections_open, 0);
+            assert_int_equal(slot->connections_busy, 0);
+            assert_int_equal(slot->connections_idle, 0);
+            assert_int_equal(slot->state, SLOT_DEAD);
+            assert_int_equal(slot->deaths, death);
+        }
+        assert_int_equal(scoreboard->slots[SLOTS_EACH].deaths, 0);
+    }
+    assert_int_equal(scoreboard->requests_lost, 2 * 2 * (1 + 1));
+}
+
+static void test_bury_names_the_requests(void **state)
+{
+    (void)state;
+    struct request_copy copy;
+    note(4, "GET /four HTTP/1.1");
+    note(5, "GET /five HTTP/1.1");
+    note(0, "GET /elsewhere HTTP/1.1");
+    struct death_record *record = bury(2);
+    assert_int_equal(record->request_count, 2);
+    assert_int_equal(record->requests[0].slot, 4);
+    assert_string_equal(record->requests[0].line, "GET /four HTTP/1.1");
+    assert_string_equal(record->requests[0].client, "10.1.2.3:1004");
+    assert_int_equal(record->requests[1].slot, 5);
+    assert_string_equal(record->requests[1].line, "GET /five HTTP/1.1");
+    assert_false(slot_note_read(&scoreboard->slots[4], &copy)); /* told once */
+    assert_true(slot_note_read(&scoreboard->slots[0], &copy));
+    assert_int_equal(bury(2)->request_count, 0);
+}
+
+static void test_bury_names_only_so_many_requests(void **state)
+{
+    (void)state;
+    struct scoreboard *wide = scoreboard_create(DEATH_REQUESTS + 4, DEATH_REQUESTS + 4);
+    struct client_address client = client_at("10.0.0.1", 1);
+    assert_non_null(wide);
+    for (uint32_t i = 0; i < wide->slot_count; i++) {
+        slot_note_begin(&wide->slots[i], SPAN("GET / HTTP/1.1"), &client);
+        wide->slots[i].counters.requests_started = 1;
+    }
+    struct death_record *record = scoreboard_bury(wide, &(struct death_record){.process = 0});
+    assert_int_equal(record->request_count, DEATH_REQUESTS);
+    assert_int_equal(record->requests[DEATH_REQUESTS - 1].slot, DEATH_REQUESTS - 1);
+    assert_int_equal(record->in_progress, DEATH_REQUESTS + 4); /* counted all the same */
+    scoreboard_destroy(wide);
+}
+
+/* Killed in the middle of writing a note: the successor in the slot must not inherit the half. */
+static void test_a_death_within_a_note_does_not_spoil_the_slot(void **state)
+{
+    (void)state;
+    struct worker_slot *slot = &scoreboard->slots[0];
+    struct request_copy copy;
+    note(0, "GET /before HTTP/1.1");
+    slot_note_end(slot);
+    atomic_fetch_add(&slot->current.sequence, 1); /* as slot_note_begin leaves it meanwhile */
+    bury(0);
+    slot_enter(slot, 0, 2, SLOT_LOOP);
+    assert_false(slot_note_read(slot, &copy));
+    note(0, "GET /after HTTP/1.1");
+    assert_true(slot_note_read(slot, &copy));
+    assert_string_equal(copy.line, "GET /after HTTP/1.1");
+}
+
+static void test_the_newest_deaths_are_remembered(void **state)
+{
+    (void)state;
+    for (int32_t death = 1; death <= 2 * DEATH_RECORDS + 5; death++) {
+        const struct death_record cause = {.process = 1, .pid = death, .exit_status = 3};
+        struct death_record *record = scoreboard_bury(scoreboard, &cause);
+        record->recovery_ns = (uint64_t)death * 10; /* the record given is the one that is kept */
+        uint32_t count = scoreboard_copy_deaths(scoreboard, copies);
+        assert_int_equal(count, death < DEATH_RECORDS ? death : DEATH_RECORDS);
+        for (uint32_t i = 0; i < count; i++) {
+            int32_t expected = death - (int32_t)(count - 1 - i);
+            assert_int_equal(copies[i].pid, expected);
+            assert_int_equal(copies[i].recovery_ns, expected * 10);
+            assert_int_equal(copies[i].exit_status, 3);
+        }
+    }
+    assert_int_equal(scoreboard->deaths, 2 * DEATH_RECORDS + 5);
+    atomic_fetch_add(&scoreboard->death_sequence, 1); /* a record is being written */
+    assert_int_equal(scoreboard_copy_deaths(scoreboard, copies), 0);
+}
+
+static void test_add_and_subtract(void **state)
+{
+    (void)state;
+    _Atomic uint64_t counter = 5;
+    slot_add(&counter, UINT64_C(1) << 40);
+    slot_subtract(&counter, 3);
+    assert_int_equal(counter, (UINT64_C(1) << 40) + 2);
+}
+
+static void assert_formatted(const struct client_address *client, const char *expected)
+{
+    char text[CLIENT_TEXT_BYTES];
+    memset(text, 'x', sizeof(text));
+    client_address_format(client, text);
+    assert_string_equal(text, expected);
+}
+
+static void assert_ipv6(const char *ip, uint16_t port, const char *expected)
+{
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    assert_int_equal(inet_pton(AF_INET6, ip, &address.sin6_addr), 1);
+    struct client_address client = client_address_pack((struct sockaddr *)&address);
+    assert_formatted(&client, expected);
+}
+
+static void test_client_addresses(void **state)
+{
+    (void)state;
+    struct client_address client = client_at("127.0.0.1", 5555);
+    assert_formatted(&client, "127.0.0.1:5555");
+    client = client_at("255.255.255.255", 65535);
+    assert_formatted(&client, "255.255.255.255:65535");
+    client = client_at("0.0.0.0", 0);
+    assert_formatted(&client, "0.0.0.0:0");
+    assert_ipv6("::1", 1, "[::1]:1");
+    assert_ipv6("::ffff:127.0.0.1", 80, "[::ffff:127.0.0.1]:80");
+    assert_ipv6("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535,
+                "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535");
+}
+
+static void test_unknown_client_addresses(void **state)
+{
+    (void)state;
+    struct sockaddr_un local = {.sun_family = AF_UNIX, .sun_path = "/x"};
+    struct client_address client = client_address_pack((struct sockaddr *)&local);
+    assert_formatted(&client, "unknown");
+    assert_formatted(&(struct client_address){{0}}, "unknown");
+    assert_formatted(&(struct client_address){{UINT64_MAX, 1, 2}}, "unknown");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_create),
+        TEST(test_enter_in_a_child_is_seen),
+        TEST(test_enter_in_a_thread),
+        TEST(test_notes),
+        TEST(test_notes_of_every_length),
+        TEST(test_notes_read_no_further_than_the_span),
+        TEST(test_notes_are_never_torn),
+        TEST(test_bury_counts_what_was_lost),
+        TEST(test_bury_never_goes_below_zero),
+        TEST(test_bury_moves_the_counters),
+        TEST(test_bury_names_the_requests),
+        TEST(test_bury_names_only_so_many_requests),
+        TEST(test_a_death_within_a_note_does_not_spoil_the_slot),
+        TEST(test_the_newest_deaths_are_remembered),
+        TEST(test_add_and_subtract),
+        TEST(test_client_addresses),
+        TEST(test_unknown_client_addresses),
+    };
+    return cmocka_run_group_tests_name("scoreboard", tests, NULL, NULL);
+}
