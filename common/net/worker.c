@@ -19,11 +19,12 @@
 enum {
     TICK_MS = 100,
     SWEEP_MS = 200,
-    ACCEPT_BATCH = 8,      /* then the others get their turn, and the other workers theirs */
-    DRAIN_ACCEPTS = 4096,  /* as many as the queue can hold */
-    ACCEPT_PAUSE_MS = 100, /* after running out of descriptors */
-    ACCEPT_YIELD_MS = 1,   /* how long connections are left to workers with fewer */
-    ACCEPT_UNYIELDING = 4  /* accepted after that without asking again */
+    ACCEPT_BATCH = 8,           /* then the others get their turn, and the other workers theirs */
+    DRAIN_ACCEPTS = 4096,       /* as many as the queue can hold */
+    ACCEPT_PAUSE_MS = 100,      /* after running out of descriptors */
+    ACCEPT_COMPLAINT_MS = 1000, /* without a shortage for so long, the next one is reported */
+    ACCEPT_YIELD_MS = 1,        /* how long connections are left to workers with fewer */
+    ACCEPT_UNYIELDING = 4       /* accepted after that without asking again */
 };
 
 enum worker_command { WORKER_SERVE, WORKER_DRAIN, WORKER_STOP };
@@ -124,8 +125,12 @@ static void set_listening(struct worker *worker, bool on)
  * readable: better to look away for a moment than to spin. */
 static void pause_listening(struct worker *worker)
 {
-    log_write(LOG_WARN, "cannot accept connections: %m; trying again in %d ms", ACCEPT_PAUSE_MS);
-    worker->listen_at_ms = worker_now_ms(worker) + ACCEPT_PAUSE_MS;
+    uint64_t now_ms = worker_now_ms(worker);
+    if (now_ms - worker->listen_at_ms > ACCEPT_COMPLAINT_MS) {
+        log_write(LOG_WARN, "cannot accept connections: %m; trying again every %d ms",
+                  ACCEPT_PAUSE_MS);
+    }
+    worker->listen_at_ms = now_ms + ACCEPT_PAUSE_MS;
     set_listening(worker, false);
 }
 

@@ -52,6 +52,53 @@ struct master {
     struct child *children;
 };
 
+/* ---- Stopping ---- */
+
+static void signal_children(struct master *master, int number)
+{
+    for (uint32_t i = 0; i < master->count; i++) {
+        if (master->children[i].pid != 0) {
+            kill(master->children[i].pid, number);
+        }
+    }
+}
+
+static void stop(struct master *master)
+{
+    if (master->phase != MASTER_STOPPING) {
+        log_write(LOG_NOTICE, "stopping");
+        master->phase = MASTER_STOPPING;
+        master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
+        listener_close(&master->server->listener);
+        signal_children(master, SIGTERM);
+    }
+}
+
+/* The workers hold the listening sockets, too, and take what has been queued before they close. */
+static void drain(struct master *master)
+{
+    if (master->phase != MASTER_RUNNING) {
+        stop(master);
+        return;
+    }
+    uint64_t deadline_ms = master->server->config->drain_timeout_ms;
+    log_write(LOG_NOTICE, "draining: no new connections, up to %llu ms for those that are open",
+              (unsigned long long)deadline_ms);
+    master->phase = MASTER_DRAINING;
+    master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
+    listener_close(&master->server->listener);
+    signal_children(master, SIGQUIT);
+}
+
+static void kill_late_children(struct master *master)
+{
+    if (master->kill_at_ms != 0 && clock_monotonic_ms() >= master->kill_at_ms) {
+        log_write(LOG_WARN, "killing the processes that have not stopped in time");
+        signal_children(master, SIGKILL);
+        master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
+    }
+}
+
 /* ---- Starting ---- */
 
 static void on_child_ready(void *data)
@@ -84,6 +131,23 @@ static _Noreturn void run_child(struct master *master, uint32_t number, pid_t ma
     exit(master->run(&process));
 }
 
+/* A server that runs waits for better times; one that is only starting says what is wrong. */
+static void on_fork_failure(struct master *master, uint32_t number)
+{
+    if (master->phase == MASTER_STARTING) {
+        log_write(LOG_ERROR,
+                  "cannot fork worker process %u: %m; raise the limit of processes (ulimit -u, the "
+                  "pids cgroup), or ask for fewer workers",
+                  number);
+        master->exit_status = 1;
+        stop(master);
+        return;
+    }
+    log_write(LOG_ERROR, "cannot fork worker process %u: %m; trying again in %d ms", number,
+              FORK_RETRY_MS);
+    master->children[number].start_at_ms = clock_monotonic_ms() + FORK_RETRY_MS;
+}
+
 static void start_child(struct master *master, uint32_t number)
 {
     struct child *child = &master->children[number];
@@ -98,9 +162,7 @@ static void start_child(struct master *master, uint32_t number)
         run_child(master, number, master_pid);
     }
     if (pid < 0) {
-        log_write(LOG_ERROR, "cannot fork worker process %u: %m; trying again in %d ms", number,
-                  FORK_RETRY_MS);
-        child->start_at_ms = clock_monotonic_ms() + FORK_RETRY_MS;
+        on_fork_failure(master, number);
         return;
     }
     child->pid = pid;
@@ -112,7 +174,7 @@ static void start_due_children(struct master *master)
         return;
     }
     uint64_t now_ms = clock_monotonic_ms();
-    for (uint32_t i = 0; i < master->count; i++) {
+    for (uint32_t i = 0; i < master->count && master->phase != MASTER_STOPPING; i++) {
         if (master->children[i].pid == 0 && now_ms >= master->children[i].start_at_ms) {
             start_child(master, i);
         }
@@ -168,53 +230,6 @@ static void check_readiness(struct master *master)
     if (all && master->phase == MASTER_STARTING) {
         master->phase = MASTER_RUNNING;
         master->announce(master->server);
-    }
-}
-
-/* ---- Stopping ---- */
-
-static void signal_children(struct master *master, int number)
-{
-    for (uint32_t i = 0; i < master->count; i++) {
-        if (master->children[i].pid != 0) {
-            kill(master->children[i].pid, number);
-        }
-    }
-}
-
-static void stop(struct master *master)
-{
-    if (master->phase != MASTER_STOPPING) {
-        log_write(LOG_NOTICE, "stopping");
-        master->phase = MASTER_STOPPING;
-        master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
-        listener_close(&master->server->listener);
-        signal_children(master, SIGTERM);
-    }
-}
-
-/* The workers hold the listening sockets, too, and take what has been queued before they close. */
-static void drain(struct master *master)
-{
-    if (master->phase != MASTER_RUNNING) {
-        stop(master);
-        return;
-    }
-    uint64_t deadline_ms = master->server->config->drain_timeout_ms;
-    log_write(LOG_NOTICE, "draining: no new connections, up to %llu ms for those that are open",
-              (unsigned long long)deadline_ms);
-    master->phase = MASTER_DRAINING;
-    master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
-    listener_close(&master->server->listener);
-    signal_children(master, SIGQUIT);
-}
-
-static void kill_late_children(struct master *master)
-{
-    if (master->kill_at_ms != 0 && clock_monotonic_ms() >= master->kill_at_ms) {
-        log_write(LOG_WARN, "killing the processes that have not stopped in time");
-        signal_children(master, SIGKILL);
-        master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
     }
 }
 

@@ -80,7 +80,7 @@ void process_pass_signals(struct process *process, struct worker **workers, size
         for (size_t i = 0; i < count; i++) {
             if (number == SIGQUIT) {
                 worker_drain(workers[i]);
-            } else {
+            } else if (number == SIGTERM || number == SIGINT) {
                 worker_stop(workers[i]);
             }
         }

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum {
-    HEARTBEAT_MS = 100,    /* a pool thread without work wakes so often to say that it lives */
+    HEARTBEAT_MS = 500,    /* a pool thread without work wakes so often to say that it lives */
     POOL_PATIENCE_MS = 300 /* for pool threads to finish their handlers in a stop */
 };
 
