@@ -1,0 +1,109 @@
+"""The commands of the laboratory and their options. A new command is a new entry in COMMANDS."""
+
+import argparse
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Callable, NoReturn, Sequence
+
+from twinlab import compare, models, proc
+from twinlab.errors import Interrupted, LabError
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument error is one line that names the cause and where to look, not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"lab: {message}; see {self.prog} --help\n")
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0.2 <= value <= 600:
+        raise argparse.ArgumentTypeError("must be from 0.2 to 600 seconds")
+    return value
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100_000:
+        raise argparse.ArgumentTypeError("must be from 1 to 100000")
+    return value
+
+
+def model_list(text: str) -> list[str]:
+    keys = [key.strip() for key in text.split(",") if key.strip()]
+    unknown = [key for key in keys if key not in models.KEYS]
+    if unknown or not keys or len(set(keys)) != len(keys):
+        raise argparse.ArgumentTypeError(f"choose each at most once, among {','.join(models.KEYS)}")
+    return keys
+
+
+def add_compare(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser(
+        "compare", help="run every model under load and under crashes, and print one table",
+        description="Runs prefork, threadpool (connection and request dispatch) and hybrid in turn: five workloads "
+                    "with wrk, then rounds in which a worker process dies once a second. Installs missing packages "
+                    "(apt) and builds first if needed. Traffic stays on 127.0.0.1.")
+    parser.add_argument("--quick", action="store_true", help="a first look in under 45 s; more noise")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed run")
+    parser.add_argument("--connections", type=count, default=64, metavar="N",
+                        help="connections that wrk keeps open (default 64)")
+    parser.add_argument("--models", type=model_list, default=list(models.KEYS), metavar="LIST",
+                        help=f"comma-separated, among {','.join(models.KEYS)} (default: all)")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="folder for compare.json (default loadtest/results/<UTC time>)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="chooses which workers are killed (default 1)")
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    parser.set_defaults(run=run_compare)
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    effort = compare.QUICK if arguments.quick else compare.DEFAULT
+    if arguments.duration:
+        effort = replace(effort, duration_s=arguments.duration)
+    return compare.run(compare.Options(effort, arguments.connections, arguments.models, arguments.output,
+                                       arguments.seed, arguments.bin))
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (add_compare,)
+
+
+def make_parser() -> OneLineParser:
+    parser = OneLineParser(prog="lab", description="The laboratory of twinhttpd: compares process models honestly.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=OneLineParser)
+    for add in COMMANDS:
+        add(commands)
+    return parser
+
+
+def on_signal(signum: int, _frame: FrameType | None) -> None:
+    """The first signal ends the work in order; later ones must not disturb the cleaning up."""
+    ignore_signals()
+    raise Interrupted(signum)
+
+
+def ignore_signals() -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command. Whatever way it ends, nothing that it started stays behind."""
+    arguments = make_parser().parse_args(argv)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, on_signal)
+    try:
+        return arguments.run(arguments)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as interrupt:
+        proc.stop_all()
+        print(f"\nlab: stopped by {signal.Signals(interrupt.signum).name}; nothing is left running", file=sys.stderr)
+        return 128 + interrupt.signum
+    finally:
+        ignore_signals()
+        proc.stop_all()

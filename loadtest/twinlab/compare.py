@@ -1,0 +1,165 @@
+"""`lab compare`: every model under every workload, then every model under crashes; one table."""
+
+import random
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinlab import crash, machine, models, reading, report, results, setup, speed, stats, workloads
+from twinlab.models import Model
+from twinlab.progress import Progress
+from twinlab.speed import Bench
+from twinlab.summary import Summary
+
+# What a run costs beside its timed window: server start and stop, wrk's end.
+RUN_OVERHEAD_S = 0.2
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    duration_s: float
+    warmup_s: float
+    crashes: int
+
+    @property
+    def run_s(self) -> float:
+        return self.duration_s + self.warmup_s + RUN_OVERHEAD_S
+
+
+DEFAULT = Effort(rounds=3, duration_s=1.5, warmup_s=0.3, crashes=4)
+QUICK = Effort(rounds=2, duration_s=0.4, warmup_s=0.1, crashes=1)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    effort: Effort
+    connections: int
+    models: list[str]
+    output: Path | None
+    seed: int
+    bin_dir: Path | None
+
+
+def run(options: Options) -> int:
+    """Prepare, measure, report."""
+    setup.install_packages()
+    setup.raise_descriptor_limit(options.connections)
+    bin_dir = options.bin_dir or setup.build()
+    output = results.prepare(options.output or results.default_dir(setup.PROJECT))
+    warnings = machine.warnings()
+    for warning in warnings:
+        print(f"lab: warning: {warning}", file=sys.stderr)
+    began_s, clock, facts = time.monotonic(), machine.CpuClock.read(), machine.facts(setup.PROJECT)
+    summary = measure(options, bin_dir)
+    facts["steal_share"] = machine.CpuClock.read().steal_share_since(clock)
+    took_s = time.monotonic() - began_s
+    path = results.write(output, "compare.json", as_json(options, summary, facts, warnings, took_s))
+    print_report(options, summary, facts, warnings, took_s)
+    print(f"\nEvery round, and the facts of this machine: {path}")
+    return 0
+
+
+def measure(options: Options, bin_dir: Path) -> Summary:
+    """All rounds. Models take turns within a round, in an order that rotates: what drifts hits all alike."""
+    chosen = chosen_models(options)
+    summary = Summary(chosen, list(workloads.ALL), options.connections)
+    effort = options.effort
+    with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
+        root = Path(scratch) / "www"
+        workloads.make_documents(root)
+        bench = Bench(bin_dir, root, Path(scratch), options.connections, effort.duration_s, effort.warmup_s)
+        progress = Progress(planned_s(effort, len(chosen)))
+        try:
+            measure_speed(bench, summary, effort, progress)
+            measure_crashes(bench, summary, effort, random.Random(options.seed), progress)
+        finally:
+            progress.clear()
+    return summary
+
+
+def chosen_models(options: Options) -> list[Model]:
+    cpus = machine.cpus()
+    made = models.make(models.default_slots(cpus), cpus)
+    return [made[key] for key in options.models]
+
+
+def planned_s(effort: Effort, model_count: int) -> float:
+    runs = effort.rounds * len(workloads.ALL) * model_count
+    return runs * effort.run_s + model_count * len(crash.FAULTS) * crash.planned_s(effort.crashes)
+
+
+def rotated(items: list[Model], by: int) -> list[Model]:
+    by %= len(items)
+    return items[by:] + items[:by]
+
+
+def measure_speed(bench: Bench, summary: Summary, effort: Effort, progress: Progress) -> None:
+    turn = 0
+    for round_number in range(1, effort.rounds + 1):
+        for workload in summary.workloads:
+            for model in rotated(summary.models, turn):
+                progress.step(f"round {round_number} of {effort.rounds}: {model.label}, {workload.label}")
+                summary.speed.append(speed.run(bench, model, workload, round_number))
+                progress.done(effort.run_s)
+            turn += 1
+
+
+def measure_crashes(bench: Bench, summary: Summary, effort: Effort, rng: random.Random, progress: Progress) -> None:
+    for fault in crash.FAULTS:
+        for model in summary.models:
+            progress.step(f"crash round: {model.label}, {fault}")
+            summary.crashes.append(crash.run(bench, model, fault, effort.crashes, rng))
+            progress.done(crash.planned_s(effort.crashes))
+
+
+def print_report(options: Options, summary: Summary, facts: dict[str, Any], warnings: list[str],
+                 took_s: float) -> None:
+    """The table, its legend, and what it says in plain words."""
+    effort = options.effort
+    print(f"twinhttpd: {len(summary.models)} process models, {facts['cpus_allowed']} CPUs ({facts['cpu_model']}), "
+          f"Linux {facts['kernel']}, wrk -c{options.connections}")
+    for model in summary.models:
+        print(f"  {model.label}: {model.shape}")
+    print(f"Median of {effort.rounds} rounds of {effort.duration_s:g} s, each with a fresh server; "
+          f"{took_s:.0f} s in all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
+    _print_lines(report.speed_lines(summary))
+    print(report.SPEED_LEGEND)
+    print(f"\nOne worker process dies each second under wrk -c{options.connections} on {crash.PATH}\n")
+    _print_lines(report.crash_lines(summary))
+    print(report.CRASH_LEGEND)
+    floor = stats.noise_floor(effort.rounds) * 100
+    print(f"\nWhat it says (a difference counts when it exceeds the distance between the rounds, and {floor:.0f} %)")
+    _print_lines(f"- {sentence}" for sentence in reading.sentences(summary))
+    _print_lines(f"! {warning}" for warning in warnings + reading.warnings(summary))
+
+
+def _print_lines(lines: Any) -> None:
+    for line in lines:
+        print(line)
+
+
+def as_json(options: Options, summary: Summary, facts: dict[str, Any], warnings: list[str],
+            took_s: float) -> dict[str, Any]:
+    """Everything that was measured and decided, raw."""
+    return {
+        "command": "compare",
+        "machine": facts,
+        "warnings": warnings + reading.warnings(summary),
+        "took_s": round(took_s, 1),
+        "settings": {"rounds": options.effort.rounds, "duration_s": options.effort.duration_s,
+                     "warmup_s": options.effort.warmup_s, "crashes": options.effort.crashes,
+                     "connections": options.connections, "seed": options.seed},
+        "models": {model.key: [model.binary, *model.options] for model in summary.models},
+        "workloads": {workload.key: workload.path for workload in summary.workloads},
+        "speed": [run.as_dict() for run in summary.speed],
+        "crashes": [crash_round.as_dict() for crash_round in summary.crashes],
+        "reading": reading.sentences(summary),
+    }

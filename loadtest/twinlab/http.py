@@ -1,0 +1,57 @@
+"""One GET on a fresh connection: the only HTTP client that the laboratory needs beside wrk."""
+
+import json
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+
+class RequestLost(Exception):
+    """The connection ended before a whole response had come: for a client, the request is lost."""
+
+
+class NoAnswer(Exception):
+    """Nothing came within the time given, or the connection was refused."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Status and body of a response."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def get(port: int, path: str, timeout_s: float = 2.0) -> Reply:
+    """Fetch a path from 127.0.0.1 with `Connection: close`, so that no idle connection stays behind to be counted."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".encode())
+            raw = _read_to_end(connection)
+    except (ConnectionResetError, BrokenPipeError) as error:
+        raise RequestLost(str(error)) from error
+    except OSError as error:
+        raise NoAnswer(str(error)) from error
+    return parse_reply(raw)
+
+
+def _read_to_end(connection: socket.socket) -> bytes:
+    chunks = []
+    while chunk := connection.recv(65536):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parse_reply(raw: bytes) -> Reply:
+    """Split a response into status and body; a body shorter than announced means that the server died under it."""
+    head, separator, body = raw.partition(b"\r\n\r\n")
+    if not separator:
+        raise RequestLost("the connection ended before the response's headers")
+    lines = head.split(b"\r\n")
+    length = next((int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:")), 0)
+    if len(body) < length:
+        raise RequestLost("the connection ended inside the response's body")
+    return Reply(int(lines[0].split()[1]), body[:length])

@@ -1,0 +1,147 @@
+"""Starts programs so that none can outlive the laboratory, and reads their CPU time and memory from /proc."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import IO, Iterable
+
+from twinlab.errors import LabError
+
+PR_SET_PDEATHSIG = 1
+# Loaded before any fork: dlopen between fork and exec could meet a lock that another thread held.
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_started: list[subprocess.Popen] = []
+
+
+def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | int = subprocess.DEVNULL,
+          cwd: Path | None = None) -> subprocess.Popen:
+    """Start a program in a session of its own that the kernel kills if the laboratory dies, however it dies.
+
+    The own session keeps the terminal's Ctrl-C away from it (the laboratory ends it in order) and marks all its
+    descendants, so that stop() finds them.
+    """
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    try:
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd,
+                                 start_new_session=True, preexec_fn=die_with_parent)
+    except OSError as error:
+        raise LabError(f"cannot start {argv[0]}: {error.strerror}") from error
+    _started.append(child)
+    return child
+
+
+def stop(child: subprocess.Popen, signum: int = signal.SIGTERM, grace_s: float = 5.0) -> list[int]:
+    """End a program: ask, wait, then kill whatever is left of its session. Returns the pids that had to be killed."""
+    if child.poll() is None:
+        child.send_signal(signum)
+        try:
+            child.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            pass
+    killed = kill_session(child.pid)
+    child.wait()
+    if child in _started:
+        _started.remove(child)
+    return killed
+
+
+def stop_all() -> list[int]:
+    """End everything that is still running; the last thing the laboratory does on every way out."""
+    return [pid for child in list(_started) for pid in stop(child, grace_s=1.0)]
+
+
+def kill_session(session: int) -> list[int]:
+    """SIGKILL every living member of a session, by pid, until none is left."""
+    killed: set[int] = set()
+    deadline = time.monotonic() + 2.0
+    while (members := session_members(session)) and time.monotonic() < deadline:
+        for pid in members:
+            kill_quietly(pid)
+        killed.update(members)
+        time.sleep(0.01)
+    return sorted(killed)
+
+
+def kill_quietly(pid: int, signum: int = signal.SIGKILL) -> bool:
+    """Send a signal; False when the process is already gone."""
+    try:
+        os.kill(pid, signum)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def run(argv: list[str], cwd: Path | None = None) -> tuple[int, str]:
+    """Run a program to its end and return its exit status and all that it printed."""
+    child = spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd)
+    output, _ = child.communicate()
+    stop(child)
+    return child.returncode, output.decode(errors="replace")
+
+
+def stat_fields(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat after the command name, state first; None when the process is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def all_pids() -> Iterable[int]:
+    """Every process id that /proc shows now."""
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def session_members(session: int) -> list[int]:
+    """Living (not zombie) processes of a session: a server and all its workers."""
+    members = []
+    for pid in all_pids():
+        fields = stat_fields(pid)
+        if fields and fields[0] not in "ZX" and int(fields[3]) == session:
+            members.append(pid)
+    return members
+
+
+def cpu_us(pids: Iterable[int]) -> float:
+    """CPU time that these processes have used so far, all threads, user and system, in microseconds."""
+    return sum(_process_cpu_us(pid) for pid in pids)
+
+
+def _process_cpu_us(pid: int) -> float:
+    # schedstat counts nanoseconds. utime and stime come in 10 ms ticks: useless for a server that mostly sleeps.
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
+    except (OSError, IndexError, ValueError):
+        fields = stat_fields(pid)
+        return (int(fields[11]) + int(fields[12])) * 1e6 / _TICKS_PER_S if fields else 0.0
+
+
+def pss_kib(pids: Iterable[int]) -> int | None:
+    """Memory of these processes with every shared page split among its users (a sum of RSS would count it often)."""
+    total = 0
+    for pid in pids:
+        try:
+            total += parse_pss_kib(Path(f"/proc/{pid}/smaps_rollup").read_text())
+        except (OSError, ValueError):
+            return None
+    return total
+
+
+def parse_pss_kib(smaps_rollup: str) -> int:
+    """The `Pss:` figure of a smaps_rollup text, in KiB."""
+    for line in smaps_rollup.splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise ValueError("no Pss line in smaps_rollup")

@@ -1,0 +1,101 @@
+"""A server under test: started on a port of the kernel's choice, watched, and surely ended."""
+
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinlab import http, proc
+from twinlab.errors import LabError
+from twinlab.models import Model
+
+START_DEADLINE_S = 10.0
+STOP_GRACE_S = 5.0
+FIRST_LINE = re.compile(r"listening on http://\S+:(?P<port>\d+) \(model (?P<model>[\w-]+),.*master pid (?P<pid>\d+)\)")
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What the first line on a server's stdout tells."""
+
+    port: int
+    model: str
+    master_pid: int
+
+
+def parse_first_line(line: str) -> Announcement:
+    """`prefork-server: listening on http://127.0.0.1:8080 (model prefork, 2 workers, master pid 1234)`"""
+    match = FIRST_LINE.search(line)
+    if not match:
+        raise LabError(f"the server's first line is not understood: {line!r}")
+    return Announcement(int(match["port"]), match["model"], int(match["pid"]))
+
+
+class Server:
+    """A fresh server; use it as a context manager."""
+
+    def __init__(self, model: Model, bin_dir: Path, root: Path, scratch: Path, extra: tuple[str, ...] = ()) -> None:
+        self.model = model
+        self.leftovers: list[int] = []
+        self._argv = model.command(str(bin_dir), ["--listen", "127.0.0.1:0", "--root", str(root), "--access-log", "off",
+                                                  *extra])
+        self._stdout = scratch / "server.out"
+        self._stderr = scratch / "server.err"
+
+    def __enter__(self) -> "Server":
+        # Files, not pipes: a pipe that nobody reads would stop a server that has much to say.
+        with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
+            self._child = proc.spawn(self._argv, stdout=out, stderr=err)
+        try:
+            self.port = self._wait_for_first_line().port
+        except BaseException:
+            proc.stop(self._child, grace_s=1.0)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leftovers = proc.stop(self._child, signal.SIGTERM, STOP_GRACE_S)
+
+    def _wait_for_first_line(self) -> Announcement:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while time.monotonic() < deadline:
+            text = self._stdout.read_text(errors="replace")
+            if "\n" in text:
+                return parse_first_line(text.splitlines()[0])
+            if self._child.poll() is not None:
+                raise LabError(self._failure(f"ended with exit status {self._child.returncode} before it listened"))
+            time.sleep(0.002)
+        raise LabError(self._failure(f"did not listen within {START_DEADLINE_S:.0f} s"))
+
+    def _failure(self, what: str) -> str:
+        errors = self.log_tail() or "(its stderr is empty)"
+        return f"{self.model.label} {what}; command: {' '.join(self._argv)}\n{errors}"
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The end of the server's stderr."""
+        return "\n".join(self._stderr.read_text(errors="replace").splitlines()[-lines:])
+
+    def is_running(self) -> bool:
+        return self._child.poll() is None
+
+    def pids(self) -> list[int]:
+        """The master and every process that descends from it."""
+        return proc.session_members(self._child.pid)
+
+    def status(self, timeout_s: float = 2.0) -> dict[str, Any]:
+        """GET /status."""
+        reply = http.get(self.port, "/status", timeout_s)
+        if reply.status != 200:
+            raise LabError(f"{self.model.label}: GET /status answered {reply.status}")
+        return reply.json()
+
+    def check(self, path: str) -> None:
+        """One request before a run, so that a workload that only measures errors is never taken for a fast server."""
+        try:
+            reply = http.get(self.port, path, timeout_s=5.0)
+        except (http.RequestLost, http.NoAnswer) as error:
+            raise LabError(self._failure(f"did not answer GET {path} ({error})")) from error
+        if reply.status != 200:
+            raise LabError(self._failure(f"answered GET {path} with status {reply.status}"))

@@ -1,0 +1,52 @@
+"""What must be there before anything can be measured: packages, binaries, file descriptors."""
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from twinlab import proc
+from twinlab.errors import LabError
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+# Connections are not the only descriptors that a server or wrk needs.
+SPARE_DESCRIPTORS = 100
+
+
+def install_packages() -> None:
+    """Let the project's one script say what is missing and install it.
+
+    Not through proc.spawn: sudo may have to ask for a password on the terminal, and a new session has none.
+    """
+    script = PROJECT / "tests" / "install-packages"
+    if subprocess.run([str(script), "build", "load"], stdout=sys.stderr, check=False).returncode != 0:
+        raise LabError("the packages above are needed; see the lines before this one")
+
+
+def build() -> Path:
+    """Bring the release build up to date, and return the folder of its binaries."""
+    began_s = time.monotonic()
+    build_dir = PROJECT / "build" / "release"
+    if not (build_dir / "build.ninja").exists():
+        _cmake(["--preset", "release"])
+    _cmake(["--build", "--preset", "release"])
+    took_s = time.monotonic() - began_s
+    if took_s > 2:
+        print(f"lab: built the servers (preset release) in {took_s:.0f} s", file=sys.stderr)
+    return build_dir / "bin"
+
+
+def _cmake(arguments: list[str]) -> None:
+    status, output = proc.run(["cmake", *arguments], cwd=PROJECT)
+    if status != 0:
+        raise LabError(f"the build failed: cmake {' '.join(arguments)}\n{output.strip()}")
+
+
+def raise_descriptor_limit(connections: int) -> None:
+    """Allow the servers and wrk as many descriptors as may be had, and say so if that is too few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and connections + SPARE_DESCRIPTORS > hard:
+        raise LabError(f"{connections} connections need more file descriptors than the hard limit of {hard}; "
+                       f"use --connections {hard - SPARE_DESCRIPTORS} or fewer")

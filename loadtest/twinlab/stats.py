@@ -1,0 +1,42 @@
+"""Medians, spread, and what counts as a difference."""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Sequence
+
+
+def median_or_none(values: Sequence[float | None]) -> float | None:
+    """The median of what was measured; None when nothing was."""
+    measured = [value for value in values if value is not None]
+    return median(measured) if measured else None
+
+
+def spread(values: Sequence[float]) -> float:
+    """(largest - smallest) / median of the rounds: how far equal runs lie apart."""
+    middle = median(values)
+    return (max(values) - min(values)) / middle if middle else 0.0
+
+
+def noise_floor(rounds: int) -> float:
+    """What must be doubted even when few rounds happen to agree: fewer rounds show less of the true spread."""
+    return 0.03 if rounds >= 3 else 0.10
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far b lies from a, relative to a, and the noise that it has to exceed to mean anything."""
+
+    relative: float
+    noise: float
+
+    @property
+    def is_real(self) -> bool:
+        return abs(self.relative) > self.noise
+
+
+def difference(a: Sequence[float], b: Sequence[float]) -> Difference | None:
+    """Compare the rounds of b with those of a; None when either has no figure to compare."""
+    if not a or not b or not median(a):
+        return None
+    noise = max(spread(a), spread(b), noise_floor(min(len(a), len(b))))
+    return Difference(median(b) / median(a) - 1, noise)

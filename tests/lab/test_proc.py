@@ -1,0 +1,77 @@
+"""Reading /proc, and ending every program that was started."""
+
+import os
+import time
+
+import pytest
+from twinlab import machine, proc
+from twinlab.errors import LabError
+
+ROLLUP = """55eb3b18a000-7fff19703000 ---p 00000000 00:00 0                          [rollup]
+Rss:                1764 kB
+Pss:                 372 kB
+Pss_Dirty:           116 kB
+"""
+
+
+def test_pss_is_not_taken_from_a_line_with_a_longer_name():
+    assert proc.parse_pss_kib(ROLLUP) == 372
+
+
+def test_pss_missing():
+    with pytest.raises(ValueError):
+        proc.parse_pss_kib("Rss: 1 kB\n")
+
+
+def test_own_figures_are_plausible():
+    assert proc.cpu_us([os.getpid()]) > 0
+    assert proc.pss_kib([os.getpid()]) > 0
+
+
+def test_figures_of_a_process_that_is_gone():
+    child = proc.spawn(["true"])
+    child.wait()
+    proc.stop(child)
+    assert proc.cpu_us([child.pid]) == 0
+    assert proc.pss_kib([child.pid]) is None
+
+
+def test_stop_ends_descendants_that_ignore_signals():
+    child = proc.spawn(["sh", "-c", "(trap '' TERM; sleep 60 & wait; sleep 60) & sleep 60"])
+    deadline = time.monotonic() + 5
+    while len(proc.session_members(child.pid)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(proc.session_members(child.pid)) >= 3
+    killed = proc.stop(child)
+    assert killed
+    assert proc.session_members(child.pid) == []
+
+
+def test_stop_all_forgets_nothing():
+    children = [proc.spawn(["sleep", "60"]) for _ in range(3)]
+    proc.stop_all()
+    assert [child.poll() is not None for child in children] == [True] * 3
+
+
+def test_program_that_does_not_exist():
+    with pytest.raises(LabError, match="cannot start"):
+        proc.spawn(["/nonexistent/program"])
+
+
+def test_run_returns_status_and_both_outputs():
+    assert proc.run(["sh", "-c", "echo out; echo err >&2; exit 3"]) == (3, "out\nerr\n")
+
+
+def test_cpu_clock():
+    first = machine.parse_cpu_clock("cpu  10 0 10 70 0 0 0 10 5 5\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    second = machine.parse_cpu_clock("cpu  60 0 10 70 0 0 0 60 5 5\n")
+    assert first == machine.CpuClock(10, 100)
+    assert second.steal_share_since(first) == pytest.approx(0.5)
+    assert machine.parse_cpu_clock("") == machine.CpuClock(0, 0)
+
+
+def test_sysfs_choice_and_cpuinfo():
+    assert machine.chosen("always [madvise] never") == "madvise"
+    assert machine.chosen(None) is None
+    assert machine.cpuinfo_field("model name\t: A CPU: fast\nflags\t\t: a b\n", "model name") == "A CPU: fast"
+    assert machine.cpuinfo_field("", "flags") is None
