@@ -20,7 +20,7 @@ enum { LEAK_DEFAULT_BYTES = 1 << 20, LEAK_MAX_BYTES = 1 << 30, EXIT_STATUS_MAX =
 
 DELIBERATE static void write_to_null(void)
 {
-    int *volatile nowhere = NULL;
+    volatile int *volatile nowhere = NULL;
     *nowhere = 1; /* NOLINT(clang-analyzer-core.NullDereference) */
 }
 

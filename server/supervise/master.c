@@ -405,8 +405,11 @@ static void loop(struct master *master)
         {.fd = master->signal_fd, .events = POLLIN},
         {.fd = master->ready_fd, .events = POLLIN},
     };
-    while (!is_over(master)) {
+    while (true) {
         start_due_children(master);
+        if (is_over(master)) {
+            return;
+        }
         if (poll(watched, 2, time_to_wait_ms(master)) < 0 && errno != EINTR) {
             log_write(LOG_ERROR, "poll: %m");
             stop(master);
