@@ -101,7 +101,8 @@ struct scoreboard {
     uint64_t started_ms; /* CLOCK_MONOTONIC */
     _Atomic int32_t master_pid;
     _Atomic uint32_t generation; /* of the newest process */
-    struct slot_counters dead;   /* sums of the processes that are gone */
+    _Atomic bool draining; /* set before the signal is sent, so that a busy worker knows in time */
+    struct slot_counters dead; /* sums of the processes that are gone */
     _Atomic uint64_t deaths;
     _Atomic uint64_t requests_lost;
     _Atomic uint64_t death_sequence; /* odd while a record is written */

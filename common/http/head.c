@@ -169,20 +169,36 @@ static struct http_refusal check_limits(const struct http_head *head, size_t byt
     return (struct http_refusal){0, NULL};
 }
 
+/* What cannot become a request is refused at once, not when its line or its time ends. */
+static struct http_refusal check_first_byte(const struct http_head *head, const char *data,
+                                            size_t bytes)
+{
+    size_t start = head->line_start;
+    if (!head->has_request_line && start < bytes && data[start] != '\r' && data[start] != '\n' &&
+        !is_token_byte((unsigned char)data[start])) {
+        return (struct http_refusal){400, "malformed request line"};
+    }
+    return (struct http_refusal){0, NULL};
+}
+
 /* One complete line. *done is set by the empty line that ends the head. */
 static struct http_refusal scan_line(struct http_head *head, const char *data, size_t line_end,
                                      const struct http_limits *limits, struct http_request *request,
                                      bool *done)
 {
     size_t start = head->line_start;
+    /* In this order it does not matter how much of the line arrives at once. */
+    struct http_refusal refusal = check_first_byte(head, data, line_end + 1);
+    if (refusal.status == 0) {
+        refusal = check_limits(head, line_end + 1, limits);
+    }
+    if (refusal.status != 0) {
+        return refusal;
+    }
     if (line_end == start || data[line_end - 1] != '\r') {
         return (struct http_refusal){400, "line ends without CR"};
     }
     struct http_part line = {(uint32_t)start, (uint32_t)(line_end - 1 - start)};
-    struct http_refusal refusal = check_limits(head, line_end + 1, limits);
-    if (refusal.status != 0) {
-        return refusal;
-    }
     if (head->has_request_line) {
         *done = line.len == 0;
         return *done ? refusal : scan_field(data, line, limits, request);
@@ -217,13 +233,10 @@ enum http_head_result http_head_scan(struct http_head *head, const char *data, s
             return HTTP_HEAD_DONE;
         }
     }
-    /* What cannot become a request is refused at once, not when its line or time ends. */
-    if (!head->has_request_line && head->line_start < bytes && data[head->line_start] != '\r' &&
-        !is_token_byte((unsigned char)data[head->line_start])) {
-        *refusal = (struct http_refusal){400, "malformed request line"};
-        return HTTP_HEAD_REFUSED;
+    *refusal = check_first_byte(head, data, bytes);
+    if (refusal->status == 0) {
+        *refusal = check_limits(head, bytes, limits);
     }
-    *refusal = check_limits(head, bytes, limits);
     return refusal->status != 0 ? HTTP_HEAD_REFUSED : HTTP_HEAD_MORE;
 }
 

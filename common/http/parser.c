@@ -18,6 +18,7 @@ struct http_parser {
     struct http_refusal refusal;
     uint64_t framing_bytes;
     bool headers_complete;
+    bool last_chunk; /* what follows is the trailer section, which we read ourselves */
     bool message_complete;
 };
 
@@ -28,6 +29,19 @@ static int on_headers_complete(llhttp_t *llhttp)
     /* No protocol to upgrade to is offered, so the request is an ordinary one (RFC 9110, 7.8). */
     llhttp->upgrade = 0;
     return 0;
+}
+
+/* A chunk's size is known before its data: too much is refused at once. llhttp is stopped behind
+ * the last chunk, since its versions differ in what they take for a trailer. */
+static int on_chunk_header(llhttp_t *llhttp)
+{
+    struct http_parser *parser = llhttp->data;
+    if (llhttp->content_length > parser->limits->body_bytes - parser->request->body_bytes) {
+        parser->refusal = (struct http_refusal){413, "body too large"};
+        return HPE_USER;
+    }
+    parser->last_chunk = llhttp->content_length == 0;
+    return parser->last_chunk ? HPE_PAUSED : 0;
 }
 
 static int on_body(llhttp_t *llhttp, const char *data, size_t bytes)
@@ -54,6 +68,7 @@ static int on_message_complete(llhttp_t *llhttp)
 
 static const llhttp_settings_t parser_settings = {
     .on_headers_complete = on_headers_complete,
+    .on_chunk_header = on_chunk_header,
     .on_body = on_body,
     .on_message_complete = on_message_complete,
 };
@@ -79,6 +94,7 @@ void http_parser_reset(struct http_parser *parser)
     parser->refusal = (struct http_refusal){0, NULL};
     parser->framing_bytes = 0;
     parser->headers_complete = false;
+    parser->last_chunk = false;
     parser->message_complete = false;
 }
 
@@ -101,7 +117,8 @@ static bool execute(struct http_parser *parser, const char *data, size_t bytes, 
 {
     llhttp_errno_t error = llhttp_execute(&parser->llhttp, data, bytes);
     *used = error == HPE_OK ? bytes : (size_t)(llhttp_get_error_pos(&parser->llhttp) - data);
-    return error == HPE_OK || (error == HPE_PAUSED && parser->message_complete);
+    return error == HPE_OK ||
+           (error == HPE_PAUSED && (parser->message_complete || parser->last_chunk));
 }
 
 enum http_parse_result http_parser_feed_head(struct http_parser *parser,
@@ -139,11 +156,27 @@ enum http_parse_result http_parser_feed_head(struct http_parser *parser,
     return HTTP_PARSE_HEAD;
 }
 
-enum http_parse_result http_parser_feed_body(struct http_parser *parser,
-                                             struct http_request *request, const char *data,
-                                             size_t bytes, size_t *used)
+/* The trailer section (RFC 9112, 7.1.2): checked and bounded like header fields, and dropped. Its
+ * bytes are used only when all of them are there. */
+static enum http_parse_result feed_trailers(struct http_parser *parser, const char *data,
+                                            size_t bytes, size_t *used)
 {
-    assert(parser->headers_complete && !parser->message_complete);
+    struct http_request trailers = {0};
+    enum http_head_result result =
+        http_head_scan(&parser->head, data, bytes, parser->limits, &trailers, &parser->refusal);
+    *used = 0;
+    if (result == HTTP_HEAD_DONE) {
+        *used = trailers.head_bytes;
+        parser->message_complete = true;
+        return HTTP_PARSE_DONE;
+    }
+    return result == HTTP_HEAD_MORE ? HTTP_PARSE_MORE : HTTP_PARSE_REFUSED;
+}
+
+/* Chunk sizes, data and extensions, or data alone: what llhttp decodes. */
+static enum http_parse_result feed_data(struct http_parser *parser, struct http_request *request,
+                                        const char *data, size_t bytes, size_t *used)
+{
     uint64_t body_before = request->body_bytes;
     parser->request = request;
     if (!execute(parser, data, bytes, used)) {
@@ -154,4 +187,25 @@ enum http_parse_result http_parser_feed_body(struct http_parser *parser,
         return refuse(parser, 400, "chunk framing too large");
     }
     return parser->message_complete ? HTTP_PARSE_DONE : HTTP_PARSE_MORE;
+}
+
+enum http_parse_result http_parser_feed_body(struct http_parser *parser,
+                                             struct http_request *request, const char *data,
+                                             size_t bytes, size_t *used)
+{
+    assert(parser->headers_complete && !parser->message_complete);
+    *used = 0;
+    if (!parser->last_chunk) {
+        enum http_parse_result result = feed_data(parser, request, data, bytes, used);
+        if (result != HTTP_PARSE_MORE || !parser->last_chunk) {
+            return result;
+        }
+        /* The scan goes on as behind a request line: fields, then an empty line. */
+        parser->head = (struct http_head){.has_request_line = true};
+    }
+    size_t trailers_used = 0;
+    enum http_parse_result result =
+        feed_trailers(parser, data + *used, bytes - *used, &trailers_used);
+    *used += trailers_used;
+    return result;
 }

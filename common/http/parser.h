@@ -30,7 +30,9 @@ enum http_parse_result http_parser_feed_head(struct http_parser *parser,
                                              size_t bytes);
 
 /* Reads the body, decoding chunks: appends to request->body if body_wanted, counts in any case.
- * *used tells how many bytes belong to this request. */
+ * *used tells how many bytes have been used and need not be given again; what is left of data
+ * belongs to an incomplete trailer section (give it again with more behind it) or to the next
+ * request. */
 enum http_parse_result http_parser_feed_body(struct http_parser *parser,
                                              struct http_request *request, const char *data,
                                              size_t bytes, size_t *used);

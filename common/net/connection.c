@@ -114,9 +114,13 @@ static void leave_gauges(struct connection *c)
     }
 }
 
+/* In a drain a request that may be on its way gets a short last chance. */
 static void wait_for_request(struct connection *c, uint64_t timeout_ms)
 {
     uint64_t now_ms = worker_now_ms(c->worker);
+    if (c->worker->draining && timeout_ms > DRAIN_CHANCE_MS) {
+        timeout_ms = DRAIN_CHANCE_MS;
+    }
     c->phase = PHASE_WAITING;
     c->waiting_since_ms = now_ms;
     c->deadline_ms = now_ms + timeout_ms;
@@ -222,13 +226,21 @@ static struct buffer *output_bytes(struct connection *c)
     return &c->output.bytes;
 }
 
+/* The flag is set before the order to drain arrives: a handler may keep the loop from reading that.
+ */
+static bool is_draining(const struct worker *worker)
+{
+    return worker->draining ||
+           atomic_load_explicit(worker->options.server_draining, memory_order_relaxed);
+}
+
 /* The response is complete: puts it into the output and gets ready for the next request. */
 static void respond(struct connection *c)
 {
     struct worker *worker = c->worker;
     struct http_exchange *exchange = c->exchange;
     struct http_response *response = &exchange->response;
-    response->close |= !exchange->request.keep_alive || worker->draining;
+    response->close |= !exchange->request.keep_alive || is_draining(worker);
     struct span date = {worker->date_line, worker->date_line_bytes};
     bool file_follows = http_response_render(response, &exchange->request, date, output_bytes(c));
     if (file_follows) {
@@ -497,11 +509,11 @@ static void rest(struct connection *c)
  * possible. */
 static void advance(struct connection *c)
 {
-    bool more;
+    bool more = true;
     do {
-        do {
+        while (more && !output_is_full(&c->output)) {
             more = step(c);
-        } while (more && !output_is_full(&c->output));
+        }
         if (!flush(c)) {
             return;
         }

@@ -26,6 +26,7 @@ struct worker_options {
     int listen_fd;                   /* kept open by the caller */
     int access_log_fd;               /* -1: off; kept open by the caller */
     uint64_t max_connections;
+    const _Atomic bool *server_draining; /* responses say "Connection: close" from then on */
     /* Asked before a connection is accepted from a socket that others watch, too; false leaves it
      * to them for a moment. NULL: always. */
     bool (*may_accept)(void *data, uint32_t slot_index);

@@ -87,6 +87,7 @@ static void drain(struct master *master)
     master->phase = MASTER_DRAINING;
     master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
     listener_close(&master->server->listener);
+    atomic_store(&master->server->scoreboard->draining, true);
     signal_children(master, SIGQUIT);
 }
 

@@ -91,12 +91,13 @@ static bool plan_descriptors(struct plan *plan, const struct config *config,
     plan->file_cache_entries =
         (size_t)clamp((limit - fixed) / 4 / threads, LEAST_CACHED_FILES, MOST_CACHED_FILES);
     uint64_t left = limit - fixed - threads * plan->file_cache_entries;
+    if (left / plan->loops < connections) { /* connections come before cached files */
+        plan->file_cache_entries = LEAST_CACHED_FILES;
+        left = limit - fixed - threads * LEAST_CACHED_FILES;
+    }
     plan->max_connections = config->max_connections != 0
                                 ? config->max_connections
                                 : clamp(left / plan->loops, 1, MOST_CONNECTIONS);
-    if (plan->loops * plan->max_connections > left) { /* connections come before cached files */
-        plan->file_cache_entries = LEAST_CACHED_FILES;
-    }
     return true;
 }
 

@@ -66,6 +66,7 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .listen_fd = listener_fd(&server->listener, loop_index),
         .access_log_fd = server->access_log_fd,
         .max_connections = server->plan.max_connections,
+        .server_draining = &server->scoreboard->draining,
         .may_accept = server->listener.count == 1 ? may_accept : NULL,
         .may_accept_data = server->scoreboard,
         .dispatch = dispatch,
@@ -73,16 +74,38 @@ struct worker *process_create_worker(struct process *process, struct handler_con
     });
 }
 
-void process_pass_signals(struct process *process, struct worker **workers, size_t count)
+/* SIGTERM and SIGINT outweigh SIGQUIT. */
+static enum process_order order_of(int number)
 {
+    switch (number) {
+    case SIGTERM:
+    case SIGINT:
+        return PROCESS_STOP;
+    case SIGQUIT:
+        return PROCESS_DRAIN;
+    default:
+        return PROCESS_SERVE;
+    }
+}
+
+enum process_order process_pass_signals(struct process *process, struct worker **workers,
+                                        size_t count)
+{
+    enum process_order strongest = PROCESS_SERVE;
     int number;
     while ((number = stop_signals_next(process->signal_fd)) != 0) {
-        for (size_t i = 0; i < count; i++) {
-            if (number == SIGQUIT) {
-                worker_drain(workers[i]);
-            } else if (number == SIGTERM || number == SIGINT) {
-                worker_stop(workers[i]);
-            }
+        enum process_order order = order_of(number);
+        strongest = order > strongest ? order : strongest;
+    }
+    if (strongest == PROCESS_DRAIN) {
+        atomic_store(&process->server->scoreboard->draining, true);
+    }
+    for (size_t i = 0; i < count && strongest != PROCESS_SERVE; i++) {
+        if (strongest == PROCESS_DRAIN) {
+            worker_drain(workers[i]);
+        } else {
+            worker_stop(workers[i]);
         }
     }
+    return strongest;
 }

@@ -53,7 +53,12 @@ void process_leave(struct handler_context *context);
 struct worker *process_create_worker(struct process *process, struct handler_context *context,
                                      uint32_t loop, dispatch_fn dispatch, void *dispatch_data);
 
-/* Passes SIGTERM, SIGINT and SIGQUIT that wait in signal_fd on to the workers. */
-void process_pass_signals(struct process *process, struct worker **workers, size_t count);
+/* What a process is told by signals; the later outweighs the earlier. */
+enum process_order { PROCESS_SERVE, PROCESS_DRAIN, PROCESS_STOP };
+
+/* Passes SIGTERM, SIGINT and SIGQUIT that wait in signal_fd on to the workers, and returns the
+ * strongest of them. */
+enum process_order process_pass_signals(struct process *process, struct worker **workers,
+                                        size_t count);
 
 #endif

@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 enum {
-    HEARTBEAT_MS = 500,    /* a pool thread without work wakes so often to say that it lives */
-    POOL_PATIENCE_MS = 300 /* for pool threads to finish their handlers in a stop */
+    HEARTBEAT_MS = 500,       /* a pool thread without work wakes so often to say that it lives */
+    HANDLER_PATIENCE_MS = 300 /* for handlers to finish in a stop */
 };
 
 struct threadpool;
@@ -142,22 +142,44 @@ static bool start_threads(struct threadpool *pool)
     return true;
 }
 
-/* The main thread's work: to pass on what it is told, until the last loop has ended. */
-static void direct(struct threadpool *pool)
+/* How long the loops may take to end after an order. A loop that is stuck in a handler never does.
+ */
+static uint64_t patience_ms(const struct threadpool *pool, enum process_order order)
+{
+    uint64_t drain_ms = pool->process->server->config->drain_timeout_ms;
+    return order == PROCESS_DRAIN ? drain_ms + HANDLER_PATIENCE_MS : HANDLER_PATIENCE_MS;
+}
+
+/* Waits for a signal or the end of a loop, at most until the deadline (0: none). */
+static void wait_for_news(const struct threadpool *pool, uint64_t deadline_ms)
 {
     struct pollfd watched[] = {
         {.fd = pool->process->signal_fd, .events = POLLIN},
         {.fd = pool->ended_fd, .events = POLLIN},
     };
-    while (atomic_load(&pool->loops_ended) < pool->loops) {
-        if (poll(watched, 2, -1) < 0 && errno != EINTR) {
-            log_write(LOG_ERROR, "poll: %m");
-            return;
+    uint64_t now_ms = clock_monotonic_ms();
+    int timeout_ms = deadline_ms == 0 ? -1 : deadline_ms > now_ms ? (int)(deadline_ms - now_ms) : 0;
+    if (poll(watched, 2, timeout_ms) < 0 && errno != EINTR) {
+        log_write(LOG_ERROR, "poll: %m");
+    }
+    uint64_t count;
+    ssize_t ignored = read(pool->ended_fd, &count, sizeof(count));
+    (void)ignored;
+}
+
+/* The main thread's work: to pass on what it is told, until the last loop has ended, or should
+ * have. */
+static void direct(struct threadpool *pool)
+{
+    uint64_t deadline_ms = 0;
+    while (atomic_load(&pool->loops_ended) < pool->loops &&
+           (deadline_ms == 0 || clock_monotonic_ms() < deadline_ms)) {
+        wait_for_news(pool, deadline_ms);
+        enum process_order order = process_pass_signals(pool->process, pool->workers, pool->loops);
+        if (order != PROCESS_SERVE) {
+            log_write(LOG_INFO, order == PROCESS_DRAIN ? "draining" : "stopping");
+            deadline_ms = clock_monotonic_ms() + patience_ms(pool, order);
         }
-        uint64_t count;
-        ssize_t ignored = read(pool->ended_fd, &count, sizeof(count));
-        (void)ignored;
-        process_pass_signals(pool->process, pool->workers, pool->loops);
     }
 }
 
@@ -166,7 +188,7 @@ static bool join_threads(struct threadpool *pool)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += POOL_PATIENCE_MS * 1000000L;
+    until.tv_nsec += HANDLER_PATIENCE_MS * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     uint32_t stuck = 0;

@@ -268,7 +268,7 @@ static void test_example_files(void **state)
         assert_string_equal(config.listen, "*:8080");
         assert_string_equal(config.access_log, "/dev/stdout");
         assert_int_equal(config.access_log_format, CONFIG_ACCESS_LOG_JSON);
-        assert_int_equal(config.drain_timeout_ms, 8000);
+        assert_int_equal(config.drain_timeout_ms, 7000);
     }
 }
 

@@ -20,7 +20,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { PROCESSES = 3, SLOTS_EACH = 2, SLOTS = PROCESSES * SLOTS_EACH, NOTES = 20000 };
+enum { PROCESSES = 3, SLOTS_EACH = 2, SLOTS = PROCESSES * SLOTS_EACH, NOTES = 400000 };
 
 static struct scoreboard *scoreboard;
 static struct death_record copies[DEATH_RECORDS];
@@ -148,6 +148,7 @@ static void test_notes_of_every_length(void **state)
         size_t kept = bytes < NOTE_LINE_BYTES ? bytes : NOTE_LINE_BYTES;
         assert_int_equal(strlen(copy.line), kept);
         assert_memory_equal(copy.line, line, kept);
+        assert_int_equal(scoreboard->slots[0].current.bytes, kept);
     }
     struct request_copy neighbour;
     assert_false(slot_note_read(&scoreboard->slots[1], &neighbour));
@@ -167,6 +168,17 @@ static void test_notes_read_no_further_than_the_span(void **state)
         assert_true(slot_note_read(&scoreboard->slots[0], &copy));
         assert_int_equal(strspn(copy.line, "y"), bytes);
     }
+}
+
+static void test_a_half_written_note_is_not_read(void **state)
+{
+    (void)state;
+    struct request_copy copy;
+    note(0, "GET / HTTP/1.1");
+    atomic_fetch_add(&scoreboard->slots[0].current.sequence, 1); /* as while it is written */
+    assert_false(slot_note_read(&scoreboard->slots[0], &copy));
+    atomic_fetch_add(&scoreboard->slots[0].current.sequence, 1);
+    assert_true(slot_note_read(&scoreboard->slots[0], &copy));
 }
 
 static void *write_notes(void *stop)
@@ -435,6 +447,7 @@ int main(void)
         TEST(test_notes),
         TEST(test_notes_of_every_length),
         TEST(test_notes_read_no_further_than_the_span),
+        TEST(test_a_half_written_note_is_not_read),
         TEST(test_notes_are_never_torn),
         TEST(test_bury_counts_what_was_lost),
         TEST(test_bury_never_goes_below_zero),

@@ -1,0 +1,123 @@
+/* GET /status. */
+#include "tests/unit/handlers/handlers_testing.h"
+
+#include <signal.h>
+
+static const char *status(void)
+{
+    assert_int_equal(get("/status"), 200);
+    assert_string_equal(exchange->response.content_type, "application/json");
+    assert_string_equal(headers(), "Cache-Control: no-store\r\n");
+    return body();
+}
+
+static void test_server(void **state)
+{
+    (void)state;
+    strcpy(scoreboard->server, "prefork-server");
+    strcpy(scoreboard->version, "1.2.3");
+    strcpy(scoreboard->model, "prefork");
+    scoreboard->generation = 9;
+    scoreboard->master_pid = 42;
+    assert_contains(status(), "{\"server\":\"prefork-server\",\"version\":\"1.2.3\","
+                              "\"model\":\"prefork\",\"dispatch\":null,\"generation\":9,"
+                              "\"master_pid\":42,\"uptime_ms\":");
+    strcpy(scoreboard->dispatch, "request");
+    assert_contains(status(), "\"dispatch\":\"request\"");
+    assert_contains(status(), "\"deaths\":[]}");
+}
+
+static void test_workers(void **state)
+{
+    (void)state;
+    struct worker_slot *slot = &scoreboard->slots[2];
+    slot_enter(slot, 1, 5, SLOT_POOL);
+    slot_set_state(slot, SLOT_READY);
+    slot->pid = 77;
+    slot->tid = 78;
+    slot->counters.requests_started = 10;
+    slot->counters.requests_finished = 8;
+    slot->counters.requests_aborted = 1;
+    slot->counters.bytes_sent = 1234;
+    slot->connections_open = 3;
+    slot->connections_idle = 2;
+    slot->deaths = 4;
+    slot_note_begin(slot, SPAN("GET /sleep?ms=5 HTTP/1.1"), &client);
+    const char *text = status();
+    assert_contains(text, "{\"worker\":2,\"process\":1,\"role\":\"pool\",\"pid\":77,\"tid\":78,"
+                          "\"generation\":5,\"state\":\"ready\",\"heartbeat_age_ms\":");
+    assert_contains(text, "\"requests_started\":10,\"requests_finished\":8,\"requests_aborted\":1,"
+                          "\"requests_handled\":0,\"bytes_sent\":1234,\"connections_accepted\":0,"
+                          "\"connections_open\":3,\"connections_idle\":2,\"deaths\":4,"
+                          "\"current\":\"GET /sleep?ms=5 HTTP/1.1\"}");
+    assert_contains(text, "{\"worker\":0,\"process\":0,\"role\":\"loop\",\"pid\":0,\"tid\":0,"
+                          "\"generation\":0,\"state\":\"empty\",");
+    assert_contains(text, "\"current\":\"GET /status HTTP/1.1\""); /* its own */
+    assert_contains(text, "\"state\":\"starting\"");
+    slot_set_state(slot, SLOT_DRAINING);
+    assert_contains(status(), "\"state\":\"draining\"");
+    slot_set_state(slot, SLOT_DEAD);
+    assert_contains(status(), "\"state\":\"dead\"");
+}
+
+/* The living and the dead together. */
+static void test_totals(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 4; i++) {
+        struct slot_counters *counters = &scoreboard->slots[i].counters;
+        counters->requests_started = 10;
+        counters->requests_finished = 7;
+        counters->requests_aborted = 1;
+        counters->requests_handled = 0;
+        counters->bytes_sent = 100;
+        counters->connections_accepted = 5;
+        scoreboard->slots[i].connections_open = 4;
+        scoreboard->slots[i].connections_idle = 1;
+    }
+    scoreboard_bury(scoreboard, &(struct death_record){.process = 1});
+    assert_contains(status(), "\"totals\":{\"requests_started\":40,\"requests_finished\":28,"
+                              "\"requests_aborted\":4,\"requests_handled\":0,\"bytes_sent\":400,"
+                              "\"connections_accepted\":20,\"connections_open\":8,"
+                              "\"connections_idle\":2,\"deaths\":1,\"requests_lost\":10}");
+}
+
+static void test_deaths(void **state)
+{
+    (void)state;
+    struct worker_slot *slot = &scoreboard->slots[3];
+    slot->counters.requests_started = 2;
+    slot->connections_open = 4;
+    slot->connections_idle = 1;
+    slot_note_begin(slot, SPAN("GET /\"x\" HTTP/1.1"), &client);
+    const struct death_record killed = {.time_ms = 1795222923456u,
+                                        .process = 1,
+                                        .pid = 55,
+                                        .generation = 6,
+                                        .signal = SIGSEGV,
+                                        .lived_ns = 1234567890};
+    scoreboard_bury(scoreboard, &killed)->recovery_ns = 1234567;
+    scoreboard_bury(scoreboard, &(struct death_record){.process = 0, .exit_status = 3});
+    const char *text = status();
+    assert_contains(text, "\"deaths\":[{\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,"
+                          "\"pid\":55,\"generation\":6,\"cause\":\"signal\","
+                          "\"signal\":\"SIGSEGV\",\"exit_status\":null,\"lived_ms\":1234,"
+                          "\"requests_lost\":5,\"in_progress\":2,\"awaited\":3,\"idle_cut\":1,"
+                          "\"recovery_ms\":1.234,\"requests\":[{\"worker\":3,"
+                          "\"line\":\"GET /\\\"x\\\" HTTP/1.1\",\"client\":\"unknown\"}]},{");
+    assert_contains(text, "\"cause\":\"exit\",\"signal\":null,\"exit_status\":3,");
+    assert_contains(text, "\"recovery_ms\":null,\"requests\":[");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_handlers, close_handlers)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_server),
+        TEST(test_workers),
+        TEST(test_totals),
+        TEST(test_deaths),
+    };
+    return cmocka_run_group_tests_name("server_status", tests, NULL, NULL);
+}

@@ -1,0 +1,264 @@
+#include "common/http/exchange.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+/* cmocka.h relies on the four standard headers before it. */
+#include <cmocka.h>
+
+static const struct http_limits limits = {
+    .request_line_bytes = 8192, .header_bytes = 32768, .headers = 100, .body_bytes = 1000};
+static struct router *router;
+static struct http_exchange *exchange;
+static struct scoreboard *scoreboard;
+static struct request_copy seen; /* the note while the handler ran */
+
+static void handler(const struct http_request *request, struct http_response *response,
+                    struct handler_context *context, void *data)
+{
+    assert_ptr_equal(request, &exchange->request);
+    assert_string_equal(data, "mine");
+    assert_true(slot_note_read(context->slot, &seen));
+    response->status = 404;
+}
+
+static int make(void **state)
+{
+    (void)state;
+    router = router_create();
+    router_add(router, &(struct route){.methods = METHOD_BIT(METHOD_GET)});
+    router_add(router, &(struct route){.path = "/get",
+                                       .methods = METHOD_BIT(METHOD_GET),
+                                       .handler = handler,
+                                       .data = "mine"});
+    router_add(
+        router,
+        &(struct route){.path = "/post", .methods = METHOD_BIT(METHOD_POST), .wants_body = true});
+    exchange = http_exchange_create(&limits);
+    scoreboard = scoreboard_create(1, 1);
+    return exchange == NULL || scoreboard == NULL;
+}
+
+static int discard(void **state)
+{
+    (void)state;
+    http_exchange_destroy(exchange);
+    router_destroy(router);
+    scoreboard_destroy(scoreboard);
+    return 0;
+}
+
+/* Reads the head and routes it, as a connection does: what the parser refuses is answered too. text
+ * must stay. */
+static void route(const char *text)
+{
+    http_exchange_reset(exchange);
+    if (http_parser_feed_head(exchange->parser, &exchange->request, text, strlen(text)) ==
+        HTTP_PARSE_HEAD) {
+        http_exchange_route(exchange, router);
+    } else {
+        http_response_error(&exchange->response, http_parser_refusal(exchange->parser).status);
+    }
+}
+
+static void route_target(const char *method, const char *target)
+{
+    static char text[512];
+    snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: a\r\n\r\n", method, target);
+    route(text);
+}
+
+static void assert_routed(const char *target, const char *route_path, const char *path,
+                          const char *query)
+{
+    route_target("GET", target);
+    assert_non_null(exchange->route);
+    assert_int_equal(exchange->response.status, 200);
+    if (route_path == NULL) {
+        assert_null(exchange->route->path);
+    } else {
+        assert_string_equal(exchange->route->path, route_path);
+    }
+    assert_true(span_equal(exchange->request.path, span_of(path)));
+    assert_true(span_equal(exchange->request.query, span_of(query)));
+}
+
+static void assert_answered(const char *method, const char *target, unsigned status,
+                            const char *allow)
+{
+    route_target(method, target);
+    if (exchange->route != NULL || exchange->response.status != status) {
+        fail_msg("%s %s: %s, %u", method, target, exchange->route == NULL ? "answered" : "routed",
+                 exchange->response.status);
+    }
+    const struct buffer *headers = &exchange->response.headers;
+    assert_true(span_equal((struct span){headers->data, headers->len}, span_of(allow)));
+}
+
+static void test_routes(void **state)
+{
+    (void)state;
+    assert_routed("/get", "/get", "/get", "");
+    assert_routed("/get?a=b&c", "/get", "/get", "a=b&c");
+    assert_routed("/get?", "/get", "/get", "");
+    assert_routed("/%67et?x%20", "/get", "/get", "x%20");
+    assert_routed("//get", "/get", "/get", "");
+    assert_routed("/x/../get", "/get", "/get", "");
+    assert_routed("/./get", "/get", "/get", "");
+    assert_routed("/get/", NULL, "/get/", "");
+    assert_routed("/", NULL, "/", "");
+    assert_routed("/other%20file", NULL, "/other file", "");
+}
+
+static void test_absolute_form(void **state)
+{
+    (void)state;
+    assert_routed("http://other.example/get?q", "/get", "/get", "q");
+    assert_routed("http://other.example:8080/get", "/get", "/get", "");
+    assert_routed("HTTPS://a/get", "/get", "/get", "");
+    assert_routed("http://a", NULL, "/", "");
+    assert_routed("http://a?q", NULL, "/", "q");
+}
+
+/* The authority replaces Host, so it has to be as good as one (RFC 9112, 3.2.2). */
+static void test_bad_authority(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"http://a\"b/get", "http://<a>/get", "http://a\\b/get",
+                                      "http://a{b}/get", "http://a|b/get", "http://a^b/get",
+                                      "http://a`b`/get"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_answered("GET", bad[i], 400, "");
+    }
+}
+
+static void test_bad_targets(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"*",      "get",  "?a",         "/%zz",        "/a%",
+                                      "/a%0",   "/%00", "/..",        "/../get",     "/a/../../b",
+                                      "/#a",    "/%0a", "http:///a",  "http://u@a/", "ftp://a/",
+                                      "/%7f/a", "a:80", "/%2e%2e/get"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_answered("GET", bad[i], 400, "");
+    }
+    assert_true(exchange->response.text.len > 0);
+}
+
+static void test_nothing_can_have_that_name(void **state)
+{
+    (void)state;
+    static const char *const hidden[] = {"/.git",   "/.git/config", "/a/.htaccess",
+                                         "/%2egit", "/a%2fb",       "/a/.well-known/x"};
+    for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++) {
+        assert_answered("GET", hidden[i], 404, "");
+    }
+    assert_routed("/.well-known/x", NULL, "/.well-known/x", "");
+}
+
+static void test_methods(void **state)
+{
+    (void)state;
+    static const char get[] = "Allow: GET, HEAD, OPTIONS\r\n";
+    static const char post[] = "Allow: POST, OPTIONS\r\n";
+    assert_answered("POST", "/get", 405, get);
+    assert_answered("DELETE", "/get?x", 405, get);
+    assert_answered("TRACE", "/get", 405, get);
+    assert_answered("PATCH", "/some/file", 405, get);
+    assert_answered("GET", "/post", 405, post);
+    assert_answered("HEAD", "/post", 405, post);
+    assert_answered("OPTIONS", "/post", 204, post);
+    assert_answered("OPTIONS", "/get", 204, get);
+    assert_answered("OPTIONS", "/some/file", 204, get);
+    assert_answered("OPTIONS", "*", 204, "Allow: GET, HEAD, POST, OPTIONS\r\n");
+    route_target("HEAD", "/get");
+    assert_string_equal(exchange->route->path, "/get");
+    route_target("POST", "/post");
+    assert_string_equal(exchange->route->path, "/post");
+}
+
+static void test_body_wanted(void **state)
+{
+    (void)state;
+    route_target("POST", "/post");
+    assert_true(exchange->request.body_wanted);
+    route_target("GET", "/get");
+    assert_false(exchange->request.body_wanted);
+    route_target("POST", "/get");
+    assert_false(exchange->request.body_wanted);
+}
+
+static void test_keep_head(void **state)
+{
+    (void)state;
+    static const char text[] = "POST /post?q HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+                               "Content-Type: x/y\r\n\r\n";
+    char *moving = malloc(sizeof(text));
+    memcpy(moving, text, sizeof(text));
+    http_exchange_reset(exchange);
+    assert_int_equal(
+        http_parser_feed_head(exchange->parser, &exchange->request, moving, strlen(text)),
+        HTTP_PARSE_HEAD);
+    http_exchange_keep_head(exchange);
+    memset(moving, 'x', sizeof(text));
+    free(moving);
+    http_exchange_route(exchange, router);
+    assert_string_equal(exchange->route->path, "/post");
+    assert_true(span_equal(exchange->request.query, SPAN("q")));
+    assert_true(
+        span_equal(http_request_field(&exchange->request, HTTP_FIELD_CONTENT_TYPE), SPAN("x/y")));
+}
+
+static void test_run(void **state)
+{
+    (void)state;
+    struct handler_context context = {.slot = &scoreboard->slots[0]};
+    struct client_address client = {{0}};
+    struct request_copy copy;
+    exchange->client = &client;
+    route_target("GET", "/get?x");
+    http_exchange_run(exchange, &context);
+    assert_int_equal(exchange->response.status, 404);
+    assert_string_equal(seen.line, "GET /get?x HTTP/1.1");
+    assert_string_equal(seen.client, "unknown");
+    assert_false(slot_note_read(context.slot, &copy)); /* over */
+    assert_int_equal(context.slot->counters.requests_handled, 1);
+    http_exchange_run(exchange, &context);
+    assert_int_equal(context.slot->counters.requests_handled, 2);
+}
+
+static void test_reset(void **state)
+{
+    (void)state;
+    route_target("GET", "/get");
+    http_response_error(&exchange->response, 500);
+    http_exchange_reset(exchange);
+    assert_null(exchange->route);
+    assert_int_equal(exchange->response.status, 200);
+    assert_int_equal(exchange->response.text.len, 0);
+    assert_int_equal(exchange->request.field_count, 0);
+    assert_routed("/get", "/get", "/get", "");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_routes),
+        TEST(test_absolute_form),
+        TEST(test_bad_authority),
+        TEST(test_bad_targets),
+        TEST(test_nothing_can_have_that_name),
+        TEST(test_methods),
+        TEST(test_body_wanted),
+        TEST(test_keep_head),
+        TEST(test_run),
+        TEST(test_reset),
+    };
+    return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
+}

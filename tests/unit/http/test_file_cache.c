@@ -1,0 +1,538 @@
+#include "common/http/file_cache.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+/* cmocka.h relies on the four standard headers before it. */
+#include <cmocka.h>
+
+enum { PATH_BYTES = 256, ENTRIES = 8, DEADLINE_S = 20, OLD_S = 3600 };
+
+/* root/ is served; what lies beside it may not be. */
+static char directory[] = "/tmp/twinhttpd-test-file-cache-XXXXXX";
+static int root_fd;
+static struct file_cache *cache;
+static uint64_t turn, now_ms;
+
+static const char *at(const char *name)
+{
+    static char path[PATH_BYTES];
+    snprintf(path, sizeof(path), "%s/root/%s", directory, name);
+    return path;
+}
+
+/* Written long ago, as far as its time stamp tells. */
+static void put_old(const char *name, const char *content)
+{
+    const struct timespec times[2] = {{.tv_sec = time(NULL) - OLD_S},
+                                      {.tv_sec = time(NULL) - OLD_S}};
+    FILE *file = fopen(at(name), "w");
+    assert_non_null(file);
+    assert_true(fputs(content, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(utimensat(AT_FDCWD, at(name), times, 0), 0);
+}
+
+static void rewrite(const char *name, const char *content)
+{
+    int fd = open(at(name), O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, content, strlen(content)), strlen(content));
+    assert_int_equal(close(fd), 0);
+}
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+    (void)status;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+static int make(void **state)
+{
+    (void)state;
+    strcpy(directory + strlen(directory) - 6, "XXXXXX");
+    if (mkdtemp(directory) == NULL || mkdir(at(""), 0700) != 0) {
+        return -1;
+    }
+    root_fd = open(at(""), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    cache = file_cache_create(root_fd, ENTRIES);
+    turn = 1;
+    now_ms = 1000000;
+    return root_fd < 0;
+}
+
+static int discard(void **state)
+{
+    (void)state;
+    file_cache_destroy(cache);
+    close(root_fd);
+    return nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static enum file_result find(const char *path, struct file_entry **entry)
+{
+    *entry = NULL;
+    return file_cache_open(cache, span_of(path), turn, now_ms, entry);
+}
+
+/* The caller has to release it. */
+static struct file_entry *get(const char *path)
+{
+    struct file_entry *entry;
+    assert_int_equal(find(path, &entry), FILE_FOUND);
+    return entry;
+}
+
+static void assert_result(const char *path, enum file_result expected)
+{
+    struct file_entry *entry;
+    enum file_result result = find(path, &entry);
+    if (result != expected) {
+        fail_msg("%s: %d, not %d (%s)", path, result, expected, strerror(errno));
+    }
+    if (result == FILE_FOUND) {
+        file_entry_release(entry);
+    } else {
+        assert_null(entry);
+    }
+}
+
+static void assert_content(const char *path, const char *expected)
+{
+    struct file_entry *entry = get(path);
+    assert_int_equal(entry->size_bytes, strlen(expected));
+    assert_non_null(entry->content);
+    assert_memory_equal(entry->content, expected, strlen(expected));
+    file_entry_release(entry);
+}
+
+static size_t open_descriptors(void)
+{
+    size_t count = 0;
+    DIR *descriptors = opendir("/proc/self/fd");
+    assert_non_null(descriptors);
+    while (readdir(descriptors) != NULL) {
+        count++;
+    }
+    closedir(descriptors);
+    return count;
+}
+
+static void test_found(void **state)
+{
+    (void)state;
+    put_old("a.html", "hello");
+    struct file_entry *entry = get("/a.html");
+    char etag[FILE_ETAG_BYTES], expected[256];
+    struct stat status;
+    assert_int_equal(stat(at("a.html"), &status), 0);
+    assert_int_equal(entry->size_bytes, 5);
+    assert_memory_equal(entry->content, "hello", 5);
+    assert_string_equal(entry->content_type, "text/html; charset=utf-8");
+    assert_int_equal(entry->last_modified, status.st_mtim.tv_sec);
+    assert_true(entry->fd >= 0);
+    snprintf(etag, sizeof(etag), "\"%llx-5-%llx%08lx\"", (unsigned long long)status.st_ino,
+             (unsigned long long)status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+    assert_string_equal(entry->etag, etag);
+    struct tm utc;
+    char date[64];
+    gmtime_r(&status.st_mtim.tv_sec, &utc);
+    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    snprintf(expected, sizeof(expected),
+             "Last-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n", date, etag);
+    assert_true(span_equal(entry->headers, span_of(expected)));
+    file_entry_release(entry);
+}
+
+static void test_same_entry_again(void **state)
+{
+    (void)state;
+    put_old("a", "x");
+    struct file_entry *first = get("/a"), *second = get("/a");
+    turn++;
+    now_ms += 999;
+    struct file_entry *third = get("/a");
+    assert_ptr_equal(first, second);
+    assert_ptr_equal(first, third); /* unchanged: not opened again */
+    assert_int_equal(first->references, 4);
+    turn++;
+    now_ms += 1;
+    struct file_entry *fourth = get("/a");
+    assert_ptr_not_equal(first, fourth); /* after a second it is, for what fstat cannot see */
+    file_entry_release(first);
+    file_entry_release(second);
+    file_entry_release(third);
+    file_entry_release(fourth);
+}
+
+static void test_kinds(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(at("dir"), 0700), 0);
+    put_old("dir/file", "x");
+    put_old("empty", "");
+    assert_result("/", FILE_IS_DIRECTORY);
+    assert_result("/dir", FILE_IS_DIRECTORY);
+    assert_result("/dir/", FILE_IS_DIRECTORY);
+    assert_result("/dir/file", FILE_FOUND);
+    assert_content("/empty", "");
+    assert_result("/missing", FILE_NOT_FOUND);
+    assert_result("/missing/file", FILE_NOT_FOUND);
+    assert_result("/dir/missing", FILE_NOT_FOUND);
+    assert_result("/empty/", FILE_NOT_FOUND);
+    assert_result("/empty/file", FILE_NOT_FOUND);
+}
+
+static void test_long_names(void **state)
+{
+    (void)state;
+    char path[6000];
+    for (size_t bytes = 250; bytes < sizeof(path); bytes += 250) {
+        memset(path, 'n', bytes);
+        path[0] = '/';
+        struct file_entry *entry;
+        assert_int_equal(file_cache_open(cache, (struct span){path, bytes}, 1, 1, &entry),
+                         FILE_NOT_FOUND);
+    }
+    for (size_t i = 0; i < sizeof(path); i += 2) {
+        memcpy(path + i, "/n", 2);
+    }
+    for (size_t bytes = 4090; bytes < 4104; bytes++) {
+        struct file_entry *entry;
+        assert_int_equal(file_cache_open(cache, (struct span){path, bytes}, 1, 1, &entry),
+                         FILE_NOT_FOUND);
+    }
+}
+
+static void test_links(void **state)
+{
+    (void)state;
+    char outside[PATH_BYTES];
+    snprintf(outside, sizeof(outside), "%s/secret", directory);
+    FILE *file = fopen(outside, "w");
+    assert_non_null(file);
+    fclose(file);
+    put_old("file", "inside");
+    assert_int_equal(mkdir(at("dir"), 0700), 0);
+    assert_int_equal(symlink("file", at("good")), 0);
+    assert_int_equal(symlink("../file", at("dir/good")), 0);
+    assert_int_equal(symlink(outside, at("absolute")), 0);
+    assert_int_equal(symlink("../secret", at("relative")), 0);
+    assert_int_equal(symlink("..", at("parent")), 0);
+    assert_int_equal(symlink("../root/file", at("out-and-in")), 0);
+    assert_int_equal(symlink("loop", at("loop")), 0);
+    assert_int_equal(symlink("/proc/self/root/etc/passwd", at("magic")), 0);
+    assert_content("/good", "inside");
+    assert_content("/dir/good", "inside");
+    assert_result("/absolute", FILE_NOT_FOUND);
+    assert_result("/relative", FILE_NOT_FOUND);
+    assert_result("/parent/secret", FILE_NOT_FOUND);
+    assert_result("/parent", FILE_NOT_FOUND);
+    assert_result("/out-and-in", FILE_NOT_FOUND);
+    assert_result("/loop", FILE_NOT_FOUND);
+    assert_result("/magic", FILE_NOT_FOUND);
+    assert_result("/../secret", FILE_NOT_FOUND); /* even if a caller forgot to normalise */
+}
+
+static void test_special_files_do_not_block(void **state)
+{
+    (void)state;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    assert_true((size_t)snprintf(address.sun_path, sizeof(address.sun_path), "%s", at("socket")) <
+                sizeof(address.sun_path));
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(mkfifo(at("fifo"), 0600), 0);
+    size_t before = open_descriptors();
+    alarm(DEADLINE_S); /* a FIFO without a writer would wait for ever */
+    assert_result("/fifo", FILE_NOT_FOUND);
+    assert_result("/socket", FILE_NOT_FOUND);
+    alarm(0);
+    assert_int_equal(open_descriptors(), before);
+    close(fd);
+}
+
+/* Needs a user who may not read everything. */
+static void test_forbidden(void **state)
+{
+    (void)state;
+    put_old("private", "x");
+    assert_int_equal(chmod(at("private"), 0), 0);
+    assert_int_equal(chmod(directory, 0755), 0);
+    assert_int_equal(chmod(at(""), 0755), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct file_entry *entry;
+        if (geteuid() == 0 && setuid(65534) != 0) {
+            _exit(99);
+        }
+        _exit((int)find("/private", &entry));
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), FILE_FORBIDDEN);
+}
+
+static void test_out_of_descriptors(void **state)
+{
+    (void)state;
+    put_old("a", "x");
+    struct rlimit before, none = {0};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct file_entry *entry;
+    enum file_result result = find("/a", &entry);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(result, FILE_EXHAUSTED);
+    assert_content("/a", "x");
+}
+
+static void test_replaced_by_rename(void **state)
+{
+    (void)state;
+    put_old("a", "first");
+    assert_content("/a", "first");
+    put_old("b", "other");
+    char from[PATH_BYTES];
+    snprintf(from, sizeof(from), "%s", at("b"));
+    assert_int_equal(rename(from, at("a")), 0);
+    assert_content("/a", "first"); /* in the same turn: asked before the change */
+    turn++;
+    assert_content("/a", "other");
+}
+
+static void test_rewritten_in_place(void **state)
+{
+    (void)state;
+    put_old("a", "first");
+    assert_content("/a", "first");
+    rewrite("a", "other");
+    turn++;
+    assert_content("/a", "other");
+    /* Again and again, within one tick of the file system's clock. */
+    for (int i = 0; i < 200; i++) {
+        char text[8];
+        snprintf(text, sizeof(text), "%05d", i);
+        rewrite("a", text);
+        turn++;
+        assert_content("/a", text);
+    }
+}
+
+static void test_removed_and_made_again(void **state)
+{
+    (void)state;
+    put_old("a", "first");
+    assert_content("/a", "first");
+    assert_int_equal(unlink(at("a")), 0);
+    turn++;
+    assert_result("/a", FILE_NOT_FOUND);
+    put_old("a", "again");
+    assert_content("/a", "again"); /* what is missing is not remembered */
+    assert_int_equal(unlink(at("a")), 0);
+    assert_int_equal(mkdir(at("a"), 0700), 0);
+    turn++;
+    assert_result("/a", FILE_IS_DIRECTORY);
+}
+
+static void test_shrunk_and_grown(void **state)
+{
+    (void)state;
+    put_old("a", "0123456789");
+    struct file_entry *held = get("/a");
+    assert_int_equal(truncate(at("a"), 4), 0);
+    turn++;
+    assert_content("/a", "0123");
+    assert_int_equal(held->size_bytes, 10); /* who holds the old one keeps what it was */
+    assert_memory_equal(held->content, "0123456789", 10);
+    file_entry_release(held);
+    put_old("a", "0123456789abcdef");
+    turn++;
+    assert_content("/a", "0123456789abcdef");
+}
+
+static void test_last_modified_is_not_in_the_future(void **state)
+{
+    (void)state;
+    const struct timespec times[2] = {{.tv_sec = time(NULL) + OLD_S},
+                                      {.tv_sec = time(NULL) + OLD_S}};
+    put_old("a", "x");
+    assert_int_equal(utimensat(AT_FDCWD, at("a"), times, 0), 0);
+    struct file_entry *entry = get("/a");
+    assert_in_range(entry->last_modified, time(NULL) - 5, time(NULL));
+    file_entry_release(entry);
+}
+
+static void put_bytes(const char *name, size_t bytes)
+{
+    char *content = malloc(bytes + 1);
+    memset(content, 'c', bytes);
+    content[bytes] = '\0';
+    put_old(name, content);
+    free(content);
+}
+
+static void test_small_content_is_kept(void **state)
+{
+    (void)state;
+    put_bytes("small", FILE_CONTENT_BYTES);
+    put_bytes("large", FILE_CONTENT_BYTES + 1);
+    struct file_entry *small = get("/small"), *large = get("/large");
+    assert_non_null(small->content);
+    assert_int_equal(small->content[FILE_CONTENT_BYTES - 1], 'c');
+    assert_null(large->content);
+    assert_int_equal(large->size_bytes, FILE_CONTENT_BYTES + 1);
+    char byte;
+    assert_int_equal(pread(large->fd, &byte, 1, FILE_CONTENT_BYTES), 1);
+    assert_int_equal(byte, 'c');
+    file_entry_release(small);
+    file_entry_release(large);
+}
+
+static void put_numbered(int count)
+{
+    for (int i = 0; i < count; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "%d", i);
+        put_old(name, name);
+    }
+}
+
+static struct file_entry *get_numbered(int number)
+{
+    char path[16];
+    snprintf(path, sizeof(path), "/%d", number);
+    return get(path);
+}
+
+static void test_descriptors_are_bounded(void **state)
+{
+    (void)state;
+    put_numbered(4 * ENTRIES);
+    size_t before = open_descriptors();
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 4 * ENTRIES; i++) {
+            file_entry_release(get_numbered(i));
+            assert_in_range(open_descriptors(), before + 1, before + ENTRIES);
+        }
+    }
+    assert_int_equal(open_descriptors(), before + ENTRIES);
+    file_cache_destroy(cache);
+    assert_int_equal(open_descriptors(), before);
+    cache = file_cache_create(root_fd, ENTRIES);
+}
+
+/* Whether the cache still holds it: then it is not opened anew. */
+static bool is_cached(int number, const struct file_entry *entry)
+{
+    struct file_entry *now = get_numbered(number);
+    file_entry_release(now);
+    return now == entry;
+}
+
+static void test_the_least_used_goes_first(void **state)
+{
+    (void)state;
+    struct file_entry *entries[ENTRIES + 1];
+    put_numbered(ENTRIES + 1);
+    for (int i = 0; i < ENTRIES; i++) {
+        entries[i] = get_numbered(i);
+    }
+    assert_true(is_cached(0, entries[0])); /* 1 is now the oldest */
+    assert_true(is_cached(3, entries[3]));
+    entries[ENTRIES] = get_numbered(ENTRIES);
+    assert_true(is_cached(0, entries[0]));
+    for (int i = 2; i <= ENTRIES; i++) {
+        assert_true(is_cached(i, entries[i]));
+    }
+    assert_false(is_cached(1, entries[1]));
+    for (int i = 0; i <= ENTRIES; i++) {
+        file_entry_release(entries[i]);
+    }
+}
+
+static void test_references_outlive_the_cache(void **state)
+{
+    (void)state;
+    char byte;
+    put_numbered(3 * ENTRIES);
+    size_t before = open_descriptors();
+    struct file_entry *held = get_numbered(0);
+    file_entry_retain(held);
+    for (int i = 1; i < 3 * ENTRIES; i++) {
+        file_entry_release(get_numbered(i));
+    }
+    assert_int_equal(held->references, 2); /* evicted: only ours are left */
+    assert_int_equal(pread(held->fd, &byte, 1, 0), 1);
+    assert_int_equal(byte, '0');
+    assert_int_equal(open_descriptors(), before + ENTRIES + 1);
+    file_cache_destroy(cache);
+    cache = file_cache_create(root_fd, ENTRIES);
+    file_entry_release(held);
+    assert_int_equal(pread(held->fd, &byte, 1, 0), 1);
+    assert_memory_equal(held->content, "0", 1);
+    file_entry_release(held); /* the last one closes the file */
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void test_a_cache_of_one(void **state)
+{
+    (void)state;
+    file_cache_destroy(cache);
+    cache = file_cache_create(root_fd, 1);
+    put_numbered(3);
+    for (int i = 0; i < 9; i++) {
+        char expected[8];
+        struct file_entry *entry = get_numbered(i % 3);
+        snprintf(expected, sizeof(expected), "%d", i % 3);
+        assert_memory_equal(entry->content, expected, 1);
+        file_entry_release(entry);
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_found),
+        TEST(test_same_entry_again),
+        TEST(test_kinds),
+        TEST(test_long_names),
+        TEST(test_links),
+        TEST(test_special_files_do_not_block),
+        TEST(test_forbidden),
+        TEST(test_out_of_descriptors),
+        TEST(test_replaced_by_rename),
+        TEST(test_rewritten_in_place),
+        TEST(test_removed_and_made_again),
+        TEST(test_shrunk_and_grown),
+        TEST(test_last_modified_is_not_in_the_future),
+        TEST(test_small_content_is_kept),
+        TEST(test_descriptors_are_bounded),
+        TEST(test_the_least_used_goes_first),
+        TEST(test_references_outlive_the_cache),
+        TEST(test_a_cache_of_one),
+    };
+    return cmocka_run_group_tests_name("file_cache", tests, NULL, NULL);
+}

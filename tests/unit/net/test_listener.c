@@ -1,0 +1,252 @@
+#include "common/net/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* cmocka.h relies on the four standard headers before it. */
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 10000 };
+
+static struct listener listener;
+static char error[LISTENER_ERROR_BYTES];
+
+static int forget(void **state)
+{
+    (void)state;
+    listener = (struct listener){0};
+    memset(error, 0, sizeof(error));
+    return 0;
+}
+
+static int discard(void **state)
+{
+    (void)state;
+    listener_close(&listener);
+    return 0;
+}
+
+static void assert_contains(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL) {
+        fail_msg("\"%s\" is not in \"%s\"", part, text);
+    }
+}
+
+/* One line that names the address, and a fix behind a semicolon. */
+static void assert_refused(const char *address, bool reuseport, size_t count, const char *cause)
+{
+    struct listener refused;
+    memset(error, 'x', sizeof(error));
+    assert_false(listener_open(&refused, address, reuseport, count, error));
+    assert_non_null(memchr(error, '\0', sizeof(error)));
+    assert_null(strchr(error, '\n'));
+    assert_contains(error, "cannot listen on ");
+    assert_contains(error, address);
+    assert_contains(error, cause);
+    assert_contains(error, "; ");
+    assert_null(refused.fds);
+    assert_int_equal(refused.count, 0);
+}
+
+static int option_of(int fd, int level, int option)
+{
+    int value = -1;
+    socklen_t bytes = sizeof(value);
+    assert_int_equal(getsockopt(fd, level, option, &value, &bytes), 0);
+    return value;
+}
+
+/* A connection to the address as announced. */
+static int connect_to(const char *address)
+{
+    struct sockaddr_storage to;
+    socklen_t bytes;
+    assert_true(listener_resolve(address, &to, &bytes, error));
+    int fd = socket(to.ss_family, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, bytes), 0);
+    return fd;
+}
+
+static void assert_takes_connections(void)
+{
+    int client = connect_to(listener.address);
+    struct pollfd waiting[8];
+    assert_in_range(listener.count, 1, 8);
+    for (size_t i = 0; i < listener.count; i++) {
+        waiting[i] = (struct pollfd){.fd = listener.fds[i], .events = POLLIN};
+    }
+    assert_int_equal(poll(waiting, listener.count, PATIENCE_MS), 1); /* one socket has it */
+    for (size_t i = 0; i < listener.count; i++) {
+        int fd = accept(listener.fds[i], NULL, NULL);
+        assert_int_equal(fd >= 0, waiting[i].revents != 0);
+        if (fd >= 0) {
+            assert_true(option_of(fd, IPPROTO_TCP, TCP_NODELAY) > 0);
+            close(fd);
+        } else {
+            assert_int_equal(errno, EAGAIN); /* does not block */
+        }
+    }
+    close(client);
+}
+
+static void test_port_0(void **state)
+{
+    (void)state;
+    assert_true(listener_open(&listener, "127.0.0.1:0", false, 1, error));
+    assert_int_equal(listener.count, 1);
+    assert_int_equal(strncmp(listener.address, "127.0.0.1:", 10), 0);
+    assert_in_range(atoi(listener.address + 10), 1, 65535);
+    int fd = listener_fd(&listener, 0);
+    assert_int_equal(fd, listener.fds[0]);
+    assert_int_equal(listener_fd(&listener, 7), fd); /* one for all */
+    assert_int_not_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+    assert_int_not_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+    assert_int_equal(option_of(fd, SOL_SOCKET, SO_REUSEPORT), 0);
+    assert_takes_connections();
+}
+
+static void test_all_addresses(void **state)
+{
+    (void)state;
+    assert_true(listener_open(&listener, "*:0", false, 1, error));
+    assert_int_equal(strncmp(listener.address, "0.0.0.0:", 8), 0);
+    assert_takes_connections();
+}
+
+static void test_name(void **state)
+{
+    (void)state;
+    assert_true(listener_open(&listener, "localhost:0", false, 1, error));
+    assert_takes_connections();
+}
+
+static void test_ipv6(void **state)
+{
+    (void)state;
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    bool available = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+    close(fd);
+    if (!available) {
+        skip();
+    }
+    assert_true(listener_open(&listener, "[::1]:0", false, 1, error));
+    assert_int_equal(strncmp(listener.address, "[::1]:", 6), 0);
+    assert_in_range(atoi(listener.address + 6), 1, 65535);
+    assert_takes_connections();
+}
+
+static void test_several_with_reuseport(void **state)
+{
+    (void)state;
+    assert_true(listener_open(&listener, "127.0.0.1:0", true, 4, error));
+    assert_int_equal(listener.count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        struct sockaddr_in bound;
+        socklen_t bytes = sizeof(bound);
+        assert_int_equal(getsockname(listener.fds[i], (struct sockaddr *)&bound, &bytes), 0);
+        assert_int_equal(ntohs(bound.sin_port), atoi(listener.address + 10)); /* the same */
+        assert_int_equal(listener_fd(&listener, i), listener.fds[i]);
+        assert_int_equal(listener_fd(&listener, i + 4), listener.fds[i]);
+        assert_int_equal(option_of(listener.fds[i], SOL_SOCKET, SO_REUSEPORT), 1);
+    }
+    assert_takes_connections();
+}
+
+static void test_port_in_use(void **state)
+{
+    (void)state;
+    char address[LISTENER_ADDRESS_BYTES];
+    for (int reuseport = 0; reuseport <= 1; reuseport++) {
+        size_t count = reuseport ? 3 : 1;
+        assert_true(listener_open(&listener, "127.0.0.1:0", reuseport, count, error));
+        snprintf(address, sizeof(address), "%s", listener.address);
+        /* With SO_REUSEPORT a second server could join unseen. */
+        assert_refused(address, false, 1, "Address already in use");
+        assert_refused(address, true, 1, "Address already in use");
+        assert_refused(address, true, 2, "another port with --listen");
+        assert_takes_connections();
+        listener_close(&listener);
+        assert_int_equal(listener.count, 0);
+        /* At once again, although connections of before may linger. */
+        assert_true(listener_open(&listener, address, reuseport, count, error));
+        assert_string_equal(listener.address, address);
+        listener_close(&listener);
+    }
+}
+
+static void test_bad_addresses(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",      ":",     "8080",           ":8080",        "127.0.0.1",   "host",
+        "[::1]", "[]:80", "127.0.0.1:http", "127.0.0.1:8x", "127.0.0.1:-1"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_refused(bad[i], false, 1, "; give ");
+    }
+    char longest[600];
+    memset(longest, 'a', sizeof(longest));
+    memcpy(longest + sizeof(longest) - 6, ":8080", 6);
+    assert_false(listener_open(&listener, longest, false, 1, error));
+    assert_non_null(memchr(error, '\0', sizeof(error)));
+}
+
+/* TEST-NET-1 (RFC 5737) is nobody's. */
+static void test_address_of_another_machine(void **state)
+{
+    (void)state;
+    assert_refused("192.0.2.1:0", false, 1, "Cannot assign requested address");
+    assert_refused("192.0.2.1:0", true, 2, "address of this machine");
+}
+
+static void test_resolve(void **state)
+{
+    (void)state;
+    struct sockaddr_storage address;
+    socklen_t bytes;
+    assert_true(listener_resolve("10.1.2.3:8080", &address, &bytes, error));
+    const struct sockaddr_in *v4 = (const void *)&address;
+    assert_int_equal(bytes, sizeof(*v4));
+    assert_int_equal(v4->sin_family, AF_INET);
+    assert_int_equal(ntohs(v4->sin_port), 8080);
+    assert_int_equal(ntohl(v4->sin_addr.s_addr), 0x0a010203);
+    assert_true(listener_resolve("[2001:db8::1]:65535", &address, &bytes, error));
+    const struct sockaddr_in6 *v6 = (const void *)&address;
+    assert_int_equal(v6->sin6_family, AF_INET6);
+    assert_int_equal(ntohs(v6->sin6_port), 65535);
+    assert_int_equal(v6->sin6_addr.s6_addr[15], 1);
+    assert_true(listener_resolve("*:80", &address, &bytes, error));
+    assert_int_equal(v4->sin_family, AF_INET);
+    assert_int_equal(v4->sin_addr.s_addr, INADDR_ANY);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, forget, discard)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_port_0),
+        TEST(test_all_addresses),
+        TEST(test_name),
+        TEST(test_ipv6),
+        TEST(test_several_with_reuseport),
+        TEST(test_port_in_use),
+        TEST(test_bad_addresses),
+        TEST(test_address_of_another_machine),
+        TEST(test_resolve),
+    };
+    return cmocka_run_group_tests_name("listener", tests, NULL, NULL);
+}

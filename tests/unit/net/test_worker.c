@@ -1,0 +1,1241 @@
+/* worker.c and connection.c together, over real sockets, with stub handlers and a stub of what a
+ * process model decides. */
+#include "common/net/worker.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/http/file_cache.h"
+#include "common/net/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+/* cmocka.h relies on the four standard headers before it. */
+#include <cmocka.h>
+
+enum {
+    PATIENCE_MS = 10000,
+    TAKEN_MAX = 16,
+    BIG_BYTES = 3 << 20,
+    MEDIUM_BYTES = 60000,
+    FILE_BYTES = 1 << 20,
+    SMALL_WINDOW_BYTES = 2048,
+    LONG_MS = 60000
+};
+
+static struct config config;
+static struct router *router;
+static struct scoreboard *scoreboard;
+static struct handler_context context;
+static struct listener listener;
+static struct worker *worker;
+static struct worker_options options;
+static pthread_t thread;
+static bool running;
+static char *big;
+static char root[64]; /* of the files, where there are any */
+static int root_fd;
+
+/* ---- What the worker calls ---- */
+
+static pthread_mutex_t taken_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct http_exchange *taken[TAKEN_MAX];
+static size_t taken_count;
+static _Atomic bool may_accept_answer;
+
+static void say(const struct http_request *request, struct http_response *response,
+                struct handler_context *own_context, void *data)
+{
+    (void)own_context;
+    (void)data;
+    response->content_type = "text/plain";
+    buffer_append_span(&response->text, request->path);
+    if (request->query.len > 0) {
+        buffer_printf(&response->text, "?%.*s", (int)request->query.len, request->query.ptr);
+    }
+}
+
+static void echo(const struct http_request *request, struct http_response *response,
+                 struct handler_context *own_context, void *data)
+{
+    (void)own_context;
+    (void)data;
+    response->body = (struct span){request->body.data, request->body.len};
+}
+
+/* As many bytes as data says. */
+static void lend(const struct http_request *request, struct http_response *response,
+                 struct handler_context *own_context, void *data)
+{
+    (void)request;
+    (void)own_context;
+    response->body = (struct span){big, (size_t)(uintptr_t)data};
+}
+
+static void put_file(struct http_response *response, struct file_cache *files, uint64_t turn)
+{
+    struct file_entry *file;
+    if (file_cache_open(files, SPAN("/file"), turn, 1, &file) != FILE_FOUND) {
+        http_response_error(response, 404);
+        return;
+    }
+    response->file = file;
+    response->file_bytes = file->size_bytes;
+}
+
+static void serve_file(const struct http_request *request, struct http_response *response,
+                       struct handler_context *own_context, void *data)
+{
+    (void)request;
+    (void)data;
+    put_file(response, own_context->files, own_context->turn);
+}
+
+/* "/away..." is taken, "/full" finds no room, the rest stays. */
+static enum dispatch_result dispatch(void *data, struct http_exchange *exchange)
+{
+    struct span path = exchange->request.path;
+    if (data != &taken_count || span_equal(path, SPAN("/full"))) {
+        return DISPATCH_FULL;
+    }
+    if (path.len < 5 || memcmp(path.ptr, "/away", 5) != 0) {
+        return DISPATCH_INLINE;
+    }
+    pthread_mutex_lock(&taken_lock);
+    taken[taken_count++ % TAKEN_MAX] = exchange;
+    pthread_mutex_unlock(&taken_lock);
+    return DISPATCH_TAKEN;
+}
+
+static bool may_accept(void *data, uint32_t slot_index)
+{
+    (void)data;
+    (void)slot_index;
+    return atomic_load(&may_accept_answer);
+}
+
+/* ---- The fixture ---- */
+
+static int make(void **state)
+{
+    (void)state;
+    char error[LISTENER_ERROR_BYTES];
+    config = (struct config){.max_request_line_bytes = 8192,
+                             .max_header_bytes = 32768,
+                             .max_headers = 100,
+                             .max_body_bytes = 100000,
+                             .header_timeout_ms = LONG_MS,
+                             .body_timeout_ms = LONG_MS,
+                             .idle_timeout_ms = LONG_MS,
+                             .send_timeout_ms = LONG_MS,
+                             .linger_timeout_ms = LONG_MS,
+                             .drain_timeout_ms = LONG_MS};
+    router = router_create();
+    unsigned get = METHOD_BIT(METHOD_GET);
+    router_add(router, &(struct route){.methods = get, .handler = say});
+    router_add(router, &(struct route){.path = "/echo",
+                                       .methods = METHOD_BIT(METHOD_POST),
+                                       .wants_body = true,
+                                       .handler = echo});
+    router_add(router, &(struct route){.path = "/big",
+                                       .methods = get,
+                                       .handler = lend,
+                                       .data = (void *)(uintptr_t)BIG_BYTES});
+    router_add(router, &(struct route){.path = "/medium",
+                                       .methods = get,
+                                       .handler = lend,
+                                       .data = (void *)(uintptr_t)MEDIUM_BYTES});
+    router_add(router, &(struct route){.path = "/file", .methods = get, .handler = serve_file});
+    scoreboard = scoreboard_create(1, 1);
+    context = (struct handler_context){.slot = &scoreboard->slots[0]};
+    options = (struct worker_options){.config = &config,
+                                      .router = router,
+                                      .context = &context,
+                                      .access_log_fd = -1,
+                                      .max_connections = 1000,
+                                      .server_draining = &scoreboard->draining,
+                                      .dispatch = dispatch,
+                                      .dispatch_data = &taken_count};
+    taken_count = 0;
+    running = false;
+    return !listener_open(&listener, "127.0.0.1:0", false, 1, error);
+}
+
+static void *run(void *argument)
+{
+    slot_enter(context.slot, 0, 1, SLOT_LOOP);
+    slot_set_state(context.slot, SLOT_READY);
+    worker_run(argument);
+    return NULL;
+}
+
+/* Begins to serve, with the options and the config as they are now. */
+static void serve(void)
+{
+    options.listen_fd = listener_fd(&listener, 0);
+    worker = worker_create(&options);
+    assert_non_null(worker);
+    assert_int_equal(pthread_create(&thread, NULL, run, worker), 0);
+    running = true;
+}
+
+/* For worker_run to return by itself. */
+static void join(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_MS / 1000;
+    assert_int_equal(pthread_timedjoin_np(thread, NULL, &until), 0);
+    running = false;
+}
+
+static void destroy_worker(void)
+{
+    worker_destroy(worker);
+    worker = NULL;
+}
+
+static int discard(void **state)
+{
+    (void)state;
+    if (running) {
+        worker_stop(worker);
+        join();
+    }
+    if (worker != NULL) {
+        destroy_worker();
+    }
+    assert_int_equal(context.slot->connections_open, 0);
+    assert_int_equal(context.slot->connections_busy, 0);
+    assert_int_equal(context.slot->connections_idle, 0);
+    assert_int_equal(context.slot->counters.requests_started,
+                     context.slot->counters.requests_finished +
+                         context.slot->counters.requests_aborted);
+    listener_close(&listener);
+    router_destroy(router);
+    scoreboard_destroy(scoreboard);
+    return 0;
+}
+
+static int make_big(void **state)
+{
+    (void)state;
+    big = memory_alloc(BIG_BYTES);
+    for (size_t i = 0; i < BIG_BYTES; i++) {
+        big[i] = (char)('A' + i % 61 % 26);
+    }
+    return 0;
+}
+
+static int free_big(void **state)
+{
+    (void)state;
+    free(big);
+    return 0;
+}
+
+/* ---- Waiting ---- */
+
+static void await_count(const _Atomic uint64_t *counter, uint64_t value)
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (atomic_load(counter) != value) {
+        if (clock_monotonic_ms() > until_ms) {
+            fail_msg("still %d, not %d", (int)atomic_load(counter), (int)value);
+        }
+        usleep(500);
+    }
+}
+
+/* The exchange that was taken as number index, from 0. */
+static struct http_exchange *await_taken(size_t index)
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    struct http_exchange *exchange = NULL;
+    while (exchange == NULL) {
+        pthread_mutex_lock(&taken_lock);
+        if (taken_count > index) {
+            exchange = taken[index % TAKEN_MAX];
+        }
+        pthread_mutex_unlock(&taken_lock);
+        assert_true(clock_monotonic_ms() <= until_ms);
+        usleep(500);
+    }
+    return exchange;
+}
+
+static size_t taken_so_far(void)
+{
+    pthread_mutex_lock(&taken_lock);
+    size_t count = taken_count;
+    pthread_mutex_unlock(&taken_lock);
+    return count;
+}
+
+static void complete(struct http_exchange *exchange)
+{
+    say(&exchange->request, &exchange->response, NULL, NULL);
+    exchange->complete(exchange);
+}
+
+/* ---- A client ---- */
+
+static int connect_with(int window_bytes)
+{
+    struct sockaddr_storage address;
+    socklen_t bytes;
+    char error[LISTENER_ERROR_BYTES];
+    const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    assert_true(listener_resolve(listener.address, &address, &bytes, error));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    if (window_bytes > 0) {
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window_bytes, sizeof(window_bytes)),
+                         0);
+    }
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, bytes), 0);
+    return fd;
+}
+
+static int connect_client(void)
+{
+    return connect_with(0);
+}
+
+static void send_text(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* The close of a client that does not care: the server gets a reset. */
+static void vanish(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    close(fd);
+}
+
+static void receive_exactly(int fd, char *out, size_t bytes)
+{
+    for (size_t got = 0; got < bytes;) {
+        ssize_t n = recv(fd, out + got, bytes - got, 0);
+        if (n <= 0) {
+            fail_msg("%zu of %zu bytes came: %s", got, bytes, n == 0 ? "end" : strerror(errno));
+        }
+        got += (size_t)n;
+    }
+}
+
+static void assert_closed(int fd)
+{
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    close(fd);
+}
+
+/* Nothing has come, after another client has been served from beginning to end. */
+static void assert_silent(int fd)
+{
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK), -1);
+    assert_int_equal(errno, EAGAIN);
+}
+
+struct reply {
+    unsigned status;
+    char head[2048];
+    char *body;
+    size_t bytes;
+};
+static struct reply reply;
+
+static void read_head(int fd)
+{
+    size_t len = 0;
+    do {
+        assert_in_range(len, 0, sizeof(reply.head) - 2);
+        receive_exactly(fd, reply.head + len++, 1);
+        reply.head[len] = '\0';
+    } while (len < 4 || strcmp(reply.head + len - 4, "\r\n\r\n") != 0);
+    assert_memory_equal(reply.head, "HTTP/1.1 ", 9);
+    reply.status = (unsigned)atoi(reply.head + 9);
+}
+
+static void read_reply(int fd)
+{
+    read_head(fd);
+    free(reply.body);
+    const char *length = strstr(reply.head, "Content-Length: ");
+    reply.bytes = length == NULL ? 0 : (size_t)atol(length + 16);
+    reply.body = calloc(1, reply.bytes + 1);
+    receive_exactly(fd, reply.body, reply.bytes);
+}
+
+static bool reply_closes(void)
+{
+    return strstr(reply.head, "\r\nConnection: close\r\n") != NULL;
+}
+
+static void expect(int fd, unsigned status, const char *body)
+{
+    read_reply(fd);
+    assert_int_equal(reply.status, status);
+    assert_string_equal(reply.body, body);
+}
+
+#define GET(target) "GET " target " HTTP/1.1\r\nHost: a\r\n\r\n"
+
+/* Whether the worker still serves; and a whole turn of it later. */
+static void assert_serves(void)
+{
+    int fd = connect_client();
+    send_text(fd, GET("/alive"));
+    expect(fd, 200, "/alive");
+    vanish(fd);
+}
+
+/* ---- Requests and responses ---- */
+
+static void test_one_after_another(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    for (int i = 0; i < 3; i++) {
+        send_text(fd, GET("/a?x"));
+        expect(fd, 200, "/a?x");
+        assert_false(reply_closes());
+    }
+    assert_non_null(strstr(reply.head, "\r\nDate: "));
+    close(fd);
+    await_count(&context.slot->connections_open, 0);
+    struct slot_counters *counters = &context.slot->counters;
+    assert_int_equal(counters->requests_started, 3);
+    assert_int_equal(counters->requests_finished, 3);
+    assert_int_equal(counters->requests_aborted, 0);
+    assert_int_equal(counters->requests_handled, 3);
+    assert_int_equal(counters->connections_accepted, 1);
+    assert_int_equal(counters->bytes_sent, 3 * (strlen(reply.head) + 4));
+}
+
+/* More than fits into a buffer, so that requests are cut everywhere. */
+static void test_pipelining(void **state)
+{
+    (void)state;
+    enum { REQUESTS = 3000 };
+    struct buffer all = {0};
+    serve();
+    int fd = connect_client();
+    for (int i = 0; i < REQUESTS; i++) {
+        buffer_printf(&all, "GET /%d HTTP/1.1\r\nHost: a\r\n%s\r\n", i,
+                      i == REQUESTS - 1 ? "Connection: close\r\n" : "");
+    }
+    buffer_append(&all, "", 1);
+    send_text(fd, all.data);
+    for (int i = 0; i < REQUESTS; i++) {
+        char expected[16];
+        snprintf(expected, sizeof(expected), "/%d", i);
+        expect(fd, 200, expected);
+        assert_int_equal(reply_closes(), i == REQUESTS - 1);
+    }
+    assert_closed(fd);
+    buffer_free(&all);
+}
+
+static void test_byte_by_byte(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "\r\nPOST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+        "\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n" GET("/end");
+    int on = 1;
+    serve();
+    int fd = connect_client();
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
+    for (const char *c = text; *c != '\0'; c++) {
+        assert_int_equal(send(fd, c, 1, MSG_NOSIGNAL), 1);
+    }
+    expect(fd, 200, "hello");
+    expect(fd, 200, "abc");
+    expect(fd, 200, "/end");
+    close(fd);
+}
+
+static void test_connection_wishes(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, "GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    expect(fd, 200, "/a");
+    assert_true(reply_closes());
+    assert_closed(fd);
+    fd = connect_client();
+    send_text(fd, "GET /a HTTP/1.0\r\n\r\n");
+    expect(fd, 200, "/a");
+    assert_true(reply_closes());
+    assert_closed(fd);
+    fd = connect_client();
+    send_text(fd, "GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    expect(fd, 200, "/a");
+    assert_non_null(strstr(reply.head, "\r\nConnection: keep-alive\r\n"));
+    send_text(fd, "HEAD /head HTTP/1.1\r\nHost: a\r\n\r\n" GET("/next"));
+    read_head(fd);
+    assert_non_null(strstr(reply.head, "Content-Length: 5\r\n"));
+    expect(fd, 200, "/next"); /* no body came with HEAD */
+    send_text(fd, GET("/last"));
+    shutdown(fd, SHUT_WR); /* still wants to know */
+    expect(fd, 200, "/last");
+    assert_closed(fd);
+}
+
+static void test_answers_without_handler(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd,
+              "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n" GET("/%zz")
+                  GET("/.git") "POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" GET(
+                      "/on"));
+    read_head(fd);
+    assert_int_equal(reply.status, 204);
+    read_reply(fd);
+    assert_int_equal(reply.status, 400);
+    read_reply(fd);
+    assert_int_equal(reply.status, 404);
+    read_reply(fd);
+    assert_int_equal(reply.status, 405);
+    assert_non_null(strstr(reply.head, "\r\nAllow: GET, HEAD, OPTIONS\r\n"));
+    assert_false(reply_closes());
+    expect(fd, 200, "/on");
+    close(fd);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned status;
+    } cases[] = {
+        {"\x16\x03\x01", 400},
+        {"GET / HTTP/2.0\r\n\r\n", 505},
+        {"GET / HTTP/1.1\r\n\r\n", 400},
+        {"BREW / HTTP/1.1\r\n", 501},
+        {"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 405},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", 413},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx", 400},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417},
+    };
+    serve();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int fd = connect_client();
+        send_text(fd, GET("/before"));
+        send_text(fd, cases[i].text);
+        expect(fd, 200, "/before");
+        read_reply(fd);
+        assert_int_equal(reply.status, cases[i].status);
+        assert_true(reply_closes());
+        assert_int_equal(strstr(reply.head, "\r\nAllow: ") != NULL, cases[i].status == 405);
+        send_text(fd, "what is still sent does not destroy the answer");
+        shutdown(fd, SHUT_WR);
+        assert_closed(fd);
+    }
+}
+
+static void test_expect_continue(void **state)
+{
+    (void)state;
+    static const char head[] = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+                               "Expect: 100-continue\r\n\r\n";
+    serve();
+    int fd = connect_client();
+    send_text(fd, head);
+    read_head(fd);
+    assert_string_equal(reply.head, "HTTP/1.1 100 Continue\r\n\r\n");
+    send_text(fd, "hello");
+    expect(fd, 200, "hello");
+    send_text(fd, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+                  "Expect: 100-continue\r\n\r\nhello"); /* did not wait */
+    expect(fd, 200, "hello");
+    send_text(fd, "POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+                  "Expect: 100-continue\r\n\r\n"); /* 405: better not to send it at all */
+    read_reply(fd);
+    assert_int_equal(reply.status, 405);
+    assert_true(reply_closes());
+    shutdown(fd, SHUT_WR);
+    assert_closed(fd);
+}
+
+static void test_large_bodies(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/big") GET("/big") GET("/end"));
+    for (int i = 0; i < 2; i++) {
+        read_reply(fd);
+        assert_int_equal(reply.bytes, BIG_BYTES);
+        assert_true(memcmp(reply.body, big, BIG_BYTES) == 0);
+    }
+    expect(fd, 200, "/end");
+    close(fd);
+    await_count(&context.slot->connections_open, 0);
+}
+
+/* ---- Files ---- */
+
+static int make_files(void **state)
+{
+    strcpy(root, "/tmp/twinhttpd-test-worker-XXXXXX");
+    if (make(state) != 0 || mkdtemp(root) == NULL) {
+        return -1;
+    }
+    root_fd = open(root, O_PATH | O_CLOEXEC);
+    int fd = openat(root_fd, "file", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, big, FILE_BYTES) != FILE_BYTES || close(fd) != 0) {
+        return -1;
+    }
+    context.files = file_cache_create(root_fd, 4);
+    return 0;
+}
+
+static int discard_files(void **state)
+{
+    int result = discard(state);
+    file_cache_destroy(context.files);
+    unlinkat(root_fd, "file", 0);
+    rmdir(root);
+    close(root_fd);
+    return result;
+}
+
+static void expect_file(int fd)
+{
+    read_reply(fd);
+    assert_int_equal(reply.status, 200);
+    assert_int_equal(reply.bytes, FILE_BYTES);
+    assert_true(memcmp(reply.body, big, FILE_BYTES) == 0);
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/file") GET("/a") GET("/file") GET("/file") GET("/b"));
+    expect_file(fd);
+    expect(fd, 200, "/a");
+    expect_file(fd);
+    expect_file(fd);
+    expect(fd, 200, "/b");
+    close(fd);
+}
+
+/* Another thread hands a file back, and more requests wait behind it: their answers must come
+ * behind the file's bytes. */
+static void test_requests_behind_a_file_from_elsewhere(void **state)
+{
+    (void)state;
+    static const char *const behind[] = {GET("/inline"), GET("/full"), GET("/%zz"), "\x01"};
+    static const unsigned statuses[] = {200, 503, 400, 400};
+    serve();
+    for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
+        struct file_cache *files = file_cache_create(root_fd, 4); /* of another thread */
+        char text[256];
+        int fd = connect_client();
+        snprintf(text, sizeof(text), GET("/away") "%s", behind[i]);
+        send_text(fd, text);
+        struct http_exchange *exchange = await_taken(i);
+        put_file(&exchange->response, files, 1);
+        exchange->complete(exchange);
+        expect_file(fd);
+        read_reply(fd);
+        assert_int_equal(reply.status, statuses[i]);
+        vanish(fd);
+        await_count(&context.slot->connections_open, 0);
+        file_cache_destroy(files);
+    }
+}
+
+/* ---- Handled elsewhere ---- */
+
+static void test_taken(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/away?1"));
+    struct http_exchange *exchange = await_taken(0);
+    assert_serves();
+    assert_silent(fd);
+    assert_int_equal(context.slot->counters.requests_started, 2);
+    await_count(&context.slot->counters.requests_finished, 1);
+    await_count(&context.slot->connections_busy, 1);
+    complete(exchange);
+    expect(fd, 200, "/away?1");
+    await_count(&context.slot->connections_busy, 0);
+    send_text(fd, "GET /away?2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    complete(await_taken(1));
+    expect(fd, 200, "/away?2");
+    assert_closed(fd);
+    assert_int_equal(context.slot->counters.requests_handled,
+                     1); /* the others not by this thread */
+}
+
+/* Answers keep the order of the requests, however long one of them takes. */
+static void test_order_of_answers(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/0") GET("/away1") GET("/2") GET("/full") GET("/away4") GET("/away5"));
+    expect(fd, 200, "/0");
+    struct http_exchange *first = await_taken(0);
+    send_text(fd, GET("/6"));
+    assert_serves();
+    assert_silent(fd);
+    assert_int_equal(taken_so_far(), 1); /* one request of a connection at a time */
+    complete(first);
+    expect(fd, 200, "/away1");
+    expect(fd, 200, "/2");
+    read_reply(fd);
+    assert_int_equal(reply.status, 503);
+    complete(await_taken(1));
+    expect(fd, 200, "/away4");
+    complete(await_taken(2));
+    expect(fd, 200, "/away5");
+    expect(fd, 200, "/6");
+    close(fd);
+}
+
+static void test_taken_with_a_body(void **state)
+{
+    (void)state;
+    router_add(router, &(struct route){.path = "/away-echo",
+                                       .methods = METHOD_BIT(METHOD_POST),
+                                       .wants_body = true,
+                                       .handler = echo});
+    serve();
+    int fd = connect_client();
+    send_text(fd, "POST /away-echo?q HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe");
+    send_text(fd, "llo" GET("/next"));
+    struct http_exchange *exchange = await_taken(0);
+    assert_true(span_equal(exchange->request.query, SPAN("q")));
+    assert_true(span_equal(http_request_field(&exchange->request, HTTP_FIELD_HOST), SPAN("a")));
+    echo(&exchange->request, &exchange->response, NULL, NULL);
+    exchange->complete(exchange);
+    expect(fd, 200, "hello");
+    expect(fd, 200, "/next");
+    close(fd);
+}
+
+static void test_many_complete_at_once(void **state)
+{
+    (void)state;
+    int clients[TAKEN_MAX];
+    serve();
+    for (size_t i = 0; i < TAKEN_MAX; i++) {
+        clients[i] = connect_client();
+        send_text(clients[i], GET("/away"));
+        await_taken(i);
+    }
+    for (size_t i = 0; i < TAKEN_MAX; i++) {
+        complete(await_taken(TAKEN_MAX - 1 - i));
+    }
+    for (size_t i = 0; i < TAKEN_MAX; i++) {
+        expect(clients[i], 200, "/away");
+        close(clients[i]);
+    }
+}
+
+static void test_full(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/full") GET("/next"));
+    expect(fd, 503, "Service Unavailable\n");
+    assert_non_null(strstr(reply.head, "\r\nRetry-After: 1\r\n"));
+    assert_false(reply_closes());
+    expect(fd, 200, "/next");
+    close(fd);
+}
+
+/* The client is gone before its request has been handled elsewhere. */
+static void test_client_leaves_meanwhile(void **state)
+{
+    (void)state;
+    serve();
+    for (size_t i = 0; i < 4; i++) {
+        int fd = connect_client();
+        send_text(fd, i % 2 == 0 ? GET("/away") : GET("/away") GET("/more"));
+        struct http_exchange *exchange = await_taken(i);
+        if (i < 2) {
+            vanish(fd);
+        } else {
+            close(fd);
+        }
+        assert_serves();
+        complete(exchange);
+        await_count(&context.slot->connections_open, 0);
+    }
+    assert_serves();
+}
+
+/* Sending an earlier answer fails while a later request is handled elsewhere: nobody may touch
+ * that request, and nothing may be left when it comes back. */
+static void test_doomed(void **state)
+{
+    (void)state;
+    int small = SMALL_WINDOW_BYTES;
+    assert_int_equal(
+        setsockopt(listener_fd(&listener, 0), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    serve();
+    for (size_t i = 0; i < 3; i++) {
+        struct slot_counters *counters = &context.slot->counters;
+        uint64_t aborted = counters->requests_aborted;
+        int fd = connect_with(SMALL_WINDOW_BYTES);
+        send_text(fd, GET("/medium") GET("/away") GET("/never"));
+        struct http_exchange *exchange = await_taken(i);
+        vanish(fd);
+        assert_serves(); /* the loop has seen it by now */
+        await_count(&context.slot->connections_open, 1);
+        assert_int_equal(counters->requests_aborted, aborted);
+        assert_true(span_equal(exchange->request.path, SPAN("/away")));
+        assert_int_equal(http_request_text(&exchange->request, exchange->request.line).ptr[0], 'G');
+        complete(exchange);
+        await_count(&context.slot->connections_open, 0);
+        await_count(&counters->requests_aborted, aborted + 2);
+    }
+    assert_serves();
+}
+
+static void test_doomed_at_the_stop(void **state)
+{
+    (void)state;
+    int small = SMALL_WINDOW_BYTES;
+    assert_int_equal(
+        setsockopt(listener_fd(&listener, 0), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    serve();
+    int fd = connect_with(SMALL_WINDOW_BYTES);
+    send_text(fd, GET("/medium") GET("/away"));
+    await_taken(0);
+    vanish(fd);
+    assert_serves(); /* teardown stops, and looks at what is left */
+}
+
+/* ---- Time ---- */
+
+static void test_slow_head(void **state)
+{
+    (void)state;
+    config.header_timeout_ms = 50;
+    serve();
+    int silent = connect_client(), slow = connect_client();
+    send_text(slow, "GET / HTTP/1.1\r\nHost:");
+    expect(slow, 408, "Request Timeout\n");
+    assert_true(reply_closes());
+    shutdown(slow, SHUT_WR);
+    assert_closed(slow);
+    assert_closed(silent); /* asked nothing: gets no answer */
+}
+
+static void test_slow_body(void **state)
+{
+    (void)state;
+    config.body_timeout_ms = 50;
+    serve();
+    int fd = connect_client();
+    send_text(fd, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe");
+    expect(fd, 408, "Request Timeout\n");
+    shutdown(fd, SHUT_WR);
+    assert_closed(fd);
+}
+
+static void test_idle_timeout(void **state)
+{
+    (void)state;
+    config.idle_timeout_ms = 50;
+    serve();
+    int away = connect_client();
+    send_text(away, GET("/away"));
+    struct http_exchange *exchange = await_taken(0);
+    int fd = connect_client();
+    send_text(fd, GET("/a"));
+    expect(fd, 200, "/a");
+    assert_closed(fd);
+    complete(exchange); /* a request takes as long as it takes */
+    expect(away, 200, "/away");
+    assert_closed(away);
+}
+
+static void test_client_that_does_not_read(void **state)
+{
+    (void)state;
+    config.send_timeout_ms = 50;
+    serve();
+    int fd = connect_with(SMALL_WINDOW_BYTES);
+    send_text(fd, GET("/big"));
+    await_count(&context.slot->counters.requests_started, 1);
+    await_count(&context.slot->connections_open, 0);
+    await_count(&context.slot->counters.requests_aborted, 1);
+    close(fd);
+}
+
+static void test_linger_timeout(void **state)
+{
+    (void)state;
+    config.linger_timeout_ms = 50;
+    serve();
+    int fd = connect_client();
+    send_text(fd, "\x01");
+    read_reply(fd);
+    assert_int_equal(reply.status, 400);
+    assert_closed(fd); /* although we would send more */
+}
+
+static void test_idle_gauge(void **state)
+{
+    (void)state;
+    serve();
+    int silent = connect_client(), used = connect_client(), away = connect_client();
+    send_text(used, GET("/a"));
+    send_text(away, GET("/away"));
+    expect(used, 200, "/a");
+    struct http_exchange *exchange = await_taken(0);
+    assert_int_equal(context.slot->connections_idle, 0);
+    await_count(&context.slot->connections_idle, 2);
+    assert_int_equal(context.slot->connections_open, 3);
+    await_count(&context.slot->connections_busy, 1);
+    send_text(used, "G");
+    await_count(&context.slot->connections_idle, 1);
+    close(silent);
+    await_count(&context.slot->connections_idle, 0);
+    complete(exchange);
+    close(used);
+    close(away);
+}
+
+/* ---- Accepting ---- */
+
+static void test_connection_limit(void **state)
+{
+    (void)state;
+    options.max_connections = 2;
+    serve();
+    int first = connect_client(), second = connect_client(), third = connect_client();
+    send_text(first, GET("/1"));
+    expect(first, 200, "/1");
+    send_text(second, GET("/2"));
+    expect(second, 200, "/2");
+    send_text(third, GET("/3"));
+    send_text(first, GET("/1"));
+    expect(first, 200, "/1");
+    assert_silent(third); /* waits in the kernel's queue */
+    assert_int_equal(context.slot->connections_open, 2);
+    close(second);
+    expect(third, 200, "/3");
+    close(first);
+    close(third);
+}
+
+/* A worker that should leave connections to others takes them all the same when nobody else
+ * does. */
+static void test_yielding(void **state)
+{
+    (void)state;
+    options.may_accept = may_accept;
+    atomic_store(&may_accept_answer, false);
+    serve();
+    int fds[20];
+    for (size_t i = 0; i < 20; i++) {
+        fds[i] = connect_client();
+        send_text(fds[i], GET("/a"));
+    }
+    for (size_t i = 0; i < 20; i++) {
+        expect(fds[i], 200, "/a");
+    }
+    atomic_store(&may_accept_answer, true);
+    assert_serves();
+    for (size_t i = 0; i < 20; i++) {
+        close(fds[i]);
+    }
+}
+
+static void test_heartbeat(void **state)
+{
+    (void)state;
+    serve();
+    uint64_t before_ms = clock_monotonic_ms(), beat_ms;
+    uint64_t until_ms = before_ms + PATIENCE_MS;
+    do {
+        usleep(500);
+        beat_ms = atomic_load(&context.slot->heartbeat_ms);
+        assert_true(clock_monotonic_ms() < until_ms);
+    } while (beat_ms < before_ms + 300);
+}
+
+/* ---- The end ---- */
+
+static void test_stop(void **state)
+{
+    (void)state;
+    serve();
+    int idle = connect_client(), half = connect_client(), away = connect_client();
+    send_text(idle, GET("/a"));
+    expect(idle, 200, "/a");
+    send_text(half, "GET / HTTP/1.1\r\n");
+    send_text(away, GET("/away"));
+    await_taken(0);
+    await_count(&context.slot->connections_open, 3);
+    worker_stop(worker);
+    join();
+    destroy_worker();
+    assert_closed(idle);
+    close(half);
+    assert_closed(away); /* nobody answers it any more */
+    assert_int_equal(context.slot->counters.requests_aborted, 1);
+}
+
+static void test_stop_before_the_run(void **state)
+{
+    (void)state;
+    options.listen_fd = listener_fd(&listener, 0);
+    worker = worker_create(&options);
+    assert_non_null(worker);
+    worker_stop(worker);
+    worker_run(worker);
+    worker_drain(worker); /* the stop counts */
+    worker_run(worker);
+}
+
+static void await_draining(void)
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (atomic_load(&context.slot->state) != SLOT_DRAINING) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        usleep(500);
+    }
+}
+
+static void test_drain(void **state)
+{
+    (void)state;
+    serve();
+    int idle = connect_client(), asking = connect_client(), away = connect_client();
+    send_text(idle, GET("/a"));
+    expect(idle, 200, "/a");
+    send_text(asking, "GET /half HTTP/1.1\r\n");
+    send_text(away, GET("/away") GET("/dropped"));
+    struct http_exchange *exchange = await_taken(0);
+    await_count(&context.slot->connections_open, 3);
+    int queued = connect_client(); /* in the client's eyes accepted */
+    send_text(queued, GET("/queued"));
+    worker_drain(worker);
+    expect(queued, 200, "/queued");
+    await_draining();
+    send_text(asking, "Host: a\r\n\r\n");
+    expect(asking, 200, "/half");
+    assert_true(reply_closes());
+    assert_closed(asking);
+    assert_closed(idle); /* after a last chance */
+    complete(exchange);
+    expect(away, 200, "/away");
+    assert_true(reply_closes());
+    shutdown(away, SHUT_WR);
+    assert_closed(away);
+    shutdown(queued, SHUT_WR);
+    close(queued);
+    join();
+    assert_int_equal(context.slot->connections_open, 0);
+}
+
+/* A busy worker knows that the server drains before it is told so itself. */
+static void test_server_drains(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/a"));
+    expect(fd, 200, "/a");
+    assert_false(reply_closes());
+    atomic_store(&scoreboard->draining, true);
+    send_text(fd, GET("/b") GET("/dropped"));
+    expect(fd, 200, "/b");
+    assert_true(reply_closes());
+    shutdown(fd, SHUT_WR);
+    assert_closed(fd);
+    assert_int_equal(context.slot->state, SLOT_READY);
+}
+
+static void test_drain_gives_a_last_chance(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/a"));
+    expect(fd, 200, "/a");
+    worker_drain(worker);
+    await_draining();
+    send_text(fd, GET("/on-its-way"));
+    expect(fd, 200, "/on-its-way");
+    assert_true(reply_closes());
+    shutdown(fd, SHUT_WR);
+    assert_closed(fd);
+    join();
+}
+
+static void test_drain_deadline(void **state)
+{
+    (void)state;
+    config.drain_timeout_ms = 50;
+    log_set_level(LOG_ERROR); /* it says that connections are cut */
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/away"));
+    await_taken(0);
+    worker_drain(worker);
+    join();
+    assert_int_equal(context.slot->connections_open, 1);
+    destroy_worker();
+    assert_closed(fd);
+}
+
+static void test_drain_without_connections(void **state)
+{
+    (void)state;
+    serve();
+    worker_drain(worker);
+    worker_drain(worker);
+    join();
+    assert_int_equal(context.slot->state, SLOT_DRAINING);
+}
+
+static void test_stop_ends_a_drain(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/away"));
+    await_taken(0);
+    worker_drain(worker);
+    worker_stop(worker);
+    worker_drain(worker);
+    join();
+    close(fd);
+}
+
+/* ---- The access log ---- */
+
+/* Requests of every fate, refused ones in the middle of their head among them. */
+static void test_access_log(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {GET("/a"),
+                                        "GET /v HTTP/2.0\r\n\r\n",
+                                        "GET /f HTTP/1.1\r\nReferer: r\r\nHost : a\r\n\r\n",
+                                        "BREW /m HTTP/1.1\r\n",
+                                        "\x01",
+                                        GET("/%zz")};
+    static const char *const lines[] = {
+        "\"GET /a HTTP/1.1\" 200 2 ", "\" 505 ", "\" 400 ", "\" 501 ", "\"-\" 400 ",
+        "\"GET /%zz HTTP/1.1\" 400 "};
+    char text[4096];
+    int fd = memfd_create("access", MFD_CLOEXEC);
+    log_set_level(LOG_WARN);
+    options.access_log_fd = fd;
+    serve();
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        int client = connect_client();
+        send_text(client, texts[i]);
+        read_reply(client);
+        close(client);
+    }
+    worker_stop(worker);
+    join();
+    destroy_worker();
+    ssize_t bytes = pread(fd, text, sizeof(text) - 1, 0);
+    assert_true(bytes > 0);
+    text[bytes] = '\0';
+    char *line = text;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        char *end = strchr(line, '\n');
+        assert_non_null(end);
+        *end = '\0';
+        assert_int_equal(strncmp(line, "127.0.0.1 - - [", 15), 0);
+        if (strstr(line, lines[i]) == NULL) {
+            fail_msg("\"%s\" is not in \"%s\"", lines[i], line);
+        }
+        line = end + 1;
+    }
+    assert_int_equal(*line, '\0');
+    close(fd);
+}
+
+#define TEST(name)       cmocka_unit_test_setup_teardown(name, make, discard)
+#define TEST_FILES(name) cmocka_unit_test_setup_teardown(name, make_files, discard_files)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_one_after_another),
+        TEST(test_pipelining),
+        TEST(test_byte_by_byte),
+        TEST(test_connection_wishes),
+        TEST(test_answers_without_handler),
+        TEST(test_refused),
+        TEST(test_expect_continue),
+        TEST(test_large_bodies),
+        TEST_FILES(test_files),
+        TEST(test_taken),
+        TEST(test_order_of_answers),
+        TEST(test_taken_with_a_body),
+        TEST(test_many_complete_at_once),
+        TEST(test_full),
+        TEST(test_client_leaves_meanwhile),
+        TEST(test_doomed),
+        TEST(test_doomed_at_the_stop),
+        TEST(test_slow_head),
+        TEST(test_slow_body),
+        TEST(test_idle_timeout),
+        TEST(test_client_that_does_not_read),
+        TEST(test_linger_timeout),
+        TEST(test_idle_gauge),
+        TEST(test_connection_limit),
+        TEST(test_yielding),
+        TEST(test_heartbeat),
+        TEST(test_stop),
+        TEST(test_stop_before_the_run),
+        TEST(test_server_drains),
+        TEST(test_drain),
+        TEST(test_drain_gives_a_last_chance),
+        TEST(test_drain_deadline),
+        TEST(test_drain_without_connections),
+        TEST(test_stop_ends_a_drain),
+        TEST(test_access_log),
+        TEST_FILES(test_requests_behind_a_file_from_elsewhere),
+    };
+    log_set_level(LOG_WARN);
+    int failed = cmocka_run_group_tests_name("worker", tests, make_big, free_big);
+    free(reply.body);
+    return failed;
+}

@@ -1,0 +1,104 @@
+#include "server/supervise/stop_signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
+/* cmocka.h relies on the four standard headers before it. */
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 10000 };
+
+static int block(void **state)
+{
+    (void)state;
+    stop_signals_block();
+    return 0;
+}
+
+static void test_blocked(void **state)
+{
+    (void)state;
+    static const int understood[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
+    static const int others[] = {SIGSEGV, SIGABRT, SIGFPE, SIGALRM, SIGBUS};
+    sigset_t set;
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, NULL, &set), 0);
+    for (size_t i = 0; i < sizeof(understood) / sizeof(understood[0]); i++) {
+        assert_int_equal(sigismember(&set, understood[i]), 1);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        assert_int_equal(sigismember(&set, others[i]), 0);
+    }
+    struct sigaction action;
+    assert_int_equal(sigaction(SIGPIPE, NULL, &action), 0);
+    assert_true(action.sa_handler == SIG_IGN);
+}
+
+static void test_delivers_what_was_asked_for(void **state)
+{
+    (void)state;
+    static const int asked[] = {SIGTERM, SIGQUIT, 0};
+    int fd = stop_signals_open(asked);
+    assert_true(fd >= 0);
+    assert_int_not_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+    assert_int_equal(stop_signals_next(fd), 0); /* does not wait */
+    assert_int_equal(raise(SIGQUIT), 0);
+    assert_int_equal(raise(SIGUSR2), 0);
+    assert_int_equal(kill(getpid(), SIGTERM), 0);
+    assert_int_equal(kill(getpid(), SIGTERM), 0); /* merged, as signals are */
+    struct pollfd waiting = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&waiting, 1, PATIENCE_MS), 1);
+    int first = stop_signals_next(fd), second = stop_signals_next(fd);
+    assert_true((first == SIGQUIT && second == SIGTERM) || (first == SIGTERM && second == SIGQUIT));
+    assert_int_equal(stop_signals_next(fd), 0);
+    close(fd);
+    static const int rest[] = {SIGUSR2, 0};
+    fd = stop_signals_open(rest);
+    assert_int_equal(stop_signals_next(fd), SIGUSR2);
+    assert_int_equal(stop_signals_next(fd), 0);
+    close(fd);
+    assert_int_equal(stop_signals_next(-1), 0);
+}
+
+/* Children and threads inherit the block: a signal waits for whoever reads it. */
+static void test_inherited(void **state)
+{
+    (void)state;
+    int ready[2], status;
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        static const int asked[] = {SIGTERM, 0};
+        int fd = stop_signals_open(asked);
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        ssize_t ignored = write(ready[1], "r", 1);
+        (void)ignored;
+        _exit(poll(&waiting, 1, PATIENCE_MS) == 1 && stop_signals_next(fd) == SIGTERM ? 7 : 1);
+    }
+    char byte;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(kill(child, SIGTERM), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blocked),
+        cmocka_unit_test(test_delivers_what_was_asked_for),
+        cmocka_unit_test(test_inherited),
+    };
+    return cmocka_run_group_tests_name("stop_signals", tests, block, NULL);
+}
