@@ -1,0 +1,67 @@
+"""Fixtures: a test that takes `server` or `model` runs once for each execution model."""
+
+import itertools
+
+import pytest
+
+from support import models, server as servers, site as sites
+
+
+def pytest_generate_tests(metafunc):
+    if "model" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("models")
+        chosen = models.selected(*(marker.args if marker else ()))
+        metafunc.parametrize("model", chosen, ids=str)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    return sites.build(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="session")
+def shared_servers(tmp_path_factory, site):
+    shared = servers.SharedServers(lambda: tmp_path_factory.mktemp("server"), site)
+    yield shared
+    shared.stop_all()
+
+
+@pytest.fixture
+def server_options():
+    """Options of the shared server; a test module overrides it when defaults do not fit."""
+    return ()
+
+
+@pytest.fixture
+def server(model, server_options, shared_servers):
+    """A server that tests share; after each test it must still be in good health."""
+    yield shared_servers.get(model, server_options)
+    shared_servers.check(model, server_options)
+
+
+@pytest.fixture
+def client(server):
+    with server.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def start_server(tmp_path, site):
+    """Starts servers that belong to one test; those still running at its end must stop well."""
+    started = []
+    numbers = itertools.count()
+
+    def start(model, *options, root=site, **how):
+        directory = tmp_path / f"server-{next(numbers)}"
+        directory.mkdir()
+        started.append(servers.start(model, options, directory, root, **how))
+        return started[-1]
+
+    yield start
+    try:
+        for running in started:
+            if not running.is_stopped():
+                running.stop()
+    finally:
+        for running in started:
+            running.clean_up()

@@ -1,0 +1,71 @@
+"""Processes as /proc shows them."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.waiting import wait_until
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    state: str
+    ppid: int
+    session: int
+
+
+def read_process(pid):
+    """The process, or None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command name stands in parentheses and may itself hold spaces and parentheses.
+    state, ppid, _group, session = stat.rpartition(")")[2].split()[:4]
+    return Process(int(pid), state, int(ppid), int(session))
+
+
+def all_processes():
+    found = (read_process(name) for name in os.listdir("/proc") if name.isdigit())
+    return [process for process in found if process]
+
+
+def living_children(pid):
+    return sorted(p.pid for p in all_processes() if p.ppid == pid and p.state != "Z")
+
+
+def zombie_children(pid):
+    return sorted(p.pid for p in all_processes() if p.ppid == pid and p.state == "Z")
+
+
+def living_in_session(session):
+    return sorted(p.pid for p in all_processes() if p.session == session and p.state != "Z")
+
+
+def is_alive(pid):
+    process = read_process(pid)
+    return process is not None and process.state != "Z"
+
+
+def kill_session(session):
+    """Kills what is left of a server; each server leads a session of its own."""
+    for pid in living_in_session(session):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    wait_until(lambda: not living_in_session(session), f"session {session} is empty")
+
+
+def open_fds(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def private_kib(pid):
+    """Memory that belongs to this process alone."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1])
+    raise AssertionError(f"/proc/{pid}/status has no RssAnon")

@@ -1,0 +1,206 @@
+"""A server under test: start, ask, watch, stop, and prove that nothing is left."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from support import processes
+from support.client import Client
+from support.waiting import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+PRESET = os.environ.get("TWINHTTPD_PRESET", "dev")
+BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", REPOSITORY / "build" / PRESET / "bin"))
+STATUS_PATIENCE_S = 1.0
+SANITIZED = PRESET in ("asan-ubsan", "tsan")
+
+_BANNER = re.compile(
+    r"(?P<binary>(?:prefork|threadpool)-server): listening on http://(?P<host>[^/]+):(?P<port>\d+)"
+    r" \(model (?P<model>\w+), (?P<details>.*?),? ?(?:master )?pid (?P<pid>\d+)\)"
+)
+_SANITIZER_REPORT = re.compile(
+    r"(ERROR|WARNING): (Address|Leak|Thread|Memory)Sanitizer|runtime error:|SUMMARY: \w+Sanitizer"
+)
+
+
+def binary(model):
+    path = BIN_DIR / model.binary
+    assert path.exists(), f"{path} is missing: build it, or set TWINHTTPD_BIN_DIR"
+    return str(path)
+
+
+def run_to_end(model, *options, timeout_s=30, **popen):
+    """Runs the binary for a command that ends by itself."""
+    return subprocess.run([binary(model), *options], stdin=subprocess.DEVNULL, text=True,
+                          capture_output=True, timeout=timeout_s, check=False, **popen)
+
+
+class Server:
+    def __init__(self, model, command, directory, **popen):
+        """Starts command and waits for its banner; output goes to files in directory."""
+        self.model = model
+        self.stdout_path = directory / "stdout"
+        self.stderr_path = directory / "stderr"
+        with open(self.stdout_path, "wb") as stdout, open(self.stderr_path, "wb") as stderr:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout,
+                                            stderr=stderr, cwd=directory, start_new_session=True,
+                                            **popen)
+        self.session = self.process.pid
+        try:
+            self.banner = wait_until(self._find_banner, "the first line of the server")
+        except BaseException:
+            processes.kill_session(self.session)
+            raise
+        self.address = (self.banner["host"], int(self.banner["port"]))
+        self.url = f"http://{self.address[0]}:{self.address[1]}"
+
+    def _find_banner(self):
+        assert self.process.poll() is None, f"the server ended at start: {self.log()}"
+        first, newline, _ = self.stdout_path.read_text().partition("\n")
+        if not newline:
+            return None
+        match = _BANNER.fullmatch(first)
+        assert match, f"not the first line of the contract: {first!r}"
+        return match
+
+    @property
+    def pid(self):
+        """The master (the only process of a server without one)."""
+        return self.process.pid
+
+    def worker_pids(self):
+        if not self.model.has_master:
+            return [self.pid]
+        return processes.living_children(self.pid)
+
+    # Requests.
+
+    def connect(self, **options):
+        return Client(self.address, **options)
+
+    def get(self, target, headers=()):
+        """One GET on a connection of its own."""
+        with self.connect() as client:
+            return client.get(target, headers)
+
+    def status(self):
+        """What /status says, asked again on another connection when a stuck worker has taken it."""
+        return wait_until(self._try_status, "an answer to /status")
+
+    def _try_status(self):
+        try:
+            with self.connect(timeout_s=STATUS_PATIENCE_S) as client:
+                response = client.get("/status")
+        except TimeoutError:
+            return None
+        assert response.status == 200, response
+        return json.loads(response.body)
+
+    def is_running(self, line):
+        """Whether a worker is busy with the request that has this request line."""
+        return any(worker["current"] == line for worker in self.status()["workers"])
+
+    def whoami(self, client):
+        return json.loads(client.get("/whoami").body)
+
+    # What it wrote.
+
+    def log(self):
+        return self.stderr_path.read_text(errors="backslashreplace")
+
+    def wait_for_log(self, pattern):
+        return wait_until(lambda: re.search(pattern, self.log()), f"log line {pattern}")
+
+    def assert_clean_log(self):
+        """No sanitizer report and no line of level error."""
+        self.assert_no_sanitizer_report()
+        errors = [line for line in self.log().splitlines() if "[error]" in line]
+        assert not errors, "\n".join(errors)
+
+    def assert_no_sanitizer_report(self):
+        assert not _SANITIZER_REPORT.search(self.log()), self.log()
+
+    # Deaths.
+
+    def wait_for_death(self, pid):
+        """The record of /status about this process."""
+        def record():
+            return next((death for death in self.status()["deaths"] if death["pid"] == pid), None)
+        return wait_until(record, f"/status tells of the death of {pid}")
+
+    def wait_for_full_strength(self, without_pid=None):
+        """Waits until as many workers as configured run, none of them without_pid."""
+        def at_full_strength():
+            pids = self.worker_pids()
+            return len(pids) == self.model.processes and without_pid not in pids
+        wait_until(at_full_strength, "every dead worker has a successor")
+        wait_until(lambda: all(worker["state"] == "ready" for worker in self.status()["workers"]),
+                   "every worker is ready")
+
+    # The end.
+
+    def wait_for_exit(self, timeout_s=20):
+        """The exit status, once the whole session is gone."""
+        status = self.process.wait(timeout_s)
+        wait_until(lambda: not processes.living_in_session(self.session),
+                   "no process of the server is left")
+        self.assert_no_sanitizer_report()
+        return status
+
+    def stop(self, signal_number=signal.SIGTERM):
+        """Stops it and proves a good end."""
+        self.process.send_signal(signal_number)
+        assert self.wait_for_exit() == 0, self.log()
+
+    def is_stopped(self):
+        return self.process.poll() is not None
+
+    def clean_up(self):
+        """Kills whatever is left, for a test that failed in the middle."""
+        processes.kill_session(self.session)
+        self.process.wait(20)
+
+
+def start(model, options, directory, root, prefix=(), **popen):
+    """Starts a model on a port that the kernel chooses."""
+    command = [*prefix, binary(model), "--listen", "127.0.0.1:0", "--root", str(root),
+               *model.options, *options]
+    return Server(model, command, directory, **popen)
+
+
+class SharedServers:
+    """One running server for each (model, options), started when first asked for."""
+
+    def __init__(self, new_directory, root):
+        self._new_directory = new_directory
+        self._root = root
+        self._running = {}
+
+    def get(self, model, options=()):
+        key = (model, options)
+        if key not in self._running:
+            server = start(model, options, self._new_directory(), self._root)
+            self._running[key] = (server, server.worker_pids())
+        return self._running[key][0]
+
+    def check(self, model, options=()):
+        """After a test: the same processes still run, and nothing bad was logged."""
+        server, pids = self._running[(model, options)]
+        try:
+            assert not server.is_stopped(), f"the server has ended: {server.log()}"
+            assert server.worker_pids() == pids, f"a worker was replaced: {server.log()}"
+            server.assert_clean_log()
+        except AssertionError:
+            del self._running[(model, options)]
+            server.clean_up()
+            raise
+
+    def stop_all(self):
+        for server, _ in self._running.values():
+            try:
+                server.stop()
+            finally:
+                server.clean_up()

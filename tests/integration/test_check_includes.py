@@ -1,0 +1,110 @@
+"""tests/check-includes: every rule is seen failing on a small planted tree."""
+
+import subprocess
+
+import pytest
+
+from support.server import REPOSITORY
+
+HEADERS = ["common/base/log.h", "common/http/parser.h", "common/net/worker.h",
+           "common/handlers/json.h", "server/supervise/master.h"]
+
+
+def run_check(*root):
+    return subprocess.run([REPOSITORY / "tests/check-includes", *root], text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+@pytest.fixture
+def plant(tmp_path):
+    """Plants a tree with one more file and checks it."""
+    def check(path, text):
+        for name in [*HEADERS, path]:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        (tmp_path / path).write_text(text)
+        return run_check(tmp_path)
+    return check
+
+
+@pytest.mark.parametrize("path, bad_line", [
+    # llhttp and libevent in their places only.
+    ("common/http/router.c", "#include <llhttp.h>"),
+    ("common/http/parser.h", "#include <llhttp.h>"),
+    ("server/prefork/main.c", '#include "llhttp.h"'),
+    ("tests/unit/http/test_parser.c", "#include <llhttp.h>"),
+    ("common/http/router.c", "#include <event2/event.h>"),
+    ("common/base/clock.c", "  #  include <event2/util.h>"),
+    ("common/handlers/sleep.c", "#include <event2/event.h>"),
+    # The arrows.
+    ("common/base/log.c", '#include "common/http/parser.h"'),
+    ("common/base/log.c", '#include "common/net/worker.h"'),
+    ("common/base/log.c", '#include "common/handlers/json.h"'),
+    ("common/base/log.c", '#include "server/supervise/master.h"'),
+    ("common/http/router.c", '#include "common/net/worker.h"'),
+    ("common/http/router.c", '#include "common/handlers/json.h"'),
+    ("common/http/router.c", '#include "server/supervise/master.h"'),
+    ("common/net/worker.c", '#include "common/handlers/json.h"'),
+    ("common/net/worker.c", '#include "server/supervise/master.h"'),
+    ("common/handlers/echo.c", '#include "common/net/worker.h"'),
+    ("common/handlers/echo.c", '#include "server/supervise/master.h"'),
+    # Processes, threads and signals belong to server.
+    ("common/net/worker.c", "int child = fork();"),
+    ("common/net/worker.c", "pthread_create(&thread, NULL, run, NULL);"),
+    ("common/base/log.c", "sigaction (SIGTERM, &action, NULL);"),
+    ("common/http/router.c", "waitpid(-1, &status, 0);"),
+    ("common/handlers/fault.c", "int fd = signalfd(-1, &mask, 0);"),
+    # No question about the model.
+    ("common/net/worker.c", "if (is_threaded()) {"),
+    ("common/net/worker.c", "#ifdef TWINHTTPD_THREADPOOL"),
+    ("common/net/worker.c", "#if defined(PREFORK)"),
+    ("common/net/worker.c", "#elif HYBRID"),
+    # Paths from the repository root.
+    ("common/base/clock.c", '#include "log.h"'),
+    ("common/base/clock.c", '#include "base/log.h"'),
+    ("common/base/clock.c", '#include "../base/log.h"'),
+    ("common/base/clock.c", '#include "common/../common/base/log.h"'),
+    ("common/base/clock.c", '#include "common/base/missing.h"'),
+    ("common/base/clock.c", "#include <common/base/log.h>"),
+])
+def test_a_violation_is_named(plant, path, bad_line):
+    result = plant(path, f"/* first line */\n\n{bad_line}\n")
+    assert result.returncode == 1
+    found = result.stdout.splitlines()
+    assert len(found) == 1
+    assert found[0].startswith(f"{path}:3: ")
+
+
+@pytest.mark.parametrize("path, good_line", [
+    ("common/http/parser.c", "#include <llhttp.h>"),
+    ("common/net/worker.c", "#include <event2/event.h>"),
+    ("server/prefork/main.c", "#include <event2/event.h>"),
+    ("common/http/router.c", '#include "common/base/log.h"'),
+    ("common/net/worker.c", '#include "common/http/parser.h"'),
+    ("common/handlers/echo.c", '#include "common/http/parser.h"'),
+    ("server/prefork/main.c", '#include "common/handlers/json.h"'),
+    ("server/prefork/main.c", '#include "server/supervise/master.h"'),
+    ("tests/unit/test_all.c", '#include "common/net/worker.h"'),
+    ("server/supervise/master.c", "int child = fork();"),
+    ("common/net/worker.c", "struct sigaction action;"),
+    ("common/net/worker.c", "int forks = my_fork(x);"),
+    ("common/net/worker.c", "/* the server calls fork() before */"),
+    ("common/net/worker.c", "// is_threaded() is not for us"),
+    ("common/net/worker.c", 'log("fork() failed");'),
+    ("common/net/worker.c", "#ifdef __linux__"),
+    ("common/net/worker.c", '/* #include "common/handlers/json.h" */'),
+])
+def test_what_is_allowed_passes(plant, path, good_line):
+    result = plant(path, f"{good_line}\n")
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+
+
+def test_all_violations_are_printed(plant):
+    result = plant("common/base/log.c", "#include <llhttp.h>\nint a = fork();\nis_threaded();\n")
+    assert [line.split(": ")[0] for line in result.stdout.splitlines()] == \
+        ["common/base/log.c:1", "common/base/log.c:2", "common/base/log.c:3"]
+
+
+def test_the_project_keeps_its_arrows():
+    result = run_check()
+    assert result.returncode == 0, result.stdout

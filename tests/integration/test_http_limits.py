@@ -1,0 +1,211 @@
+"""Limits of size and time."""
+
+import select
+import time
+
+import pytest
+
+from support import models, site as sites
+from support.client import chunked, request_bytes
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.models(models.PROTOCOL)
+
+HEADER_TIMEOUT_S = 1.0
+BODY_TIMEOUT_S = 1.5
+IDLE_TIMEOUT_S = 2.0
+SEND_TIMEOUT_S = 1.0
+# What the server's clock tick and a busy machine may add.
+LATENESS_S = 4.0
+DRIP_INTERVAL_S = 0.05
+CHUNKED = ("Transfer-Encoding", "chunked")
+
+
+@pytest.fixture
+def server_options():
+    return (
+        "--header-timeout-ms", str(int(HEADER_TIMEOUT_S * 1000)),
+        "--body-timeout-ms", str(int(BODY_TIMEOUT_S * 1000)),
+        "--idle-timeout-ms", str(int(IDLE_TIMEOUT_S * 1000)),
+        "--send-timeout-ms", str(int(SEND_TIMEOUT_S * 1000)),
+        "--max-request-line-bytes", "1000",
+        "--max-header-bytes", "4000",
+        "--max-headers", "20",
+        "--max-body-bytes", "100000",
+    )
+
+
+def request_line_of(size):
+    """A GET whose request line, without its CRLF, is as long as size."""
+    target = "/plaintext?"
+    return request_bytes(target=target + "x" * (size - len(f"GET {target} HTTP/1.1")))
+
+
+def headers_of(count):
+    """A GET with so many header fields, Host included."""
+    return request_bytes(target="/plaintext",
+                         headers=[(f"X-{i}", "1") for i in range(count - 1)])
+
+
+def header_block_of(size):
+    """A GET whose header section is a bit over size."""
+    return request_bytes(target="/plaintext", headers=[("X", "x" * size)])
+
+
+@pytest.mark.parametrize("request_, status", [
+    (request_line_of(990), 200),
+    (request_line_of(1100), 414),
+    (request_line_of(100_000), 414),
+    (headers_of(20), 200),
+    (headers_of(21), 431),
+    (headers_of(200), 431),
+    (header_block_of(3500), 200),
+    (header_block_of(4000), 431),
+    (header_block_of(1_000_000), 431),
+    (request_bytes(headers=[("X" * 5000, "1")]), 431),
+    (request_bytes("POST", "/echo", body=b"x" * 100_000), 200),
+    (request_bytes("POST", "/echo", body=b"x" * 100_001), 413),
+    (request_bytes("POST", "/echo", [("Content-Length", "18446744073709551615")]), 413),
+    (request_bytes("POST", "/echo", [CHUNKED]) + chunked(*[b"x" * 10_000] * 10), 200),
+    (request_bytes("POST", "/echo", [CHUNKED]) + chunked(*[b"x" * 10_000] * 10, b"x"), 413),
+    (request_bytes("POST", "/echo", [CHUNKED]) + b"fffffff\r\nx", 413),
+    (request_bytes("GET", "/hello.txt", body=b"x" * 100_001), 413),
+], ids=["line-fits", "line-too-long", "line-far-too-long", "headers-fit", "one-header-too-many",
+        "many-headers-too-many", "header-bytes-fit", "header-bytes-too-many",
+        "header-bytes-far-too-many", "name-too-long", "body-fits", "body-too-large",
+        "length-of-2^64-1", "chunks-fit", "chunks-too-large", "one-chunk-too-large",
+        "get-body-too-large"])
+def test_sizes(client, request_, status):
+    client.send_reluctantly(request_)
+    response = client.read_response()
+    assert response.status == status
+    assert response.header("Date")
+    if status == 200:
+        assert client.get("/plaintext").status == 200
+    else:
+        assert response.says_close
+        client.expect_close()
+
+
+def test_a_line_that_never_ends_is_refused_early(client):
+    client.send(b"GET /" + b"x" * 2000)
+    assert client.read_response().status == 414
+    client.expect_close()
+
+
+@pytest.mark.parametrize("extra", [[("Content-Length", str(4 * sites.ONE_MIB))], [CHUNKED]],
+                         ids=["content-length", "chunked"])
+def test_lingering_close(client, extra):
+    """A client that sends its whole refused body first can still read the refusal."""
+    body = b"x" * (4 * sites.ONE_MIB)
+    if extra == [CHUNKED]:
+        body = chunked(body)
+    client.send(request_bytes("POST", "/echo", extra) + body)
+    response = client.read_response()
+    assert response.status == 413
+    assert response.says_close
+
+
+def drip_until_answer(client, prefix, filler):
+    """Sends prefix, then filler byte by byte until the server reacts; seconds that it took."""
+    start = time.monotonic()
+    client.send(prefix)
+    for _ in range(int(20 / DRIP_INTERVAL_S)):
+        if select.select([client.socket], [], [], DRIP_INTERVAL_S)[0]:
+            return time.monotonic() - start
+        client.send_reluctantly(filler)
+    raise AssertionError("a drip is never cut")
+
+
+def assert_refused_with_408_or_closed(client):
+    answer = client.read_to_end()
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 408 "), answer[:200]
+    if answer:
+        assert b"\r\nConnection: close\r\n" in answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prefix, filler, limit_s", [
+    (b"GET /", b"x", HEADER_TIMEOUT_S),
+    (request_bytes()[:-2] + b"X: ", b"x", HEADER_TIMEOUT_S),
+    (request_bytes("POST", "/echo", [("Content-Length", "10000")]), b"x", BODY_TIMEOUT_S),
+    (request_bytes("POST", "/echo", [CHUNKED]) + b"ffff\r\n", b"x", BODY_TIMEOUT_S),
+    (request_bytes("POST", "/echo", [CHUNKED]) + b"5;", b"x", BODY_TIMEOUT_S),
+], ids=["request-line", "header", "body", "chunk", "chunk-extension"])
+def test_deadlines_hold_against_a_drip(client, prefix, filler, limit_s):
+    took_s = drip_until_answer(client, prefix, filler)
+    assert 0.9 * limit_s < took_s < limit_s + LATENESS_S
+    assert_refused_with_408_or_closed(client)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent, limit_s", [
+    (b"", max(HEADER_TIMEOUT_S, IDLE_TIMEOUT_S)),
+    (b"GET / HT", HEADER_TIMEOUT_S),
+    (request_bytes("POST", "/echo", [("Content-Length", "5")]) + b"abc", BODY_TIMEOUT_S),
+], ids=["nothing", "half-a-header", "half-a-body"])
+def test_deadlines_hold_against_silence(client, sent, limit_s):
+    start = time.monotonic()
+    client.send(sent)
+    assert_refused_with_408_or_closed(client)
+    assert time.monotonic() - start < limit_s + LATENESS_S
+
+
+@pytest.mark.slow
+def test_idle_connections_are_closed_in_silence(client):
+    assert client.get("/plaintext").status == 200
+    start = time.monotonic()
+    client.expect_close()
+    assert 0.9 * IDLE_TIMEOUT_S < time.monotonic() - start < IDLE_TIMEOUT_S + LATENESS_S
+
+
+@pytest.mark.slow
+def test_each_request_starts_the_clock_anew(client):
+    """Requests that come slowly but in time keep a connection longer than any one deadline."""
+    end = time.monotonic() + IDLE_TIMEOUT_S + 1
+    while time.monotonic() < end:
+        assert client.get("/plaintext").status == 200
+        assert not select.select([client.socket], [], [], HEADER_TIMEOUT_S / 2)[0]
+
+
+@pytest.mark.slow
+def test_a_client_that_does_not_read_is_cut(server):
+    """No byte is taken for longer than the send timeout: the connection goes."""
+    before = server.status()["totals"]["connections_open"]
+    with server.connect(receive_buffer_bytes=4096) as client:
+        client.send(request_bytes(target="/20mib.bin"))
+        wait_until(lambda: server.status()["totals"]["connections_open"] <= before,
+                   "the connection of a reader that stopped is closed", SEND_TIMEOUT_S + 10)
+
+
+@pytest.mark.slow
+def test_a_slow_reader_that_makes_progress_is_served(server):
+    content = sites.FILES["1mib.bin"]
+    with server.connect(receive_buffer_bytes=65536) as client:
+        client.send(request_bytes(target="/1mib.bin"))
+        start = b""
+        end = time.monotonic() + 2 * SEND_TIMEOUT_S
+        while time.monotonic() < end:
+            start += client.read_exactly(4096)
+            time.sleep(DRIP_INTERVAL_S)
+        head, _, body = start.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert body + client.read_exactly(len(content) - len(body)) == content
+
+
+CONNECTIONS_OF_A_LOOP = 4
+
+
+def test_connections_over_the_limit_wait_for_their_turn(model, start_server):
+    server = start_server(model, "--max-connections", str(CONNECTIONS_OF_A_LOOP))
+    loops = server.model.processes * server.model.loops
+    clients = [server.connect() for _ in range(loops * CONNECTIONS_OF_A_LOOP + 4)]
+    for client in clients:
+        client.send(request_bytes(target="/plaintext"))
+    while clients:
+        answered, _, _ = select.select([client.socket for client in clients], [], [], 20)
+        assert answered, "the connections that wait are never served"
+        for client in [client for client in clients if client.socket in answered]:
+            assert client.read_response().status == 200
+            client.close()
+            clients.remove(client)

@@ -1,0 +1,135 @@
+"""Access log and error log."""
+
+import json
+import re
+
+import pytest
+
+from support import models
+from support.client import request_bytes
+from support.waiting import wait_until
+
+COMBINED = re.compile(
+    r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] '
+    r'"((?:[^"\\]|\\.)*)" (\d{3}) (\d+|-) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"')
+ERROR_LOG_LINE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[(debug|info|notice|warn|error)\] .+")
+
+
+@pytest.fixture
+def start_logging(start_server, tmp_path):
+    """A server with an access log; calling lines() stops it and gives what it wrote."""
+    def start(model, *options):
+        path = tmp_path / "access.log"
+        server = start_server(model, "--access-log", str(path), *options)
+
+        def lines():
+            server.stop()
+            return path.read_bytes().decode("latin-1").splitlines()
+        return server, lines
+    return start
+
+
+def test_every_request_has_a_whole_line(model, start_logging):
+    """Batches of several workers in one file: no line is lost or mixed with another."""
+    server, lines = start_logging(model)
+    clients = [server.connect() for _ in range(20)]
+    for client in clients:
+        client.send(request_bytes(target="/plaintext", headers=[("User-Agent", "a" * 300)]) * 50)
+    for client in clients:
+        for _ in range(50):
+            client.read_response()
+        client.close()
+    written = lines()
+    assert len(written) == 1000
+    assert all(COMBINED.fullmatch(line) for line in written)
+
+
+@pytest.mark.models(models.PROTOCOL)
+def test_combined_fields(model, start_logging):
+    server, lines = start_logging(model)
+    with server.connect() as client:
+        client.get("/hello.txt?a=b", [("Referer", "http://from/"), ("User-Agent", "me/1.0")])
+        client.request("HEAD", "/hello.txt")
+        client.request("POST", "/echo", body=b"12345")
+        client.get("/no-such-file")
+    found = [COMBINED.fullmatch(line).groups() for line in lines()]
+    assert found[0] == ("GET /hello.txt?a=b HTTP/1.1", "200", "18", "http://from/", "me/1.0")
+    assert found[1][:2] == ("HEAD /hello.txt HTTP/1.1", "200")
+    assert found[1][2] in ("0", "-")
+    assert found[2][:3] == ("POST /echo HTTP/1.1", "200", "5")
+    assert found[3][:2] == ("GET /no-such-file HTTP/1.1", "404")
+
+
+@pytest.mark.models(models.PROTOCOL)
+def test_json_lines(model, start_logging):
+    server, lines = start_logging(model, "--access-log-format", "json")
+    with server.connect() as client:
+        client.get("/hello.txt", [("User-Agent", 'a "quoted" \\ agent')])
+        client.get("/no-such-file", [("User-Agent", "\xe4")])
+    first, second = (json.loads(line) for line in lines())
+    assert 200 in first.values()
+    assert any("/hello.txt" in str(value) for value in first.values())
+    assert 'a "quoted" \\ agent' in first.values()
+    assert 404 in second.values()
+
+
+@pytest.mark.models(models.PROTOCOL)
+@pytest.mark.parametrize("log_format", ["combined", "json"])
+def test_no_injection(model, start_logging, log_format):
+    server, lines = start_logging(model, "--access-log-format", log_format)
+    evil = 'x" 200 1 "forged" "line \\" \t end'
+    with server.connect() as client:
+        client.get("/%0a127.0.0.1%20-%20-%20forged", [("User-Agent", evil), ("Referer", evil)])
+    line, = lines()
+    assert "\x1b" not in line and "\t" not in line
+    if log_format == "json":
+        assert evil in json.loads(line).values()
+    else:
+        assert COMBINED.fullmatch(line)
+
+
+@pytest.mark.models(models.PROTOCOL)
+def test_no_access_log_unless_asked_for(model, start_server):
+    server = start_server(model)
+    server.get("/plaintext")
+    server.stop()
+    assert "/plaintext" not in server.log()
+    assert "/plaintext" not in server.stdout_path.read_text()
+
+
+@pytest.mark.models(models.SUPERVISED)
+def test_error_log_lines_have_their_form(model, start_server):
+    server = start_server(model, "--log-level", "debug")
+    server.get("/plaintext")
+    server.stop()
+    written = server.log().splitlines()
+    assert written
+    assert all(ERROR_LOG_LINE.fullmatch(line) for line in written)
+
+
+@pytest.mark.models(models.PROTOCOL)
+@pytest.mark.parametrize("level, shown", [
+    ("debug", True), ("info", True), ("notice", False), ("warn", False), ("error", False),
+])
+def test_log_levels(model, start_server, level, shown):
+    server = start_server(model, "--log-level", level)
+    with server.connect() as client:
+        client.send(b"nonsense\r\n\r\n")
+        assert client.read_response().status == 400
+    server.stop()
+    assert ("[info]" in server.log()) == shown
+    if level == "error":
+        assert server.log() == ""
+
+
+@pytest.mark.models(models.PROTOCOL)
+def test_error_log_in_a_file(model, start_server, tmp_path):
+    path = tmp_path / "error.log"
+    server = start_server(model, "--error-log", str(path))
+    with server.connect() as client:
+        client.send(b"nonsense\r\n\r\n")
+        assert client.read_response().status == 400
+    wait_until(lambda: "[info]" in path.read_text(), "the line is in the file")
+    server.stop()
+    assert server.log() == ""

@@ -1,0 +1,158 @@
+"""Stopping: fast by TERM and INT, with a drain by QUIT."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from support.client import request_bytes, wait_until_read
+from support.waiting import wait_until
+
+FAST_STOP_S = 5
+FAST_SIGNALS = pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT],
+                                       ids=["TERM", "INT"])
+ALL_SIGNALS = pytest.mark.parametrize(
+    "signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=["TERM", "INT", "QUIT"])
+
+EARLY_PART = request_bytes("POST", "/echo", [("Content-Length", "10")]) + b"01234"
+LATE_PART = b"56789"
+
+
+def refuses_connections(server):
+    try:
+        server.connect().close()
+    except OSError:
+        return True
+    return False
+
+
+def ask_for_drain(server):
+    os.kill(server.pid, signal.SIGQUIT)
+
+
+@ALL_SIGNALS
+def test_a_quiet_server_stops_at_once(model, start_server, signal_number):
+    server = start_server(model)
+    assert server.get("/plaintext").status == 200
+    start = time.monotonic()
+    server.stop(signal_number)
+    assert time.monotonic() - start < FAST_STOP_S
+    server.assert_clean_log()
+
+
+@ALL_SIGNALS
+def test_idle_connections_do_not_delay_a_stop(model, start_server, signal_number):
+    server = start_server(model)
+    clients = [server.connect() for _ in range(20)]
+    for client in clients[:10]:
+        assert client.get("/plaintext").status == 200
+    start = time.monotonic()
+    server.stop(signal_number)
+    assert time.monotonic() - start < FAST_STOP_S
+    for client in clients:
+        client.expect_close()
+
+
+@FAST_SIGNALS
+def test_a_fast_stop_does_not_wait_for_requests(model, start_server, signal_number):
+    server = start_server(model)
+    with server.connect() as client:
+        client.send(request_bytes(target="/sleep?ms=60000"))
+        wait_until_read([client])
+        start = time.monotonic()
+        server.stop(signal_number)
+        assert time.monotonic() - start < FAST_STOP_S
+
+
+@FAST_SIGNALS
+def test_control_c_in_a_terminal(model, start_server, signal_number):
+    """A terminal sends the signal to every process of the group, the workers included."""
+    server = start_server(model)
+    assert server.get("/plaintext").status == 200
+    os.killpg(server.session, signal_number)
+    assert server.wait_for_exit() == 0
+    server.assert_clean_log()
+    assert "generation 2" not in server.log(), "no worker is replaced during a stop"
+
+
+def test_a_drain_answers_the_slow_request(model, start_server):
+    server = start_server(model)
+    with server.connect() as client:
+        client.send(request_bytes(target="/sleep?ms=1000"))
+        wait_until_read([client])
+        ask_for_drain(server)
+        response = client.read_response()
+        assert response.status == 200
+        assert response.says_close
+        client.expect_close()
+    assert server.wait_for_exit() == 0
+    server.assert_clean_log()
+
+
+def test_a_drain_waits_for_the_body_and_refuses_new_connections(model, start_server):
+    server = start_server(model)
+    with server.connect() as client:
+        client.send(EARLY_PART)
+        wait_until_read([client])
+        ask_for_drain(server)
+        wait_until(lambda: refuses_connections(server), "new connections are refused")
+        client.send(LATE_PART)
+        response = client.read_response()
+        assert (response.status, response.body) == (200, b"0123456789")
+        assert response.says_close
+        client.expect_close()
+    assert server.wait_for_exit() == 0
+
+
+def test_a_drain_finishes_a_large_download(model, start_server):
+    server = start_server(model)
+    with server.connect(receive_buffer_bytes=65536) as client:
+        client.send(request_bytes(target="/20mib.bin"))
+        start = client.read_exactly(1000)
+        ask_for_drain(server)
+        wait_until(lambda: refuses_connections(server), "new connections are refused")
+        assert len(start + client.read_to_end()) > 20 << 20
+    assert server.wait_for_exit() == 0
+
+
+def test_a_drain_has_a_deadline(model, start_server):
+    server = start_server(model, "--drain-timeout-ms", "500")
+    with server.connect() as client:
+        client.send(EARLY_PART)
+        wait_until_read([client])
+        start = time.monotonic()
+        ask_for_drain(server)
+        assert server.wait_for_exit() == 0
+        assert 0.4 < time.monotonic() - start < 0.5 + FAST_STOP_S
+
+
+def test_a_drain_gives_up_on_a_blocked_worker(model, start_server):
+    server = start_server(model, "--drain-timeout-ms", "500")
+    with server.connect() as client:
+        client.send(request_bytes(target="/sleep?ms=60000"))
+        wait_until_read([client])
+        start = time.monotonic()
+        ask_for_drain(server)
+        assert server.wait_for_exit() == 0
+        assert time.monotonic() - start < 0.5 + FAST_STOP_S
+
+
+def test_a_second_signal_ends_a_drain(model, start_server):
+    server = start_server(model)
+    with server.connect() as client:
+        client.send(EARLY_PART)
+        wait_until_read([client])
+        ask_for_drain(server)
+        wait_until(lambda: refuses_connections(server), "the drain has begun")
+        server.stop(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+                                           signal.SIGPIPE, signal.SIGWINCH],
+                         ids=["HUP", "USR1", "USR2", "PIPE", "WINCH"])
+def test_other_signals_do_not_stop_the_server(server, signal_number):
+    """The check after every test on a shared server also sees that no worker was replaced."""
+    os.kill(server.pid, signal_number)
+    for _ in range(10):
+        assert server.get("/plaintext").status == 200

@@ -1,0 +1,227 @@
+"""Starting: banner, options, configuration file, and every way to refuse to start."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from support import models, processes, server as servers
+from support.client import Client
+
+EACH_BINARY = pytest.mark.models(models.ONE_OF_EACH_BINARY)
+
+
+def refusal(model, *options, **popen):
+    """The one line with which the binary refuses to start."""
+    result = servers.run_to_end(model, *options, start_new_session=True, **popen)
+    assert result.returncode == 1, result
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith(f"{model.binary}: ")
+    assert "; " in lines[0], f"no cause and fix: {lines[0]}"
+    return lines[0]
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    def write(text):
+        path = tmp_path / "server.yaml"
+        path.write_text(text)
+        return path
+    return write
+
+
+def test_the_banner_tells_the_model(model, start_server):
+    server = start_server(model)
+    assert server.banner["binary"] == model.binary
+    assert server.banner["model"] == model.kind
+    assert int(server.banner["pid"]) == server.pid
+    assert len(server.stdout_path.read_text().splitlines()) > 1, "says what it serves and more"
+
+
+def test_it_serves_when_the_banner_is_out(model, start_server):
+    server = start_server(model)
+    assert server.get("/plaintext").status == 200
+    assert len(server.worker_pids()) == model.processes
+    assert all(worker["state"] == "ready" for worker in server.status()["workers"])
+
+
+@pytest.mark.xdist_group("port-8080")
+@EACH_BINARY
+def test_no_arguments_serve_the_bundled_root_on_port_8080(model, tmp_path):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 8080))
+        except OSError:
+            pytest.skip("port 8080 is in use on this machine")
+    server = servers.Server(model, [servers.binary(model)], tmp_path)
+    try:
+        assert server.address == ("127.0.0.1", 8080)
+        assert server.get("/").status == 200
+        assert server.get("/fault/segv").status == 404
+        server.stop()
+    finally:
+        server.clean_up()
+
+
+@EACH_BINARY
+def test_as_many_workers_as_the_affinity_mask_has_cpus(model, tmp_path, site):
+    one_cpu = {min(os.sched_getaffinity(0))}
+    command = [servers.binary(model), "--listen", "127.0.0.1:0", "--root", str(site)]
+    server = servers.Server(model, command, tmp_path,
+                            preexec_fn=lambda: os.sched_setaffinity(0, one_cpu))
+    try:
+        assert len(server.status()["workers"]) == 1
+        server.stop()
+    finally:
+        server.clean_up()
+
+
+@EACH_BINARY
+@pytest.mark.parametrize("option, expected", [
+    ("--help", "--listen"),
+    ("--version", "0.1.0"),
+    ("--test-config", ""),
+])
+def test_options_that_only_print(model, option, expected):
+    result = servers.run_to_end(model, option)
+    assert result.returncode == 0, result
+    assert expected in result.stdout
+    assert result.stderr == ""
+
+
+@EACH_BINARY
+def test_health_check(model, start_server):
+    server = start_server(model)
+    listen = f"127.0.0.1:{server.address[1]}"
+    assert servers.run_to_end(model, "--health-check", "--listen", listen).returncode == 0
+    server.stop()
+    assert servers.run_to_end(model, "--health-check", "--listen", listen).returncode == 1
+
+
+@EACH_BINARY
+@pytest.mark.parametrize("options, culprit", [
+    (["--no-such-option"], "no-such-option"),
+    (["--listen", "nonsense"], "nonsense"),
+    (["--listen", "127.0.0.1:99999"], "99999"),
+    (["--listen", "127.0.0.1:-1"], "-1"),
+    (["--threads", "many"], "many"),
+    (["--threads", "-1"], "-1"),
+    (["--threads", "999999999"], "999999999"),
+    (["--threads", "2x"], "2x"),
+    (["--threads", ""], "threads"),
+    (["--accept", "sometimes"], "sometimes"),
+    (["--dispatch", "x"], "dispatch"),
+    (["--offload", "x"], "offload"),
+    (["--faults", "maybe"], "maybe"),
+    (["--log-level", "loud"], "loud"),
+    (["--access-log-format", "xml"], "xml"),
+    (["--idle-timeout-ms", "1s"], "1s"),
+    (["--max-headers", "99999999999999999999999"], "max-headers"),
+    (["--listen"], "listen"),
+    (["stray-argument"], "stray-argument"),
+    (["--config", "/no/such/file.yaml"], "/no/such/file.yaml"),
+    (["--config", "/"], "/"),
+    (["--root", "/no/such/directory"], "/no/such/directory"),
+    (["--root", "/etc/passwd"], "/etc/passwd"),
+    (["--access-log", "/no/such/directory/log"], "/no/such/directory/log"),
+    (["--error-log", "/no/such/directory/log"], "/no/such/directory/log"),
+])
+def test_bad_options(model, options, culprit):
+    assert culprit in refusal(model, "--listen", "127.0.0.1:0", *options)
+
+
+@EACH_BINARY
+@pytest.mark.parametrize("text, line, key", [
+    ("listen: 127.0.0.1:0\nnonsense: 1\n", 2, "nonsense"),
+    ("listen: 127.0.0.1:0\n\nthreads: many\n", 3, "threads"),
+    ("threads: -1\n", 1, "threads"),
+    ("threads: 999999999\n", 1, "threads"),
+    ("# a comment\nidle_timeout_ms: [1, 2]\n", 2, "idle_timeout_ms"),
+    ("faults: maybe\n", 1, "faults"),
+    ("log_level: loud\n", 1, "log_level"),
+    ("idle-timeout-ms: 5\n", 1, "idle-timeout-ms"),
+])
+def test_bad_configuration_names_file_line_and_key(model, config_file, text, line, key):
+    path = config_file(text)
+    message = refusal(model, "--config", str(path))
+    assert f"{path}:{line}" in message
+    assert key in message
+
+
+@EACH_BINARY
+@pytest.mark.parametrize("text", ["listen: [", "just text\n", "\x00\x01", "- a\n- b\n"])
+def test_a_configuration_that_is_no_mapping(model, config_file, text):
+    assert str(config_file(text)) in refusal(model, "--config", str(config_file(text)))
+
+
+@EACH_BINARY
+def test_test_config_reads_the_file(model, config_file):
+    good = config_file("threads: 2\nfaults: on\naccess_log: off\n")
+    assert servers.run_to_end(model, "--test-config", "--config", str(good)).returncode == 0
+    bad = config_file("nonsense: 2\n")
+    assert "nonsense" in refusal(model, "--test-config", "--config", str(bad))
+
+
+@EACH_BINARY
+def test_the_command_line_wins_over_the_file(model, config_file, start_server):
+    path = config_file("faults: on\nmax_body_bytes: 10\naccess_log: off\n")
+    server = start_server(model, "--config", str(path), "--max-body-bytes", "20")
+    assert server.get("/fault/exit?status=x").status == 400, "the file turns faults on"
+    with server.connect() as client:
+        assert client.request("POST", "/echo", body=b"x" * 20).status == 200
+    with server.connect() as client:
+        assert client.request("POST", "/echo", body=b"x" * 21).status == 413
+
+
+@EACH_BINARY
+def test_port_in_use(model, start_server):
+    port = start_server(model).address[1]
+    assert str(port) in refusal(model, "--listen", f"127.0.0.1:{port}")
+
+
+@EACH_BINARY
+def test_too_few_file_descriptors(model, site):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+    message = refusal(model, "--listen", "127.0.0.1:0", "--root", str(site), preexec_fn=limit)
+    assert "descriptor" in message
+
+
+def test_a_refused_start_leaves_no_process(model, site, start_server):
+    port = start_server(model).address[1]
+    command = [servers.binary(model), "--listen", f"127.0.0.1:{port}", "--root", str(site)]
+    process = subprocess.Popen([*command, *model.options], stdin=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    assert process.wait(20) == 1
+    assert processes.living_in_session(process.pid) == []
+
+
+@pytest.mark.parametrize("listen, connect_to", [("[::1]:0", "::1"), ("*:0", "127.0.0.1")])
+@EACH_BINARY
+def test_other_addresses(model, tmp_path, site, listen, connect_to):
+    if ":" in connect_to and not os.path.exists("/proc/net/if_inet6"):
+        pytest.skip("this machine has no IPv6")
+    command = [servers.binary(model), "--listen", listen, "--root", str(site)]
+    server = servers.Server(model, command, tmp_path)
+    try:
+        with Client((connect_to, server.address[1])) as client:
+            assert client.get("/plaintext").status == 200
+        server.stop()
+    finally:
+        server.clean_up()
+
+
+@EACH_BINARY
+def test_stopping_frees_the_port(model, start_server):
+    first = start_server(model)
+    with first.connect() as client:
+        assert client.get("/plaintext").status == 200
+        first.stop(signal.SIGTERM)
+    second = start_server(model, "--listen", f"127.0.0.1:{first.address[1]}")
+    assert second.address == first.address

@@ -1,0 +1,306 @@
+"""Static files: content, names, conditionals, ranges, and no way out of the document root."""
+
+import os
+from email.utils import formatdate, parsedate_to_datetime
+
+import pytest
+
+from support import models, site as sites
+from support.client import request_bytes
+
+pytestmark = pytest.mark.models(models.PROTOCOL)
+
+HELLO = sites.HELLO
+LONG_AGO = formatdate(0, usegmt=True)
+FAR_FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT"
+
+
+@pytest.fixture
+def new_file(site, request, tmp_path):
+    """Writes a file of this test's own into the document root; returns its path and target."""
+    def write(content):
+        path = site / f"{tmp_path.name}.bin"
+        path.write_bytes(content)
+        request.addfinalizer(path.unlink)
+        return path, f"/{path.name}"
+    return write
+
+
+@pytest.mark.parametrize("target, name, content_type", [
+    ("/", "index.html", "text/html"),
+    ("/index.html", "index.html", "text/html"),
+    ("/directory/", "directory/index.html", "text/html"),
+    ("/directory/inner.txt", "directory/inner.txt", "text/plain"),
+    ("/hello.txt", "hello.txt", "text/plain"),
+    ("/hello.txt?query=ignored", "hello.txt", "text/plain"),
+    ("/%68ello.txt", "hello.txt", "text/plain"),
+    ("/with%20space.txt", "with space.txt", "text/plain"),
+    ("/./hello.txt", "hello.txt", "text/plain"),
+    ("/directory/../hello.txt", "hello.txt", "text/plain"),
+    ("/inside.txt", "hello.txt", "text/plain"),
+    ("/empty.txt", "empty.txt", "text/plain"),
+    ("/style.css", "style.css", "text/css"),
+    ("/script.js", "script.js", "text/javascript"),
+    ("/data.json", "data.json", "application/json"),
+    ("/picture.svg", "picture.svg", "image/svg+xml"),
+    ("/picture.png", "picture.png", "image/png"),
+    ("/blob.unknown-extension", "blob.unknown-extension", "application/octet-stream"),
+    ("/1mib.bin", "1mib.bin", "application/octet-stream"),
+    ("/20mib.bin", "20mib.bin", "application/octet-stream"),
+])
+def test_files(client, target, name, content_type):
+    response = client.get(target)
+    assert response.status == 200
+    assert response.body == sites.FILES[name]
+    assert response.header("Content-Length") == str(len(sites.FILES[name]))
+    assert response.header("Content-Type").split(";")[0] == content_type
+    assert response.header("ETag").startswith('"')
+    assert response.header("Accept-Ranges") == "bytes"
+    modified = parsedate_to_datetime(response.header("Last-Modified"))
+    assert modified <= parsedate_to_datetime(response.header("Date"))
+    head = client.request("HEAD", target)
+    assert (head.status, head.header("Content-Length")) == (200, str(len(sites.FILES[name])))
+
+
+@pytest.mark.parametrize("target, location", [
+    ("/directory", "/directory/"),
+    ("/directory?a=b&c", "/directory/?a=b&c"),
+    ("/%64irectory", "/directory/"),
+])
+def test_a_directory_without_its_slash_is_redirected(client, target, location):
+    response = client.get(target)
+    assert response.status in (301, 308)
+    assert response.header("Location").removeprefix("http://test") == location
+
+
+def test_a_redirect_never_names_another_host(client):
+    location = client.get("//directory").header("Location")
+    assert location is None or not location.startswith("//")
+
+
+@pytest.mark.parametrize("target", [
+    "/no-such-file", "/directory/no-such-file", "/no-such-directory/", "/hello.txt/",
+    "/hello.txt/more", "/fifo", "/no-index/",
+    pytest.param("/" + "x" * 300, id="long-name"), pytest.param("/" + "x/" * 2000, id="deep"),
+])
+def test_what_is_not_there(client, target):
+    assert client.get(target).status in (403, 404)
+    assert client.get("/plaintext").status == 200
+
+
+@pytest.mark.parametrize("target", [
+    "/.hidden", "/%2ehidden", "/.git/config", "/.git/", "/.git", "/directory/../.hidden",
+])
+def test_hidden_files(client, target):
+    response = client.get(target)
+    assert response.status in (403, 404)
+    assert b"hidden" not in response.body
+
+
+@pytest.mark.parametrize("target", [
+    "/../secret.txt", "/../../../../../../etc/passwd", "/directory/../../secret.txt",
+    "/./../secret.txt", "//../secret.txt", "/..//secret.txt", "/%2e%2e/secret.txt",
+    "/.%2e/secret.txt", "/%2e./secret.txt", "/%2E%2E/secret.txt", "/..%2fsecret.txt",
+    "/..%2Fsecret.txt", "/%2e%2e%2fsecret.txt", "/directory%2f..%2f..%2fsecret.txt",
+    "/..%5csecret.txt", "/..\\secret.txt", "/%252e%252e/secret.txt", "/%c0%ae%c0%ae/secret.txt",
+    "/%e0%80%ae%e0%80%ae/secret.txt", "/..;/secret.txt", "/...//secret.txt",
+    "/escape/secret.txt", "/escape.txt", "/escape/www/hello.txt", "/escape/../secret.txt",
+    "//etc/passwd", "/%2fetc/passwd", "/hello.txt%00.html", "/..%00/secret.txt",
+    "http://test/../secret.txt", "/proc/self/environ", "/hello.txt/../../secret.txt",
+])
+def test_no_way_out_of_the_document_root(client, target):
+    client.send(f"GET {target} HTTP/1.1\r\nHost: test\r\n\r\n".encode("latin-1"))
+    response = client.read_response()
+    assert response.status in (400, 403, 404)
+    assert sites.SECRET not in response.body
+    assert b"root:" not in response.body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_other_methods(client, method):
+    response = client.request(method, "/hello.txt", body=b"x")
+    assert response.status == 405
+    allowed = {word.strip() for word in response.header("Allow").split(",")}
+    assert {"GET", "HEAD"} <= allowed
+    assert method not in allowed
+
+
+# Conditionals: ETAG and MODIFIED stand for what the server said before.
+
+@pytest.mark.parametrize("headers, status", [
+    ({"If-None-Match": "ETAG"}, 304),
+    ({"If-None-Match": "W/ETAG"}, 304),
+    ({"If-None-Match": '"other", ETAG'}, 304),
+    ({"If-None-Match": "*"}, 304),
+    ({"If-None-Match": '"other"'}, 200),
+    ({"If-Modified-Since": "MODIFIED"}, 304),
+    ({"If-Modified-Since": FAR_FUTURE}, 304),
+    ({"If-Modified-Since": LONG_AGO}, 200),
+    ({"If-Modified-Since": "not a date"}, 200),
+    ({"If-None-Match": '"other"', "If-Modified-Since": "MODIFIED"}, 200),
+    ({"If-None-Match": "ETAG", "If-Modified-Since": LONG_AGO}, 304),
+    ({"If-Match": "ETAG"}, 200),
+    ({"If-Match": '"other", ETAG'}, 200),
+    ({"If-Match": "*"}, 200),
+    ({"If-Match": '"other"'}, 412),
+    ({"If-Match": "W/ETAG"}, 412),
+    ({"If-Match": "ETAG", "If-None-Match": "ETAG"}, 304),
+    ({"If-Unmodified-Since": "MODIFIED"}, 200),
+    ({"If-Unmodified-Since": LONG_AGO}, 412),
+    ({"If-Match": "ETAG", "If-Unmodified-Since": LONG_AGO}, 200),
+])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_conditionals(client, method, headers, status):
+    known = client.get("/hello.txt")
+    etag, modified = known.header("ETag"), known.header("Last-Modified")
+    sent = [(name, value.replace("ETAG", etag).replace("MODIFIED", modified))
+            for name, value in headers.items()]
+    response = client.request(method, "/hello.txt", sent)
+    assert response.status == status
+    if status in (200, 304):
+        assert response.header("ETag") == etag
+    if status == 200 and method == "GET":
+        assert response.body == HELLO
+    assert client.get("/plaintext").body == b"Hello, World!", "304 carries no stray body"
+
+
+@pytest.mark.parametrize("range_, status, start, end", [
+    ("bytes=0-0", 206, 0, 0),
+    ("bytes=0-4", 206, 0, 4),
+    ("bytes=5-", 206, 5, len(HELLO) - 1),
+    ("bytes=-3", 206, len(HELLO) - 3, len(HELLO) - 1),
+    ("bytes=-9999", 206, 0, len(HELLO) - 1),
+    ("bytes=3-9999", 206, 3, len(HELLO) - 1),
+    ("bytes=3-99999999999999999999999", 206, 3, len(HELLO) - 1),
+    ("bytes=0-17", 206, 0, 17),
+    ("bytes=18-", 416, None, None),
+    ("bytes=18-20", 416, None, None),
+    ("bytes=99999999999999999999999-", 416, None, None),
+    ("bytes=-0", 416, None, None),
+    ("bytes=4-2", 200, None, None),
+    ("bytes=a-b", 200, None, None),
+    ("bytes=", 200, None, None),
+    ("bytes=-", 200, None, None),
+    ("lines=0-4", 200, None, None),
+    ("nonsense", 200, None, None),
+])
+def test_ranges(client, range_, status, start, end):
+    response = client.get("/hello.txt", [("Range", range_)])
+    if status == 200:  # a Range that makes no sense is ignored, or refused
+        assert response.status in (200, 416)
+        assert response.status == 416 or response.body == HELLO
+        return
+    assert response.status == status
+    if status == 416:
+        assert response.header("Content-Range") == f"bytes */{len(HELLO)}"
+    else:
+        assert response.header("Content-Range") == f"bytes {start}-{end}/{len(HELLO)}"
+        assert response.body == HELLO[start:end + 1]
+
+
+@pytest.mark.parametrize("if_range, status", [
+    ("ETAG", 206), ('"other"', 200), ("W/ETAG", 200), (LONG_AGO, 200),
+])
+def test_if_range(client, if_range, status):
+    etag = client.get("/hello.txt").header("ETag")
+    headers = [("Range", "bytes=0-4"), ("If-Range", if_range.replace("ETAG", etag))]
+    assert client.get("/hello.txt", headers).status == status
+
+
+def test_a_range_of_a_large_file(client):
+    response = client.get("/20mib.bin", [("Range", "bytes=10000000-12000000")])
+    assert response.body == sites.FILES["20mib.bin"][10000000:12000001]
+
+
+def test_a_range_of_an_empty_file(client):
+    assert client.get("/empty.txt", [("Range", "bytes=0-0")]).status in (200, 416)
+
+
+def test_a_range_that_fails_its_condition(client):
+    headers = [("Range", "bytes=0-4"), ("If-None-Match", "*")]
+    assert client.get("/hello.txt", headers).status == 304
+
+
+# Files that change.
+
+def test_a_replaced_file_is_seen_at_once(client, new_file, tmp_path):
+    path, target = new_file(b"first version")
+    for version in (b"other content", b"other length of content", b"third version"):
+        old = client.get(target)
+        replacement = path.with_name(path.name + ".new")
+        replacement.write_bytes(version)
+        os.rename(replacement, path)
+        new = client.get(target)
+        assert new.body == version
+        assert new.header("ETag") != old.header("ETag")
+
+
+def test_a_rewritten_file_is_seen_at_once(client, new_file):
+    path, target = new_file(b"version 0")
+    for number in range(1, 20):
+        old = client.get(target)
+        path.write_bytes(b"version %d" % number)
+        new = client.get(target)
+        assert new.body == b"version %d" % number
+        assert new.header("ETag") != old.header("ETag")
+
+
+def test_every_worker_sees_a_new_file(server, new_file):
+    clients = [server.connect() for _ in range(16)]
+    path, target = new_file(b"old")
+    for content in (b"old", b"new", b"newest"):
+        path.write_bytes(content)
+        assert {client.get(target).body for client in clients} == {content}
+    for client in clients:
+        client.close()
+
+
+def test_a_removed_file_is_gone_at_once(client, site, tmp_path):
+    path = site / f"{tmp_path.name}.txt"
+    path.write_bytes(b"here")
+    assert client.get(f"/{path.name}").status == 200
+    path.unlink()
+    assert client.get(f"/{path.name}").status == 404
+    path.write_bytes(b"again")
+    assert client.get(f"/{path.name}").body == b"again"
+    path.unlink()
+
+
+def test_a_file_that_shrinks_while_it_is_sent(server, new_file):
+    """The connection closes early: a length that was promised is kept, or the response is cut."""
+    content = sites.FILES["20mib.bin"]
+    path, target = new_file(content)
+    with server.connect(receive_buffer_bytes=4096) as client:
+        client.send(request_bytes(target=target))
+        start = client.read_exactly(1000)
+        os.truncate(path, 1000)
+        received = start + client.read_to_end()
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"Content-Length: %d" % len(content) in head
+    assert len(body) < len(content)
+    assert server.get("/plaintext").status == 200
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_file(server):
+    for _ in range(10):
+        with server.connect(receive_buffer_bytes=4096) as client:
+            client.send(request_bytes(target="/20mib.bin"))
+            client.read_exactly(1000)
+    assert server.get("/hello.txt").body == HELLO
+
+
+def test_pipelined_files_stay_in_order(client):
+    names = ["20mib.bin", "hello.txt", "empty.txt", "1mib.bin", "hello.txt"]
+    client.send(b"".join(request_bytes(target=f"/{name}") for name in names))
+    for name in names:
+        assert client.read_response().body == sites.FILES[name]
+
+
+def test_names_that_are_not_utf8(client, site):
+    path = os.fsencode(site) + b"/latin-\xe4.txt"
+    with open(path, "wb") as file:
+        file.write(b"latin")
+    try:
+        assert client.get("/latin-%e4.txt").body == b"latin"
+    finally:
+        os.unlink(path)

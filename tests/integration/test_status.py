@@ -1,0 +1,118 @@
+"""GET /status: its form, and that its numbers are true."""
+
+import re
+
+from support.client import request_bytes
+from support.waiting import wait_until
+
+TOTALS = {"requests_started", "requests_finished", "bytes_sent", "connections_accepted",
+          "connections_open", "connections_idle", "deaths", "requests_lost", "requests_aborted",
+          "requests_handled"}
+WORKER = {"worker", "process", "role", "pid", "tid", "generation", "state", "heartbeat_age_ms",
+          "requests_started", "requests_finished", "requests_aborted", "requests_handled",
+          "bytes_sent", "connections_accepted", "connections_open", "connections_idle", "deaths",
+          "current"}
+STATUS = {"server", "version", "model", "dispatch", "generation", "master_pid", "uptime_ms",
+          "totals", "workers", "deaths"}
+
+
+def test_schema(server):
+    status = server.status()
+    assert set(status) == STATUS
+    assert set(status["totals"]) == TOTALS
+    assert all(isinstance(value, int) and value >= 0 for value in status["totals"].values())
+    for worker in status["workers"]:
+        assert set(worker) == WORKER
+    assert status["server"] == server.model.binary
+    assert status["model"] == server.model.kind
+    assert status["dispatch"] == server.model.dispatch
+    assert status["master_pid"] == (server.pid if server.model.has_master else 0)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", status["version"])
+    assert status["deaths"] == []
+
+
+def test_every_worker_is_listed(server):
+    model = server.model
+    workers = server.status()["workers"]
+    assert [worker["worker"] for worker in workers] == list(range(model.slots))
+    assert {worker["process"] for worker in workers} == set(range(model.processes))
+    assert {worker["pid"] for worker in workers} == set(server.worker_pids())
+    assert len({worker["tid"] for worker in workers}) == model.slots
+    roles = [worker["role"] for worker in workers]
+    assert roles.count("loop") == model.processes * model.loops
+    assert roles.count("pool") == model.processes * model.pool
+    assert {worker["state"] for worker in workers} == {"ready"}
+    assert {worker["generation"] for worker in workers} >= {1}
+
+
+def test_heartbeats(server):
+    """The loops beat by themselves: no request is needed for it."""
+    wait_until(lambda: all(worker["heartbeat_age_ms"] < 3000
+                           for worker in server.status()["workers"] if worker["role"] == "loop"),
+               "every loop has a young heartbeat")
+
+
+def quiet_totals(server):
+    """The totals when only the connection that asks is open."""
+    def when_quiet():
+        totals = server.status()["totals"]
+        return totals if totals["connections_open"] == 1 else None
+    return wait_until(when_quiet, "all other connections are closed")
+
+
+def test_nothing_is_lost_when_quiet(server):
+    """Only the request that asks for the status has started and has no end yet."""
+    clients = [server.connect() for _ in range(20)]
+    for client in clients:
+        client.send(request_bytes(target="/plaintext") * 10)
+    for client in clients:
+        assert [client.read_response().status for _ in range(10)] == [200] * 10
+        client.close()
+    totals = quiet_totals(server)
+    # Aborted are those whose clients went away, in other tests on this server.
+    assert totals["requests_started"] == \
+        totals["requests_finished"] + totals["requests_aborted"] + 1
+    assert totals["requests_lost"] == 0
+
+
+def test_requests_and_connections_are_counted(server):
+    before = quiet_totals(server)
+    for _ in range(5):
+        with server.connect() as client:
+            for _ in range(7):
+                client.get("/plaintext")
+    after = quiet_totals(server)
+    # quiet_totals asks on a connection of its own, more than once when it has to wait.
+    asked = after["connections_accepted"] - before["connections_accepted"] - 5
+    assert asked >= 1
+    assert after["requests_started"] - before["requests_started"] == 35 + asked
+    assert after["bytes_sent"] - before["bytes_sent"] > 35 * len("Hello, World!")
+
+
+def test_totals_are_the_sum_of_the_workers(server):
+    server.get("/plaintext")
+    status = server.status()
+    for key in ("requests_started", "requests_finished", "connections_open"):
+        assert status["totals"][key] == sum(worker[key] for worker in status["workers"])
+
+
+def test_open_and_idle_connections(server):
+    quiet_totals(server)
+    clients = [server.connect() for _ in range(5)]
+    for client in clients:
+        client.get("/plaintext")
+    assert server.status()["totals"]["connections_open"] == 6
+    wait_until(lambda: server.status()["totals"]["connections_idle"] == 5,
+               "connections without a byte for a second count as idle")
+    for client in clients:
+        assert client.get("/plaintext").status == 200
+        client.close()
+    assert quiet_totals(server)["connections_idle"] == 0
+
+
+def test_the_current_request_is_shown(server):
+    with server.connect() as client:
+        client.send(request_bytes(target="/sleep?ms=2500"))
+        wait_until(lambda: server.is_running("GET /sleep?ms=2500 HTTP/1.1"), "it is shown")
+        assert client.read_response().status == 200
+    assert not server.is_running("GET /sleep?ms=2500 HTTP/1.1")
