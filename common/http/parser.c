@@ -17,6 +17,7 @@ struct http_parser {
     struct http_request *request; /* set during a feed */
     struct http_refusal refusal;
     uint64_t framing_bytes;
+    uint32_t trailers; /* complete fields of the trailer section */
     bool headers_complete;
     bool last_chunk; /* what follows is the trailer section, which we read ourselves */
     bool message_complete;
@@ -93,6 +94,7 @@ void http_parser_reset(struct http_parser *parser)
     parser->head = (struct http_head){0};
     parser->refusal = (struct http_refusal){0, NULL};
     parser->framing_bytes = 0;
+    parser->trailers = 0;
     parser->headers_complete = false;
     parser->last_chunk = false;
     parser->message_complete = false;
@@ -161,7 +163,7 @@ enum http_parse_result http_parser_feed_head(struct http_parser *parser,
 static enum http_parse_result feed_trailers(struct http_parser *parser, const char *data,
                                             size_t bytes, size_t *used)
 {
-    struct http_request trailers = {0};
+    struct http_request trailers = {.field_count = parser->trailers};
     enum http_head_result result =
         http_head_scan(&parser->head, data, bytes, parser->limits, &trailers, &parser->refusal);
     *used = 0;
