@@ -166,6 +166,7 @@ static enum http_parse_result feed_trailers(struct http_parser *parser, const ch
     struct http_request trailers = {.field_count = parser->trailers};
     enum http_head_result result =
         http_head_scan(&parser->head, data, bytes, parser->limits, &trailers, &parser->refusal);
+    parser->trailers = trailers.field_count;
     *used = 0;
     if (result == HTTP_HEAD_DONE) {
         *used = trailers.head_bytes;
