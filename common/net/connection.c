@@ -144,7 +144,7 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
 
 static void give_back_input(struct connection *c)
 {
-    worker_give_buffer(c->worker, &c->input);
+    spares_give_buffer(&c->worker->spares, &c->input);
     c->input_used = 0;
 }
 
@@ -173,14 +173,15 @@ void connection_destroy(struct connection *c)
         slot_subtract(&slot->connections_busy, 1);
     }
     if (c->exchange != NULL) {
-        worker_give_exchange(worker, c->exchange);
+        spares_give_exchange(&worker->spares, c->exchange);
     }
     give_back_input(c);
     output_clear(&c->output);
-    worker_give_buffer(worker, &c->output.bytes);
+    spares_give_buffer(&worker->spares, &c->output.bytes);
     TAILQ_REMOVE(&worker->connections, c, link);
     free(c);
-    worker_connection_ended(worker);
+    worker->connection_count--;
+    acceptor_resume(worker);
 }
 
 /* ---- The journal ---- */
@@ -221,7 +222,7 @@ static void log_refusal(const struct connection *c, struct http_refusal refusal)
 static struct buffer *output_bytes(struct connection *c)
 {
     if (c->output.bytes.capacity == 0) {
-        c->output.bytes = worker_take_buffer(c->worker, READ_BYTES);
+        c->output.bytes = spares_take_buffer(&c->worker->spares, READ_BYTES);
     }
     return &c->output.bytes;
 }
@@ -364,7 +365,8 @@ static void on_head(struct connection *c)
 static void begin_request(struct connection *c)
 {
     if (c->exchange == NULL) {
-        c->exchange = worker_take_exchange(c->worker);
+        c->exchange = spares_take_exchange(&c->worker->spares, &c->worker->limits);
+        c->exchange->complete = worker_complete;
         c->exchange->connection = c;
         c->exchange->client = &c->client;
     }
@@ -492,7 +494,7 @@ static bool flush(struct connection *c)
 /* A connection that waits holds no memory but its own. */
 static void rest(struct connection *c)
 {
-    worker_give_buffer(c->worker, &c->output.bytes);
+    spares_give_buffer(&c->worker->spares, &c->output.bytes);
     if (c->phase == PHASE_HANDLING) { /* the request that is being handled lies in the input */
         return;
     }
@@ -500,7 +502,7 @@ static void rest(struct connection *c)
         give_back_input(c);
     }
     if (c->phase == PHASE_WAITING && c->exchange != NULL) {
-        worker_give_exchange(c->worker, c->exchange);
+        spares_give_exchange(&c->worker->spares, c->exchange);
         c->exchange = NULL;
     }
 }
@@ -525,7 +527,7 @@ static void advance(struct connection *c)
 static void prepare_input(struct connection *c)
 {
     if (c->input.capacity == 0) {
-        c->input = worker_take_buffer(c->worker, READ_BYTES);
+        c->input = spares_take_buffer(&c->worker->spares, READ_BYTES);
     } else if (c->input_used > 0) {
         buffer_consume(&c->input, c->input_used);
         c->input_used = 0;

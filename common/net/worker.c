@@ -13,73 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    TICK_MS = 100,
-    SWEEP_MS = 200,
-    ACCEPT_BATCH = 8,           /* then the others get their turn, and the other workers theirs */
-    DRAIN_ACCEPTS = 4096,       /* as many as the queue can hold */
-    ACCEPT_PAUSE_MS = 100,      /* after running out of descriptors */
-    ACCEPT_COMPLAINT_MS = 1000, /* without a shortage for so long, the next one is reported */
-    ACCEPT_YIELD_MS = 1,        /* how long connections are left to workers with fewer */
-    ACCEPT_UNYIELDING = 4       /* accepted after that without asking again */
-};
+enum { TICK_MS = 100, SWEEP_MS = 200 };
 
 enum worker_command { WORKER_SERVE, WORKER_DRAIN, WORKER_STOP };
-
-/* ---- Memory that is lent ---- */
-
-struct buffer worker_take_buffer(struct worker *worker, size_t bytes)
-{
-    struct buffer buffer = {0};
-    if (worker->spare_buffer_count > 0) {
-        buffer = worker->spare_buffers[--worker->spare_buffer_count];
-    }
-    buffer_reserve(&buffer, bytes);
-    return buffer;
-}
-
-void worker_give_buffer(struct worker *worker, struct buffer *buffer)
-{
-    if (buffer->capacity == 0) {
-        return;
-    }
-    if (buffer->capacity > WORKER_SPARE_BUFFER_BYTES ||
-        worker->spare_buffer_count == WORKER_SPARE_BUFFERS) {
-        buffer_free(buffer);
-        return;
-    }
-    buffer_clear(buffer);
-    worker->spare_buffers[worker->spare_buffer_count++] = *buffer;
-    *buffer = (struct buffer){0};
-}
-
-struct http_exchange *worker_take_exchange(struct worker *worker)
-{
-    struct http_exchange *exchange = worker->spare_exchanges;
-    if (exchange == NULL) {
-        exchange = http_exchange_create(&worker->limits);
-        exchange->complete = worker_complete;
-        return exchange;
-    }
-    worker->spare_exchanges = exchange->next;
-    worker->spare_exchange_count--;
-    return exchange;
-}
-
-void worker_give_exchange(struct worker *worker, struct http_exchange *exchange)
-{
-    if (worker->spare_exchange_count == WORKER_SPARE_EXCHANGES) {
-        http_exchange_destroy(exchange);
-        return;
-    }
-    http_exchange_reset(exchange);
-    exchange->next = worker->spare_exchanges;
-    worker->spare_exchanges = exchange;
-    worker->spare_exchange_count++;
-}
 
 /* ---- Time ---- */
 
@@ -104,126 +42,6 @@ static void render_date(struct worker *worker)
     int bytes = snprintf(worker->date_line, DATE_LINE_BYTES, "Date: %s\r\n", date);
     worker->date_line_bytes = (size_t)bytes;
     worker->date_second = second;
-}
-
-/* ---- Accepting ---- */
-
-static void set_listening(struct worker *worker, bool on)
-{
-    if (worker->listening == on) {
-        return;
-    }
-    worker->listening = on;
-    if (on) {
-        event_add(&worker->listen_event, NULL);
-    } else {
-        event_del(&worker->listen_event);
-    }
-}
-
-/* Without a descriptor the connection cannot be taken from the queue, and the socket would stay
- * readable: better to look away for a moment than to spin. */
-static void pause_listening(struct worker *worker)
-{
-    uint64_t now_ms = worker_now_ms(worker);
-    if (now_ms - worker->listen_at_ms > ACCEPT_COMPLAINT_MS) {
-        log_write(LOG_WARN, "cannot accept connections: %m; trying again every %d ms",
-                  ACCEPT_PAUSE_MS);
-    }
-    worker->listen_at_ms = now_ms + ACCEPT_PAUSE_MS;
-    set_listening(worker, false);
-}
-
-static void resume_listening(struct worker *worker, uint64_t now_ms)
-{
-    if (!worker->draining && now_ms >= worker->listen_at_ms &&
-        worker->connection_count < worker->options.max_connections) {
-        set_listening(worker, true);
-    }
-}
-
-/* Accepts one connection. False: none is waiting, or none can be had. */
-static bool accept_one(struct worker *worker)
-{
-    struct sockaddr_storage address;
-    socklen_t bytes = sizeof(address);
-    int fd = accept4(worker->options.listen_fd, (struct sockaddr *)&address, &bytes,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-        switch (errno) {
-        case EMFILE:
-        case ENFILE:
-        case ENOBUFS:
-        case ENOMEM:
-            pause_listening(worker);
-            return false;
-        case EAGAIN:
-            return false;
-        case EINVAL: /* shut down: the server drains */
-            set_listening(worker, false);
-            return false;
-        default: /* that client is gone again; there may be others */
-            return true;
-        }
-    }
-    struct client_address client = client_address_pack((struct sockaddr *)&address);
-    connection_create(worker, fd, &client);
-    return true;
-}
-
-/* Looks away from the socket for a moment, so that others come first. */
-static void yield(struct worker *worker)
-{
-    const struct timeval moment = {.tv_usec = ACCEPT_YIELD_MS * 1000};
-    set_listening(worker, false);
-    event_add(&worker->yield_event, &moment);
-}
-
-static void on_yield_end(evutil_socket_t fd, short what, void *argument)
-{
-    (void)fd;
-    (void)what;
-    struct worker *worker = argument;
-    worker->has_yielded = true;
-    resume_listening(worker, worker_now_ms(worker));
-}
-
-static bool should_yield(struct worker *worker, int accepted)
-{
-    const struct worker_options *options = &worker->options;
-    if (options->may_accept == NULL || (worker->has_yielded && accepted < ACCEPT_UNYIELDING)) {
-        return false;
-    }
-    return !options->may_accept(options->may_accept_data, options->context->slot_index);
-}
-
-static void on_acceptable(evutil_socket_t fd, short what, void *argument)
-{
-    (void)fd;
-    (void)what;
-    struct worker *worker = argument;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
-        if (worker->connection_count >= worker->options.max_connections) {
-            set_listening(worker, false);
-            return;
-        }
-        if (should_yield(worker, i)) {
-            yield(worker);
-            break;
-        }
-        if (!accept_one(worker)) {
-            break;
-        }
-    }
-    worker->has_yielded = false;
-}
-
-void worker_connection_ended(struct worker *worker)
-{
-    worker->connection_count--;
-    if (!worker->listening && !worker->stopped) {
-        resume_listening(worker, worker_now_ms(worker));
-    }
 }
 
 /* ---- Tick ---- */
@@ -253,7 +71,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     if (worker->access_log != NULL) {
         access_log_flush(worker->access_log);
     }
-    resume_listening(worker, now_ms);
+    acceptor_resume(worker);
 }
 
 /* ---- Commands and completions from other threads ---- */
@@ -304,12 +122,7 @@ static void begin_drain(struct worker *worker)
         return;
     }
     uint64_t now_ms = worker_now_ms(worker);
-    /* What the kernel has queued already was accepted in the client's eyes; whoever comes later is
-     * to be refused at once. */
-    for (int i = 0; i < DRAIN_ACCEPTS && accept_one(worker); i++) {
-    }
-    shutdown(worker->options.listen_fd, SHUT_RD);
-    set_listening(worker, false);
+    acceptor_drain(worker);
     worker->draining = true;
     worker->drain_until_ms = now_ms + worker->options.config->drain_timeout_ms;
     slot_set_state(worker_slot_of(worker), SLOT_DRAINING);
@@ -370,15 +183,12 @@ static struct event_base *create_base(void)
 static void add_events(struct worker *worker)
 {
     const struct timeval tick = {.tv_usec = TICK_MS * 1000};
-    event_assign(&worker->listen_event, worker->base, worker->options.listen_fd,
-                 EV_READ | EV_PERSIST, on_acceptable, worker);
     event_assign(&worker->wake_event, worker->base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake,
                  worker);
     event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
-    event_assign(&worker->yield_event, worker->base, -1, 0, on_yield_end, worker);
     event_add(&worker->wake_event, NULL);
     event_add(&worker->tick_event, &tick);
-    set_listening(worker, true);
+    acceptor_open(worker);
 }
 
 struct worker *worker_create(const struct worker_options *options)
@@ -450,19 +260,13 @@ void worker_destroy(struct worker *worker)
     while (!TAILQ_EMPTY(&worker->connections)) {
         connection_destroy(TAILQ_FIRST(&worker->connections));
     }
-    while (worker->spare_buffer_count > 0) {
-        buffer_free(&worker->spare_buffers[--worker->spare_buffer_count]);
-    }
-    while (worker->spare_exchanges != NULL) {
-        http_exchange_destroy(worker_take_exchange(worker));
-    }
+    spares_free(&worker->spares);
     if (worker->access_log != NULL) {
         access_log_destroy(worker->access_log);
     }
-    set_listening(worker, false);
+    acceptor_close(worker);
     event_del(&worker->wake_event);
     event_del(&worker->tick_event);
-    event_del(&worker->yield_event);
     event_base_free(worker->base);
     close(worker->wake_fd);
     pthread_mutex_destroy(&worker->completed_lock);

@@ -1,20 +1,17 @@
-/* What worker.c and connection.c share. */
+/* A worker from inside: what worker.c, acceptor.c and connection.c share. */
 #ifndef TWINHTTPD_COMMON_NET_WORKER_INTERNAL_H
 #define TWINHTTPD_COMMON_NET_WORKER_INTERNAL_H
 
+#include "common/net/acceptor.h"
 #include "common/net/access_log.h"
+#include "common/net/spares.h"
 #include "common/net/worker.h"
 
 #include <event2/event_struct.h>
 #include <pthread.h>
 #include <sys/queue.h>
 
-enum {
-    WORKER_SPARE_BUFFERS = 64,
-    WORKER_SPARE_BUFFER_BYTES = 65536, /* a larger one is given back at once */
-    WORKER_SPARE_EXCHANGES = 1024,
-    DATE_LINE_BYTES = 40
-};
+enum { DATE_LINE_BYTES = 40 };
 
 struct connection;
 TAILQ_HEAD(connection_list, connection);
@@ -22,7 +19,6 @@ TAILQ_HEAD(connection_list, connection);
 struct worker {
     struct worker_options options;
     struct event_base *base;
-    struct event listen_event;
     struct event tick_event;
     struct event wake_event;
     int wake_fd;
@@ -32,12 +28,9 @@ struct worker {
     struct access_log *access_log;   /* NULL: off */
     struct http_limits limits;
 
+    struct acceptor acceptor;
     struct connection_list connections;
     uint64_t connection_count;
-    struct event yield_event; /* ends a moment in which connections are left to others */
-    bool has_yielded;         /* and nobody took them: accept whatever the shares are */
-    bool listening;           /* the listening socket is being watched */
-    uint64_t listen_at_ms;    /* when it was given up for want of descriptors: try again then */
     bool draining;
     uint64_t drain_until_ms;
     bool stopped;
@@ -48,11 +41,7 @@ struct worker {
     char date_line[DATE_LINE_BYTES];
     size_t date_line_bytes;
 
-    /* Memory kept for the next use. */
-    struct buffer spare_buffers[WORKER_SPARE_BUFFERS];
-    size_t spare_buffer_count;
-    struct http_exchange *spare_exchanges;
-    size_t spare_exchange_count;
+    struct spares spares;
 };
 
 /* CLOCK_MONOTONIC of the current turn: read at most once a turn. */
@@ -63,17 +52,7 @@ static inline struct worker_slot *worker_slot_of(struct worker *worker)
     return worker->options.context->slot;
 }
 
-/* Lends a buffer with room for at least bytes; an empty connection holds none. */
-struct buffer worker_take_buffer(struct worker *worker, size_t bytes);
-void worker_give_buffer(struct worker *worker, struct buffer *buffer);
-
-struct http_exchange *worker_take_exchange(struct worker *worker);
-void worker_give_exchange(struct worker *worker, struct http_exchange *exchange);
-
 /* Hands a finished exchange to the loop; the complete function of every exchange. Any thread. */
 void worker_complete(struct http_exchange *exchange);
-
-/* A connection has ended: there is room for another one. */
-void worker_connection_ended(struct worker *worker);
 
 #endif

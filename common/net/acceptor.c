@@ -1,0 +1,153 @@
+#include "common/net/acceptor.h"
+
+#include "common/base/log.h"
+#include "common/net/connection.h"
+#include "common/net/worker_internal.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <sys/socket.h>
+
+enum {
+    ACCEPT_BATCH = 8,           /* then the others get their turn, and the other workers theirs */
+    DRAIN_ACCEPTS = 4096,       /* as many as the queue can hold */
+    ACCEPT_PAUSE_MS = 100,      /* after running out of descriptors */
+    ACCEPT_COMPLAINT_MS = 1000, /* without a shortage for so long, the next one is reported */
+    ACCEPT_YIELD_MS = 1,        /* how long connections are left to workers with fewer */
+    ACCEPT_UNYIELDING = 4       /* accepted after that without asking again */
+};
+
+static void set_listening(struct worker *worker, bool on)
+{
+    if (worker->acceptor.listening == on) {
+        return;
+    }
+    worker->acceptor.listening = on;
+    if (on) {
+        event_add(&worker->acceptor.listen_event, NULL);
+    } else {
+        event_del(&worker->acceptor.listen_event);
+    }
+}
+
+/* Without a descriptor the connection cannot be taken from the queue, and the socket would stay
+ * readable: better to look away for a moment than to spin. */
+static void pause_listening(struct worker *worker)
+{
+    uint64_t now_ms = worker_now_ms(worker);
+    if (now_ms - worker->acceptor.not_before_ms > ACCEPT_COMPLAINT_MS) {
+        log_write(LOG_WARN, "cannot accept connections: %m; trying again every %d ms",
+                  ACCEPT_PAUSE_MS);
+    }
+    worker->acceptor.not_before_ms = now_ms + ACCEPT_PAUSE_MS;
+    set_listening(worker, false);
+}
+
+void acceptor_resume(struct worker *worker)
+{
+    if (!worker->acceptor.listening && !worker->draining && !worker->stopped &&
+        worker_now_ms(worker) >= worker->acceptor.not_before_ms &&
+        worker->connection_count < worker->options.max_connections) {
+        set_listening(worker, true);
+    }
+}
+
+/* Accepts one connection. False: none is waiting, or none can be had. */
+static bool accept_one(struct worker *worker)
+{
+    struct sockaddr_storage address;
+    socklen_t bytes = sizeof(address);
+    int fd = accept4(worker->options.listen_fd, (struct sockaddr *)&address, &bytes,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        switch (errno) {
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case ENOMEM:
+            pause_listening(worker);
+            return false;
+        case EAGAIN:
+            return false;
+        case EINVAL: /* shut down: the server drains */
+            set_listening(worker, false);
+            return false;
+        default: /* that client is gone again; there may be others */
+            return true;
+        }
+    }
+    struct client_address client = client_address_pack((struct sockaddr *)&address);
+    connection_create(worker, fd, &client);
+    return true;
+}
+
+/* Looks away from the socket for a moment, so that others come first. */
+static void yield(struct worker *worker)
+{
+    const struct timeval moment = {.tv_usec = ACCEPT_YIELD_MS * 1000};
+    set_listening(worker, false);
+    event_add(&worker->acceptor.yield_event, &moment);
+}
+
+static void on_yield_end(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct worker *worker = argument;
+    worker->acceptor.has_yielded = true;
+    acceptor_resume(worker);
+}
+
+static bool should_yield(struct worker *worker, int accepted)
+{
+    const struct worker_options *options = &worker->options;
+    if (options->may_accept == NULL ||
+        (worker->acceptor.has_yielded && accepted < ACCEPT_UNYIELDING)) {
+        return false;
+    }
+    return !options->may_accept(options->may_accept_data, options->context->slot_index);
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct worker *worker = argument;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        if (worker->connection_count >= worker->options.max_connections) {
+            set_listening(worker, false);
+            return;
+        }
+        if (should_yield(worker, i)) {
+            yield(worker);
+            break;
+        }
+        if (!accept_one(worker)) {
+            break;
+        }
+    }
+    worker->acceptor.has_yielded = false;
+}
+
+void acceptor_open(struct worker *worker)
+{
+    struct acceptor *acceptor = &worker->acceptor;
+    event_assign(&acceptor->listen_event, worker->base, worker->options.listen_fd,
+                 EV_READ | EV_PERSIST, on_acceptable, worker);
+    event_assign(&acceptor->yield_event, worker->base, -1, 0, on_yield_end, worker);
+    set_listening(worker, true);
+}
+
+void acceptor_drain(struct worker *worker)
+{
+    for (int i = 0; i < DRAIN_ACCEPTS && accept_one(worker); i++) {
+    }
+    shutdown(worker->options.listen_fd, SHUT_RD);
+    set_listening(worker, false);
+}
+
+void acceptor_close(struct worker *worker)
+{
+    set_listening(worker, false);
+    event_del(&worker->acceptor.yield_event);
+}
