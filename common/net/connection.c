@@ -195,16 +195,37 @@ static void count_started(struct connection *c)
     slot_add(&slot->counters.requests_started, 1);
 }
 
-/* All answers in the output have been taken by the kernel. */
-static void count_finished(struct connection *c)
+/* Books the answers in the output as sent; returns how many. */
+static uint32_t count_finished(struct connection *c)
 {
     struct worker_slot *slot = worker_slot_of(c->worker);
-    slot_add(&slot->counters.requests_finished, c->answered);
-    c->unfinished -= c->answered;
-    if (c->answered > 0 && c->unfinished == 0) {
+    uint32_t answered = c->answered;
+    slot_add(&slot->counters.requests_finished, answered);
+    c->unfinished -= answered;
+    c->answered = 0;
+    if (answered > 0 && c->unfinished == 0) {
         slot_subtract(&slot->connections_busy, 1);
     }
-    c->answered = 0;
+    if (c->phase == PHASE_CLOSING) {
+        leave_gauges(c);
+    }
+    return answered;
+}
+
+/* The opposite: they were not sent after all. */
+static void uncount_finished(struct connection *c, uint32_t answered)
+{
+    struct worker_slot *slot = worker_slot_of(c->worker);
+    if (answered > 0 && c->unfinished == 0) {
+        slot_add(&slot->connections_busy, 1);
+    }
+    slot_subtract(&slot->counters.requests_finished, answered);
+    c->unfinished += answered;
+    c->answered = answered;
+    if (c->phase == PHASE_CLOSING && !c->counted) {
+        slot_add(&slot->connections_open, 1);
+        c->counted = true;
+    }
 }
 
 /* ---- Answering ---- */
@@ -439,7 +460,6 @@ static bool step(struct connection *c)
  * kernel reset the connection, and the client might never see the response (RFC 9112, 9.6). */
 static void finish(struct connection *c)
 {
-    leave_gauges(c);
     if (!c->must_linger || shutdown(c->fd, SHUT_WR) != 0) {
         connection_destroy(c);
         return;
@@ -450,24 +470,38 @@ static void finish(struct connection *c)
     watch_read(c);
 }
 
+/* Answers that one send() will probably take are booked before it: when it returns the client may
+ * have the answer already, and this process may be gone before it could write that down. A file is
+ * booked when its last byte is sent. */
+static enum output_result flush_and_count(struct connection *c)
+{
+    bool in_one_send = c->output.file == NULL;
+    uint32_t counted = in_one_send ? count_finished(c) : 0;
+    uint64_t sent = 0;
+    enum output_result result = output_flush(&c->output, c->fd, &sent);
+    slot_add(&worker_slot_of(c->worker)->counters.bytes_sent, sent);
+    if (in_one_send && result != OUTPUT_DONE) {
+        uncount_finished(c, counted);
+    } else if (result == OUTPUT_DONE) {
+        count_finished(c);
+    }
+    if (result == OUTPUT_BLOCKED && (sent > 0 || !c->sending)) {
+        c->deadline_ms = worker_now_ms(c->worker) + config_of(c)->send_timeout_ms;
+    }
+    return result;
+}
+
 /* Sends what is in the output. True: all of it, and the connection goes on. */
 static bool flush(struct connection *c)
 {
     if (output_is_empty(&c->output)) {
         return true;
     }
-    struct worker_slot *slot = worker_slot_of(c->worker);
-    uint64_t sent = 0;
-    enum output_result result = output_flush(&c->output, c->fd, &sent);
-    slot_add(&slot->counters.bytes_sent, sent);
-    switch (result) {
+    switch (flush_and_count(c)) {
     case OUTPUT_FAILED:
         connection_destroy(c);
         return false;
     case OUTPUT_BLOCKED:
-        if (sent > 0 || !c->sending) {
-            c->deadline_ms = worker_now_ms(c->worker) + config_of(c)->send_timeout_ms;
-        }
         if (!c->sending) {
             c->sending = true;
             watch_write(c);
@@ -476,7 +510,6 @@ static bool flush(struct connection *c)
     case OUTPUT_DONE:
         break;
     }
-    count_finished(c);
     if (c->sending) {
         c->sending = false;
         watch_read(c);

@@ -339,6 +339,34 @@ static void test_rewritten_in_place(void **state)
     }
 }
 
+/* Only the time of the last change of the inode tells. */
+static void test_rewritten_and_dated_back(void **state)
+{
+    (void)state;
+    put_old("a", "first");
+    assert_content("/a", "first");
+    put_old("a", "other");
+    turn++;
+    assert_content("/a", "other");
+}
+
+/* Two writes within one tick of the file system's clock look the same: who has just been written
+ * is read again. */
+static void test_just_written(void **state)
+{
+    (void)state;
+    put_old("a", "first");
+    rewrite("a", "other");
+    struct file_entry *first = get("/a"), *second = get("/a");
+    turn++;
+    struct file_entry *third = get("/a");
+    assert_ptr_equal(first, second);
+    assert_ptr_not_equal(first, third);
+    file_entry_release(first);
+    file_entry_release(second);
+    file_entry_release(third);
+}
+
 static void test_removed_and_made_again(void **state)
 {
     (void)state;
@@ -525,6 +553,8 @@ int main(void)
         TEST(test_out_of_descriptors),
         TEST(test_replaced_by_rename),
         TEST(test_rewritten_in_place),
+        TEST(test_rewritten_and_dated_back),
+        TEST(test_just_written),
         TEST(test_removed_and_made_again),
         TEST(test_shrunk_and_grown),
         TEST(test_last_modified_is_not_in_the_future),

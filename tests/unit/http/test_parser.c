@@ -249,6 +249,8 @@ static void test_reset(void **state)
                                        LENGTH "41\r\n\r\n"};
     for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
         parse(left[i]);
+        http_parser_reset(parser);
+        assert_int_equal(http_parser_refusal(parser).status, 0);
         struct outcome outcome = parse(messages[8].text);
         assert_complete(&messages[8], outcome, 0);
         assert_int_equal(http_parser_refusal(parser).status, 0);
