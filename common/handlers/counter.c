@@ -41,10 +41,10 @@ static bool add_mutex(struct shared_cell *cell, uint64_t n, uint64_t *after)
 
 static bool add_atomic(struct shared_cell *cell, uint64_t n, uint64_t *after)
 {
-    for (uint64_t i = 0; i < n; i++) {
-        atomic_fetch_add_explicit(&cell->value, 1, memory_order_relaxed);
-    }
     *after = atomic_load(&cell->value);
+    for (uint64_t i = 0; i < n; i++) {
+        *after = atomic_fetch_add_explicit(&cell->value, 1, memory_order_relaxed) + 1;
+    }
     return true;
 }
 

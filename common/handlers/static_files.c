@@ -1,8 +1,10 @@
 /* The fallback route: files below the document root (RFC 9110: GET, HEAD, conditionals, ranges). */
 #include "common/base/log.h"
 #include "common/handlers/handlers.h"
+#include "common/handlers/static_range.h"
 #include "common/http/conditional.h"
-#include "common/http/range.h"
+#include "common/http/content_coding.h"
+#include "common/http/head.h"
 #include "common/http/uri.h"
 
 #include <time.h>
@@ -57,55 +59,15 @@ static void redirect_to_directory(const struct http_request *request,
     buffer_append_span(&response->headers, SPAN("\r\n"));
 }
 
-static struct conditional conditional_of(const struct http_request *request)
+static struct conditional conditional_of(const struct http_request *request, struct arena *arena)
 {
     return (struct conditional){
-        .if_match = http_request_field(request, HTTP_FIELD_IF_MATCH),
-        .if_none_match = http_request_field(request, HTTP_FIELD_IF_NONE_MATCH),
+        .if_match = http_head_field_list(request, HTTP_FIELD_IF_MATCH, arena),
+        .if_none_match = http_head_field_list(request, HTTP_FIELD_IF_NONE_MATCH, arena),
         .if_modified_since = http_request_field(request, HTTP_FIELD_IF_MODIFIED_SINCE),
         .if_unmodified_since = http_request_field(request, HTTP_FIELD_IF_UNMODIFIED_SINCE),
         .if_range = http_request_field(request, HTTP_FIELD_IF_RANGE),
     };
-}
-
-static void put_content_range(struct http_response *response, const struct byte_range *range,
-                              uint64_t size)
-{
-    buffer_printf(&response->headers, "Content-Range: bytes %llu-%llu/%llu\r\n",
-                  (unsigned long long)range->first, (unsigned long long)range->last,
-                  (unsigned long long)size);
-}
-
-/* A part of the file if the client asks for one that there is; else all of it. */
-static void apply_range(const struct http_request *request, struct http_response *response,
-                        const struct validators *validators, const struct conditional *conditional,
-                        int64_t now)
-{
-    struct file_entry *file = response->file;
-    struct byte_range range;
-    size_t count;
-    if (request->method != METHOD_GET || request->field_occurrences[HTTP_FIELD_RANGE] != 1 ||
-        !conditional_if_range_holds(conditional->if_range, validators, now)) {
-        return;
-    }
-    switch (range_parse(http_request_field(request, HTTP_FIELD_RANGE), file->size_bytes, &range, 1,
-                        &count)) {
-    case RANGE_NONE:
-        break;
-    case RANGE_SATISFIABLE:
-        response->status = 206;
-        response->file_offset = range.first;
-        response->file_bytes = range.last - range.first + 1;
-        put_content_range(response, &range, file->size_bytes);
-        break;
-    case RANGE_UNSATISFIABLE:
-        response->file = NULL;
-        http_response_error(response, 416);
-        buffer_printf(&response->headers, "Content-Range: bytes */%llu\r\n",
-                      (unsigned long long)file->size_bytes);
-        file_entry_release(file);
-        break;
-    }
 }
 
 static bool has_conditions(const struct http_request *request)
@@ -120,13 +82,16 @@ static bool has_conditions(const struct http_request *request)
 static void apply_conditions(const struct http_request *request, struct http_response *response)
 {
     struct file_entry *file = response->file;
-    struct conditional conditional = conditional_of(request);
+    struct conditional conditional = conditional_of(request, &response->arena);
     struct validators validators = {
         .etag = span_of(file->etag), .last_modified = file->last_modified, .exists = true};
     int64_t now = (int64_t)time(NULL);
     switch (conditional_evaluate(&conditional, &validators, true, now)) {
     case CONDITIONAL_PROCEED:
-        apply_range(request, response, &validators, &conditional, now);
+        if (request->method == METHOD_GET && request->field_occurrences[HTTP_FIELD_RANGE] == 1 &&
+            conditional_if_range_holds(conditional.if_range, &validators, now)) {
+            static_range_apply(request, response);
+        }
         break;
     case CONDITIONAL_NOT_MODIFIED:
         response->status = 304;
@@ -134,17 +99,45 @@ static void apply_conditions(const struct http_request *request, struct http_res
         break;
     case CONDITIONAL_PRECONDITION_FAILED:
         response->file = NULL;
+        buffer_clear(&response->headers);
         http_response_error(response, 412);
         file_entry_release(file);
         break;
     }
 }
 
+/* The variant of the file that the client likes best, if one is stored; takes over the reference.
+ */
+static struct file_entry *choose_variant(const struct http_request *request,
+                                         struct http_response *response,
+                                         struct handler_context *context, struct span path,
+                                         struct file_entry *file)
+{
+    struct arena *arena = &response->arena;
+    struct file_entry *variant;
+    http_response_add_header(response, "Vary", "Accept-Encoding");
+    enum content_coding coding = content_coding_choose(
+        http_head_field_list(request, HTTP_FIELD_ACCEPT_ENCODING, arena), file->codings);
+    if (coding == CODING_IDENTITY) {
+        return file;
+    }
+    path = join(arena, path, span_of(content_coding_suffix(coding)));
+    if (open_file(context, path, &variant) != FILE_FOUND) {
+        return file; /* gone meanwhile */
+    }
+    http_response_add_header(response, "Content-Encoding", content_coding_name(coding));
+    file_entry_release(file);
+    return variant;
+}
+
 static void answer_file(const struct http_request *request, struct http_response *response,
-                        struct file_entry *file)
+                        struct handler_context *context, struct span path, struct file_entry *file)
 {
     response->status = 200;
     response->content_type = file->content_type;
+    if (file->codings != 0) {
+        file = choose_variant(request, response, context, path, file);
+    }
     response->file = file;
     response->file_offset = 0;
     response->file_bytes = file->size_bytes;
@@ -165,7 +158,7 @@ static void static_files(const struct http_request *request, struct http_respons
     struct file_entry *file = NULL;
     enum file_result result = open_file(context, path, &file);
     if (result == FILE_FOUND) {
-        answer_file(request, response, file);
+        answer_file(request, response, context, path, file);
     } else if (result == FILE_IS_DIRECTORY && !names_directory) {
         redirect_to_directory(request, response);
     } else {

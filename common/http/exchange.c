@@ -45,6 +45,9 @@ static unsigned resolve_target(struct http_request *request)
     if (uri_split(http_request_text(request, request->target), &uri) != URI_OK) {
         return 400;
     }
+    if (uri.authority.ptr != NULL && !http_head_is_host(uri.authority)) {
+        return 400;
+    }
     request->query = uri.query;
     if (uri_path_is_plain(uri.path)) {
         request->path = uri.path;

@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/memory.h"
+#include "common/http/content_coding.h"
 #include "common/http/http_date.h"
 #include "common/http/mime.h"
 
@@ -19,7 +20,9 @@ enum {
     REOPEN_MS = 1000, /* after this a path is looked up anew: what fstat cannot see */
     SETTLED_MS = 100, /* a file changed more recently may change again within its time stamp */
     LOAD_TRIES = 3,
-    HEADER_LINES_BYTES = 256
+    HEADER_LINES_BYTES = 256,
+    NAME_BYTES = 4096, /* as in PATH_MAX */
+    SUFFIX_BYTES = 8   /* of a variant's name */
 };
 
 struct file_cache {
@@ -229,9 +232,10 @@ static void render_headers(struct file_entry *entry)
     char date[HTTP_DATE_BYTES];
     http_date_format(entry->last_modified, date);
     char *lines = memory_alloc(HEADER_LINES_BYTES);
-    int bytes =
-        snprintf(lines, HEADER_LINES_BYTES,
-                 "Last-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n", date, entry->etag);
+    int bytes = snprintf(lines, HEADER_LINES_BYTES,
+                         "Last-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n"
+                         "X-Content-Type-Options: nosniff\r\n",
+                         date, entry->etag);
     assert(bytes > 0 && bytes < HEADER_LINES_BYTES);
     entry->headers = (struct span){lines, (size_t)bytes};
 }
@@ -249,12 +253,32 @@ static struct file_entry *make_entry(int fd, const struct stat *status, struct s
     return entry;
 }
 
+/* Which variants lie beside a file. name has room for the longest suffix. */
+static unsigned find_variants(int root_fd, char *name)
+{
+    unsigned found = 0;
+    char *end = name + strlen(name);
+    for (int coding = 0; coding < CODING_IDENTITY; coding++) {
+        struct stat status;
+        strcpy(end, content_coding_suffix((enum content_coding)coding));
+        int fd = open_beneath(root_fd, name);
+        if (fd >= 0) {
+            if (fstat(fd, &status) == 0 && kind_of(&status) == FILE_FOUND) {
+                found |= CODING_BIT(coding);
+            }
+            close(fd);
+        }
+    }
+    *end = '\0';
+    return found;
+}
+
 /* Opens and reads the file anew. */
 static enum file_result load_entry(struct file_cache *cache, struct span path,
                                    struct file_entry **out)
 {
-    char name[4096];
-    if (path.len >= sizeof(name)) {
+    char name[NAME_BYTES];
+    if (path.len >= sizeof(name) - SUFFIX_BYTES) {
         return FILE_NOT_FOUND;
     }
     const char *relative = path.len > 1 ? name : ".";
@@ -274,6 +298,7 @@ static enum file_result load_entry(struct file_cache *cache, struct span path,
         struct file_entry *entry = make_entry(fd, &status, path);
         if (load_content(entry)) {
             render_headers(entry);
+            entry->codings = find_variants(cache->root_fd, name);
             *out = entry;
             return FILE_FOUND;
         }

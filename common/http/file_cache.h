@@ -21,6 +21,7 @@ struct file_entry {
     int64_t last_modified; /* seconds since 1970, not after the time it was opened */
     char etag[FILE_ETAG_BYTES];
     const char *content_type;
+    unsigned codings; /* CODING_BIT of each coding that a variant is stored in beside this file */
     struct span headers; /* Last-Modified, ETag, Accept-Ranges: lines with CRLF */
     char *content;       /* NULL: send it from fd */
     struct stat status;  /* as it was when opened: what freshness is judged by */

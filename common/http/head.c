@@ -110,6 +110,7 @@ static enum http_field_id field_id_of(struct span name)
         {{"If-Unmodified-Since", 19}, HTTP_FIELD_IF_UNMODIFIED_SINCE},
         {{"If-Range", 8}, HTTP_FIELD_IF_RANGE},
         {{"Range", 5}, HTTP_FIELD_RANGE},
+        {{"Accept-Encoding", 15}, HTTP_FIELD_ACCEPT_ENCODING},
         {{"Referer", 7}, HTTP_FIELD_REFERER},
         {{"User-Agent", 10}, HTTP_FIELD_USER_AGENT},
     };
@@ -240,8 +241,42 @@ enum http_head_result http_head_scan(struct http_head *head, const char *data, s
     return refusal->status != 0 ? HTTP_HEAD_REFUSED : HTTP_HEAD_MORE;
 }
 
-/* uri-host [ ":" port ] (RFC 9110, 7.2), by its bytes; an empty one is allowed. */
-static bool is_host(struct span host)
+/* Appends the value to a list if the line is one of the field's. */
+static void join_line(struct buffer *list, struct span line, enum http_field_id id)
+{
+    size_t name_bytes = token_bytes(line.ptr, line.len);
+    if (name_bytes == line.len || line.ptr[name_bytes] != ':' ||
+        field_id_of((struct span){line.ptr, name_bytes}) != id) {
+        return;
+    }
+    buffer_append_span(list, list->len > 0 ? SPAN(", ") : SPAN(""));
+    buffer_append_span(
+        list, span_trim((struct span){line.ptr + name_bytes + 1, line.len - name_bytes - 1}));
+}
+
+struct span http_head_field_list(const struct http_request *request, enum http_field_id id,
+                                 struct arena *arena)
+{
+    if (request->field_occurrences[id] <= 1) {
+        return http_request_field(request, id);
+    }
+    struct buffer list = {0};
+    size_t at = 0;
+    while (at < request->head_bytes) {
+        const char *line = request->head + at;
+        const char *end = memchr(line, '\n', request->head_bytes - at);
+        size_t bytes = end == NULL ? request->head_bytes - at : (size_t)(end - line);
+        join_line(&list, (struct span){line, bytes > 0 ? bytes - 1 : 0}, id);
+        at += bytes + 1;
+    }
+    char *copy = arena_alloc(arena, list.len + 1);
+    memcpy(copy, list.data, list.len);
+    struct span joined = {copy, list.len};
+    buffer_free(&list);
+    return joined;
+}
+
+bool http_head_is_host(struct span host)
 {
     static const char other[] = "-._~%!$&'()*+,;=:[]";
     for (size_t i = 0; i < host.len; i++) {
@@ -260,7 +295,7 @@ static struct http_refusal check_host(const struct http_request *request)
     if (count > 1 || (count == 0 && request->minor_version == 1)) {
         return (struct http_refusal){400, "not exactly one Host"};
     }
-    if (count == 1 && !is_host(http_request_field(request, HTTP_FIELD_HOST))) {
+    if (count == 1 && !http_head_is_host(http_request_field(request, HTTP_FIELD_HOST))) {
         return (struct http_refusal){400, "invalid Host"};
     }
     return (struct http_refusal){0, NULL};

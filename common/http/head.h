@@ -42,4 +42,12 @@ enum http_head_result http_head_scan(struct http_head *head, const char *data, s
  * framing the body (6.1, 6.3), Connection (9.3), Expect (RFC 9110, 10.1.1). Sets keep_alive. */
 struct http_refusal http_head_check(struct http_request *request);
 
+/* Whether the text may be uri-host [ ":" port ] (RFC 9110, 7.2), by its bytes; empty is allowed. */
+bool http_head_is_host(struct span host);
+
+/* The value of a list-based field, its lines joined with commas if there are several (RFC
+ * 9110, 5.3); a joined one lives in the arena. ptr NULL: absent. */
+struct span http_head_field_list(const struct http_request *request, enum http_field_id id,
+                                 struct arena *arena);
+
 #endif

@@ -50,10 +50,10 @@ void http_response_add_header(struct http_response *response, const char *name, 
 
 uint64_t http_response_body_bytes(const struct http_response *response)
 {
-    if (response->file != NULL) {
-        return response->file_bytes;
+    if (response->text.len > 0) {
+        return response->text.len;
     }
-    return response->text.len > 0 ? response->text.len : response->body.len;
+    return response->file != NULL ? response->file_bytes : response->body.len;
 }
 
 static bool status_has_content(unsigned status)
@@ -120,17 +120,26 @@ static void append_head(const struct http_response *response, const struct http_
     append_literal(out, SPAN("\r\n"));
 }
 
+/* Whether the body is sent from the file itself. */
+static bool is_sent_from_file(const struct http_response *response)
+{
+    return response->text.len == 0 && response->file != NULL && response->file->content == NULL &&
+           response->file_bytes > 0;
+}
+
 /* The body if it is in memory. */
 static struct span memory_body(const struct http_response *response)
 {
-    if (response->file != NULL) {
-        const char *content = response->file->content;
-        return content == NULL
-                   ? (struct span){NULL, 0}
-                   : (struct span){content + response->file_offset, response->file_bytes};
+    if (response->text.len > 0) {
+        return (struct span){response->text.data, response->text.len};
     }
-    return response->text.len > 0 ? (struct span){response->text.data, response->text.len}
-                                  : response->body;
+    if (response->file == NULL) {
+        return response->body;
+    }
+    if (response->file->content == NULL) {
+        return (struct span){NULL, 0};
+    }
+    return (struct span){response->file->content + response->file_offset, response->file_bytes};
 }
 
 bool http_response_render(const struct http_response *response, const struct http_request *request,
@@ -149,6 +158,5 @@ bool http_response_render(const struct http_response *response, const struct htt
     if (body.len > 0) {
         append_literal(out, body);
     }
-    return http_response_has_body(response, request) && response->file != NULL &&
-           response->file->content == NULL && response->file_bytes > 0;
+    return http_response_has_body(response, request) && is_sent_from_file(response);
 }

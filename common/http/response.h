@@ -10,11 +10,11 @@
 struct http_response {
     unsigned status;
     const char *content_type; /* must outlive the response; NULL: no such line */
-    struct span body;         /* borrowed until the response is rendered; used if text is empty */
-    struct buffer text;       /* a body that the handler wrote here */
-    struct buffer headers;    /* further lines, each with its CRLF */
-    struct arena arena;       /* scratch for the handler; lives until the response is rendered */
-    struct file_entry *file;  /* a reference; the body is a part of this file */
+    struct buffer text;       /* the body if it is not empty: the handler wrote it */
+    struct span body;        /* else, and without a file: borrowed until the response is rendered */
+    struct buffer headers;   /* further lines, each with its CRLF */
+    struct arena arena;      /* scratch for the handler; lives until the response is rendered */
+    struct file_entry *file; /* a reference: its header lines, and a part of it as the body */
     uint64_t file_offset;
     uint64_t file_bytes;
     bool close; /* the connection ends after this response */

@@ -425,7 +425,7 @@ def test_the_master_survives_when_fork_fails(model, start_server, ordinary_user,
 @pytest.mark.slow
 def test_wrk_and_the_journal_agree_about_what_was_lost(model, start_server):
     server = start_server(model)
-    load = wrk.start(server.url + "/plaintext", duration_s=3, connections=64)
+    load = wrk.start(server.url + "/plaintext", duration_s=5, connections=64)
     wait_until(lambda: server.status()["totals"]["requests_started"] > 2000, "wrk is under way")
     wait_until_connections(server.address[1], 64)  # the one that asked for the status is gone
     victim = server.worker_pids()[0]

@@ -181,7 +181,7 @@ static void test_ranges(void **state)
     assert_string_equal(headers(), "Content-Range: bytes */10\r\n");
     assert_string_equal(body(), "Range Not Satisfiable\n");
     static const char *const whole[] = {"Range: lines=1-2\r\n", "Range: bytes=4-2\r\n",
-                                        "Range: bytes=0-1,3-4\r\n",
+                                        "Range: bytes=0-5,3-9\r\n",
                                         "Range: bytes=0-1\r\nRange: bytes=0-1\r\n"};
     for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++) {
         get_with("/a.txt", whole[i]);
@@ -190,6 +190,49 @@ static void test_ranges(void **state)
     }
     ask("HEAD", "/a.txt", "Range: bytes=2-4\r\n", "");
     assert_part(200, "0123456789"); /* defined for GET alone (RFC 9110, 14.2) */
+}
+
+static void test_several_ranges(void **state)
+{
+    (void)state;
+    char boundary[64], expected[512];
+    assert_int_equal(get_with("/a.txt", "Range: bytes=0-1, -3\r\n"), 206);
+    assert_null(exchange->response.content_type);
+    assert_int_equal(
+        sscanf(headers(), "Content-Type: multipart/byteranges; boundary=%63s", boundary), 1);
+    snprintf(expected, sizeof(expected),
+             "\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+             "Content-Range: bytes 0-1/10\r\n\r\n01"
+             "\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+             "Content-Range: bytes 7-9/10\r\n\r\n789\r\n--%s--\r\n",
+             boundary, boundary, boundary);
+    assert_string_equal(body(), expected);
+    get_with("/a.txt", "Range: bytes=0-1, 20-30\r\n"); /* only one of them is there */
+    assert_part(206, "01");
+}
+
+static void test_variants(void **state)
+{
+    (void)state;
+    put("v.css", "plain");
+    put("v.css.gz", "gzipped");
+    put("v.css.br", "brotli");
+    get("/v.css");
+    assert_part(200, "plain");
+    assert_string_equal(headers(), "Vary: Accept-Encoding\r\n");
+    get_with("/v.css", "Accept-Encoding: gzip, deflate\r\n");
+    assert_part(200, "gzipped");
+    assert_string_equal(headers(), "Vary: Accept-Encoding\r\nContent-Encoding: gzip\r\n");
+    assert_string_equal(exchange->response.content_type, "text/css; charset=utf-8");
+    get_with("/v.css", "Accept-Encoding: gzip\r\nAccept-Encoding: br;q=1.0, zstd\r\n");
+    assert_part(200, "brotli");
+    get_with("/v.css", "Accept-Encoding: gzip\r\nRange: bytes=0-3\r\n");
+    assert_part(206, "gzip");
+    assert_int_equal(get_with("/v.css", "Accept-Encoding: gzip\r\nRange: bytes=50-\r\n"), 416);
+    assert_string_equal(headers(), "Content-Range: bytes */7\r\n");
+    get_with("/v.css.gz", "Accept-Encoding: gzip\r\n"); /* by its own name it is a file */
+    assert_part(200, "gzipped");
+    assert_string_equal(headers(), "");
 }
 
 static void test_if_range(void **state)
@@ -228,10 +271,11 @@ static void test_references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_files),        TEST(test_what_is_not_there),
-        TEST(test_directories),  TEST(test_out_of_descriptors),
-        TEST(test_not_modified), TEST(test_precondition_failed),
-        TEST(test_ranges),       TEST(test_if_range),
+        TEST(test_files),          TEST(test_what_is_not_there),
+        TEST(test_directories),    TEST(test_out_of_descriptors),
+        TEST(test_not_modified),   TEST(test_precondition_failed),
+        TEST(test_ranges),         TEST(test_if_range),
+        TEST(test_several_ranges), TEST(test_variants),
         TEST(test_references),
     };
     return cmocka_run_group_tests_name("static_files", tests, NULL, NULL);

@@ -156,7 +156,9 @@ static void test_found(void **state)
     gmtime_r(&status.st_mtim.tv_sec, &utc);
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
     snprintf(expected, sizeof(expected),
-             "Last-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n", date, etag);
+             "Last-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n"
+             "X-Content-Type-Options: nosniff\r\n",
+             date, etag);
     assert_true(span_equal(entry->headers, span_of(expected)));
     file_entry_release(entry);
 }

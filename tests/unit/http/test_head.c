@@ -400,6 +400,7 @@ static void test_all_known_fields(void **state)
         [HTTP_FIELD_IF_UNMODIFIED_SINCE] = "If-Unmodified-Since",
         [HTTP_FIELD_IF_RANGE] = "If-Range",
         [HTTP_FIELD_RANGE] = "Range",
+        [HTTP_FIELD_ACCEPT_ENCODING] = "Accept-Encoding",
         [HTTP_FIELD_REFERER] = "Referer",
         [HTTP_FIELD_USER_AGENT] = "User-Agent",
     };
@@ -561,6 +562,19 @@ static void test_two_faults(void **state)
     }
 }
 
+static void test_field_lists(void **state)
+{
+    (void)state;
+    struct arena arena = {0};
+    struct outcome outcome = scan(GET "If-Match: \"a\"\r\nX: y\r\nif-match:\"b\" \r\n"
+                                      "Range: bytes=0-\r\nIf-Match:\r\n\r\n");
+    const struct http_request *request = &outcome.request;
+    assert_span(http_head_field_list(request, HTTP_FIELD_IF_MATCH, &arena), "\"a\", \"b\", ");
+    assert_span(http_head_field_list(request, HTTP_FIELD_RANGE, &arena), "bytes=0-");
+    assert_null(http_head_field_list(request, HTTP_FIELD_IF_RANGE, &arena).ptr);
+    arena_free(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -569,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_nonsense_is_refused_at_its_first_byte),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_all_known_fields),
+        cmocka_unit_test(test_field_lists),
         cmocka_unit_test(test_keep_alive),
         cmocka_unit_test(test_request_line_limit),
         cmocka_unit_test(test_head_limit),

@@ -237,9 +237,20 @@ static void test_empty_file(void **state)
     (void)state;
     struct file_entry *file = make_file(NULL);
     response.file_bytes = 0;
-    buffer_printf(&response.text, "%s", "not this");
     assert_rendered("HTTP/1.1 200 OK\r\n" SERVER
                     "Content-Type: text/html\r\nContent-Length: 0\r\nETag: \"e\"\r\n\r\n",
+                    false);
+    end_file(file);
+}
+
+/* Several parts of a file are put together in memory; its header lines stay. */
+static void test_text_instead_of_file(void **state)
+{
+    (void)state;
+    struct file_entry *file = make_file(NULL);
+    buffer_printf(&response.text, "%s", "parts");
+    assert_rendered("HTTP/1.1 200 OK\r\n" SERVER "Content-Type: text/html\r\nContent-Length: 5\r\n"
+                    "ETag: \"e\"\r\n\r\nparts",
                     false);
     end_file(file);
 }
@@ -326,6 +337,7 @@ int main(void)
         TEST(test_file_that_follows),
         TEST(test_304),
         TEST(test_empty_file),
+        TEST(test_text_instead_of_file),
         TEST(test_long_numbers),
         TEST(test_long_parts),
         TEST(test_reset),
