@@ -347,7 +347,8 @@ def test_recovery_takes_less_than_10_ms(model, start_server):
 
 @SUPERVISED
 def test_workers_die_with_their_master(model, start_server):
-    server = start_server(model)
+    listen = ("--listen", f"127.0.0.1:{servers.quiet_port()}")
+    server = start_server(model, *listen)
     with server.connect() as client:
         assert client.get("/plaintext").status == 200
         kill(server.pid)
@@ -355,8 +356,7 @@ def test_workers_die_with_their_master(model, start_server):
         wait_until(lambda: not processes.living_in_session(server.session),
                    "the workers are gone", MASTER_DEATH_DEADLINE_S)
         client.expect_close()
-    successor = start_server(model, "--listen", f"127.0.0.1:{server.address[1]}")
-    assert successor.get("/plaintext").status == 200
+    assert start_server(model, *listen).get("/plaintext").status == 200
 
 
 @SUPERVISED

@@ -3,13 +3,12 @@
 import re
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
+from support.kernel_sockets import server_ends
 from support.waiting import DEADLINE_S, wait_until
 
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9]) ([\x20-\x7e]*)")
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\t]*?)[ \t]*")
-_OPEN_STATES = ("01", "08")  # ESTABLISHED, CLOSE_WAIT
 _GONE = (ConnectionResetError, BrokenPipeError)
 
 
@@ -194,23 +193,12 @@ def wait_until_read(clients):
     """Waits until the server has read all that these clients have sent."""
     port = clients[0].socket.getpeername()[1]
     ours = {client.socket.getsockname()[1] for client in clients}
-    wait_until(lambda: not any(unread for client, unread in _server_ends(port) if client in ours),
+    wait_until(lambda: not any(end.unread_bytes and end.client_port in ours
+                               for end in server_ends(port)),
                "the server has read what was sent")
 
 
 def wait_until_connections(server_port, count):
     """Waits until the server holds so many connections: those closed here are closed there, too."""
-    wait_until(lambda: len(_server_ends(server_port)) == count,
+    wait_until(lambda: len(server_ends(server_port)) == count,
                f"the server holds {count} connections")
-
-
-def _server_ends(server_port):
-    """(client port, unread bytes) of each connection that the server has not closed."""
-    ends = []
-    for line in Path("/proc/net/tcp").read_text().splitlines():
-        if f":{server_port:04X} " not in line:
-            continue
-        _, local, remote, state, queues, *_ = line.split()
-        if local.endswith(f":{server_port:04X}") and state in _OPEN_STATES:
-            ends.append((int(remote.split(":")[1], 16), int(queues.split(":")[1], 16)))
-    return ends

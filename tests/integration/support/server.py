@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -162,6 +164,20 @@ class Server:
         """Kills whatever is left, for a test that failed in the middle."""
         processes.kill_session(self.session)
         self.process.wait(20)
+
+
+def quiet_port():
+    """A free port that no client gets by chance (it is outside of ip_local_port_range), for a test
+    that listens on it twice."""
+    for port in random.sample(range(20000, 30000), 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port between 20000 and 30000")
 
 
 def start(model, options, directory, root, prefix=(), **popen):

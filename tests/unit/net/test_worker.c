@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,6 +57,7 @@ static pthread_mutex_t taken_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct http_exchange *taken[TAKEN_MAX];
 static size_t taken_count;
 static _Atomic bool may_accept_answer;
+static sem_t let_go;
 
 static void say(const struct http_request *request, struct http_response *response,
                 struct handler_context *own_context, void *data)
@@ -121,6 +123,17 @@ static enum dispatch_result dispatch(void *data, struct http_exchange *exchange)
     return DISPATCH_TAKEN;
 }
 
+/* Keeps the loop busy until the test lets it go. */
+static void block(const struct http_request *request, struct http_response *response,
+                  struct handler_context *own_context, void *data)
+{
+    (void)request;
+    (void)own_context;
+    response->content_type = "text/plain";
+    while (sem_wait(data) != 0) {
+    }
+}
+
 static bool may_accept(void *data, uint32_t slot_index)
 {
     (void)data;
@@ -159,6 +172,8 @@ static int make(void **state)
                                        .methods = get,
                                        .handler = lend,
                                        .data = (void *)(uintptr_t)MEDIUM_BYTES});
+    router_add(router, &(struct route){
+                           .path = "/block", .methods = get, .handler = block, .data = &let_go});
     router_add(router, &(struct route){.path = "/file", .methods = get, .handler = serve_file});
     scoreboard = scoreboard_create(1, 1);
     context = (struct handler_context){.slot = &scoreboard->slots[0]};
@@ -311,6 +326,14 @@ static int connect_with(int window_bytes)
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, bytes), 0);
     return fd;
+}
+
+/* Accepted sockets inherit it: with a small window at the client, little fits in between. */
+static void shrink_send_buffer(void)
+{
+    int small = SMALL_WINDOW_BYTES;
+    assert_int_equal(
+        setsockopt(listener_fd(&listener, 0), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
 }
 
 static int connect_client(void)
@@ -737,6 +760,7 @@ static void test_taken_with_a_body(void **state)
     serve();
     int fd = connect_client();
     send_text(fd, "POST /away-echo?q HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe");
+    await_count(&context.slot->counters.requests_started, 1); /* the rest comes later */
     send_text(fd, "llo" GET("/next"));
     struct http_exchange *exchange = await_taken(0);
     assert_true(span_equal(exchange->request.query, SPAN("q")));
@@ -758,9 +782,16 @@ static void test_many_complete_at_once(void **state)
         send_text(clients[i], GET("/away"));
         await_taken(i);
     }
+    int busy = connect_client();
+    sem_init(&let_go, 0, 0);
+    send_text(busy, GET("/block"));
+    await_count(&context.slot->counters.requests_started, TAKEN_MAX + 1);
     for (size_t i = 0; i < TAKEN_MAX; i++) {
         complete(await_taken(TAKEN_MAX - 1 - i));
     }
+    sem_post(&let_go);
+    expect(busy, 200, "");
+    close(busy);
     for (size_t i = 0; i < TAKEN_MAX; i++) {
         expect(clients[i], 200, "/away");
         close(clients[i]);
@@ -806,9 +837,7 @@ static void test_client_leaves_meanwhile(void **state)
 static void test_doomed(void **state)
 {
     (void)state;
-    int small = SMALL_WINDOW_BYTES;
-    assert_int_equal(
-        setsockopt(listener_fd(&listener, 0), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    shrink_send_buffer();
     serve();
     for (size_t i = 0; i < 3; i++) {
         struct slot_counters *counters = &context.slot->counters;
@@ -829,12 +858,33 @@ static void test_doomed(void **state)
     assert_serves();
 }
 
+/* A request comes back while an earlier answer is still being sent. */
+static void test_complete_while_blocked(void **state)
+{
+    (void)state;
+    shrink_send_buffer();
+    serve();
+    int fd = connect_with(SMALL_WINDOW_BYTES);
+    for (size_t i = 0; i < 2; i++) {
+        send_text(fd, GET("/medium") GET("/away") GET("/next"));
+        struct http_exchange *exchange = await_taken(i);
+        assert_serves();
+        complete(exchange);
+        assert_serves();
+        read_reply(fd);
+        assert_int_equal(reply.bytes, MEDIUM_BYTES);
+        assert_true(memcmp(reply.body, big, MEDIUM_BYTES) == 0);
+        expect(fd, 200, "/away");
+        expect(fd, 200, "/next");
+    }
+    close(fd);
+    await_count(&context.slot->connections_open, 0);
+}
+
 static void test_doomed_at_the_stop(void **state)
 {
     (void)state;
-    int small = SMALL_WINDOW_BYTES;
-    assert_int_equal(
-        setsockopt(listener_fd(&listener, 0), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    shrink_send_buffer();
     serve();
     int fd = connect_with(SMALL_WINDOW_BYTES);
     send_text(fd, GET("/medium") GET("/away"));
@@ -850,6 +900,9 @@ static void test_slow_head(void **state)
     (void)state;
     config.header_timeout_ms = 50;
     serve();
+    int away = connect_client();
+    send_text(away, GET("/away"));
+    struct http_exchange *exchange = await_taken(0);
     int silent = connect_client(), slow = connect_client();
     send_text(slow, "GET / HTTP/1.1\r\nHost:");
     expect(slow, 408, "Request Timeout\n");
@@ -857,6 +910,9 @@ static void test_slow_head(void **state)
     shutdown(slow, SHUT_WR);
     assert_closed(slow);
     assert_closed(silent); /* asked nothing: gets no answer */
+    complete(exchange);    /* a complete request takes as long as it takes */
+    expect(away, 200, "/away");
+    close(away);
 }
 
 static void test_slow_body(void **state)
@@ -899,6 +955,14 @@ static void test_client_that_does_not_read(void **state)
     await_count(&context.slot->connections_open, 0);
     await_count(&context.slot->counters.requests_aborted, 1);
     close(fd);
+    shrink_send_buffer();
+    fd = connect_with(SMALL_WINDOW_BYTES);
+    send_text(fd, GET("/medium") "GET /half");
+    await_count(&context.slot->counters.requests_started, 2);
+    await_count(&context.slot->connections_open, 0);
+    await_count(&context.slot->counters.requests_aborted, 2);
+    assert_int_equal(context.slot->counters.requests_started, 2); /* no 408 for the half one */
+    close(fd);
 }
 
 static void test_linger_timeout(void **state)
@@ -910,7 +974,37 @@ static void test_linger_timeout(void **state)
     send_text(fd, "\x01");
     read_reply(fd);
     assert_int_equal(reply.status, 400);
-    assert_closed(fd); /* although we would send more */
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (send(fd, "x", 1, MSG_NOSIGNAL) == 1) { /* for a while it is read, then the end is real */
+        assert_true(clock_monotonic_ms() < until_ms);
+        usleep(1000);
+    }
+    close(fd);
+}
+
+/* What the client has sent in vain does not reset the connection before the client has read the
+ * answer. */
+static void test_lingering(void **state)
+{
+    (void)state;
+    static const char *const last[] = {
+        "GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "BREW / HTTP/1.1\r\n",
+        "POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n"};
+    serve();
+    for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++) {
+        struct buffer text = {0};
+        int fd = connect_client();
+        buffer_append_span(&text, span_of(last[i]));
+        buffer_append(&text, big, 200000);
+        assert_int_equal(send(fd, text.data, text.len, MSG_NOSIGNAL), text.len);
+        buffer_free(&text);
+        read_reply(fd);
+        assert_true(reply_closes());
+        shutdown(fd, SHUT_WR);
+        assert_closed(fd);
+    }
 }
 
 static void test_idle_gauge(void **state)
@@ -1212,6 +1306,7 @@ int main(void)
         TEST(test_many_complete_at_once),
         TEST(test_full),
         TEST(test_client_leaves_meanwhile),
+        TEST(test_complete_while_blocked),
         TEST(test_doomed),
         TEST(test_doomed_at_the_stop),
         TEST(test_slow_head),
@@ -1219,6 +1314,7 @@ int main(void)
         TEST(test_idle_timeout),
         TEST(test_client_that_does_not_read),
         TEST(test_linger_timeout),
+        TEST(test_lingering),
         TEST(test_idle_gauge),
         TEST(test_connection_limit),
         TEST(test_yielding),
