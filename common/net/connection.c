@@ -44,6 +44,8 @@ struct connection {
     uint32_t answered;   /* of these, those whose response is in the output */
     uint64_t deadline_ms;
     uint64_t waiting_since_ms;
+    uint64_t send_since_ms; /* since when output has been blocked, and what was sent meanwhile */
+    uint64_t send_bytes;
     struct worker *worker;
     struct http_exchange *exchange; /* while a request is being read or handled */
     struct buffer input;
@@ -470,6 +472,27 @@ static void finish(struct connection *c)
     watch_read(c);
 }
 
+/* A reader must take something within every send timeout, and must not be slower than the least
+ * rate over all: one byte now and then would do otherwise. */
+static void extend_send_deadline(struct connection *c, uint64_t sent)
+{
+    const struct config *config = config_of(c);
+    uint64_t now_ms = worker_now_ms(c->worker);
+    if (!c->sending) {
+        c->send_since_ms = now_ms;
+        c->send_bytes = 0;
+    } else if (sent == 0) {
+        return;
+    }
+    c->send_bytes += sent;
+    c->deadline_ms = now_ms + config->send_timeout_ms;
+    if (config->min_send_bytes_per_s > 0) {
+        uint64_t rate_deadline_ms = c->send_since_ms + config->send_timeout_ms +
+                                    c->send_bytes * 1000 / config->min_send_bytes_per_s;
+        c->deadline_ms = rate_deadline_ms < c->deadline_ms ? rate_deadline_ms : c->deadline_ms;
+    }
+}
+
 /* Answers that one send() will probably take are booked before it: when it returns the client may
  * have the answer already, and this process may be gone before it could write that down. A file is
  * booked when its last byte is sent. */
@@ -485,8 +508,8 @@ static enum output_result flush_and_count(struct connection *c)
     } else if (result == OUTPUT_DONE) {
         count_finished(c);
     }
-    if (result == OUTPUT_BLOCKED && (sent > 0 || !c->sending)) {
-        c->deadline_ms = worker_now_ms(c->worker) + config_of(c)->send_timeout_ms;
+    if (result == OUTPUT_BLOCKED) {
+        extend_send_deadline(c, sent);
     }
     return result;
 }

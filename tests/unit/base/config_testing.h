@@ -114,6 +114,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.body_timeout_ms, 30000);
     assert_int_equal(config.idle_timeout_ms, 60000);
     assert_int_equal(config.send_timeout_ms, 30000);
+    assert_int_equal(config.min_send_bytes_per_s, 1024);
     assert_int_equal(config.linger_timeout_ms, 2000);
     assert_int_equal(config.drain_timeout_ms, 30000);
     assert_int_equal(config.accept, CONFIG_ACCEPT_SHARED);
@@ -157,6 +158,7 @@ static const char *const all_options[] = {"listen",
                                           "body-timeout-ms",
                                           "idle-timeout-ms",
                                           "send-timeout-ms",
+                                          "min-send-bytes-per-s",
                                           "linger-timeout-ms",
                                           "drain-timeout-ms"};
 

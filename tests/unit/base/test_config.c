@@ -44,6 +44,8 @@ static const struct number_case number_cases[] = {
     NUMBER(body_timeout_ms, "body-timeout-ms", 1, 86400000, false, CONFIG_SERVER_THREADPOOL),
     NUMBER(idle_timeout_ms, "idle-timeout-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
     NUMBER(send_timeout_ms, "send-timeout-ms", 1, 86400000, false, CONFIG_SERVER_THREADPOOL),
+    NUMBER(min_send_bytes_per_s, "min-send-bytes-per-s", 0, 1000000000, false,
+           CONFIG_SERVER_PREFORK),
     NUMBER(linger_timeout_ms, "linger-timeout-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
     NUMBER(drain_timeout_ms, "drain-timeout-ms", 1, 86400000, false, CONFIG_SERVER_THREADPOOL),
 };
