@@ -250,8 +250,7 @@ static struct buffer *output_bytes(struct connection *c)
     return &c->output.bytes;
 }
 
-/* The flag is set before the order to drain arrives: a handler may keep the loop from reading that.
- */
+/* The flag comes before the order, which a busy loop reads only after its handler. */
 static bool is_draining(const struct worker *worker)
 {
     return worker->draining ||
