@@ -190,11 +190,11 @@ struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
 uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,
                                 struct death_record out[DEATH_RECORDS])
 {
-    uint64_t deaths = atomic_load(&scoreboard->deaths);
-    uint32_t count = deaths < DEATH_RECORDS ? (uint32_t)deaths : DEATH_RECORDS;
     enum { TRIES = 8 };
     for (int try = 0; try < TRIES; try++) {
         uint64_t before = atomic_load(&scoreboard->death_sequence);
+        uint64_t deaths = atomic_load(&scoreboard->deaths);
+        uint32_t count = deaths < DEATH_RECORDS ? (uint32_t)deaths : DEATH_RECORDS;
         for (uint32_t i = 0; i < count; i++) {
             out[i] = scoreboard->records[(deaths - count + i) % DEATH_RECORDS];
         }

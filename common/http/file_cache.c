@@ -20,6 +20,7 @@ enum {
     REOPEN_MS = 1000, /* after this a path is looked up anew: what fstat cannot see */
     SETTLED_MS = 100, /* a file changed more recently may change again within its time stamp */
     LOAD_TRIES = 3,
+    LOOKUP_TRIES = 16,
     HEADER_LINES_BYTES = 256,
     NAME_BYTES = 4096, /* as in PATH_MAX */
     SUFFIX_BYTES = 8   /* of a variant's name */
@@ -166,7 +167,12 @@ static int open_beneath(int root_fd, const char *path)
         .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
     };
-    return (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+    int fd;
+    int tries = LOOKUP_TRIES;
+    do { /* EAGAIN: something was renamed meanwhile, so that ".." could not be judged */
+        fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+    } while (fd < 0 && errno == EAGAIN && --tries > 0);
+    return fd;
 }
 
 static enum file_result result_of_errno(void)

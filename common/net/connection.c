@@ -125,7 +125,9 @@ static void wait_for_request(struct connection *c, uint64_t timeout_ms)
     }
     c->phase = PHASE_WAITING;
     c->waiting_since_ms = now_ms;
-    c->deadline_ms = now_ms + timeout_ms;
+    if (!c->sending) { /* else the deadline is that of the sending */
+        c->deadline_ms = now_ms + timeout_ms;
+    }
 }
 
 void connection_create(struct worker *worker, int fd, const struct client_address *client)
@@ -513,6 +515,20 @@ static enum output_result flush_and_count(struct connection *c)
     return result;
 }
 
+/* The time in which the client did not read is not taken from what it had for its next request. */
+static void restore_deadline(struct connection *c)
+{
+    const struct config *config = config_of(c);
+    uint64_t now_ms = worker_now_ms(c->worker);
+    if (c->phase == PHASE_WAITING) {
+        wait_for_request(c, config->idle_timeout_ms);
+    } else if (c->phase == PHASE_HEAD) {
+        c->deadline_ms = now_ms + config->header_timeout_ms;
+    } else if (c->phase == PHASE_BODY) {
+        c->deadline_ms = now_ms + config->body_timeout_ms;
+    }
+}
+
 /* Sends what is in the output. True: all of it, and the connection goes on. */
 static bool flush(struct connection *c)
 {
@@ -535,9 +551,7 @@ static bool flush(struct connection *c)
     if (c->sending) {
         c->sending = false;
         watch_read(c);
-        if (c->phase == PHASE_WAITING) {
-            wait_for_request(c, config_of(c)->idle_timeout_ms);
-        }
+        restore_deadline(c);
     }
     if (c->phase == PHASE_CLOSING) {
         finish(c);

@@ -1163,6 +1163,32 @@ static void test_drain(void **state)
     assert_int_equal(context.slot->connections_open, 0);
 }
 
+/* More than one turn accepts: who was queued before the drain was accepted in the client's eyes. */
+static void test_drain_takes_what_is_queued(void **state)
+{
+    (void)state;
+    enum { QUEUED = 30 };
+    int queued[QUEUED];
+    serve();
+    int busy = connect_client();
+    sem_init(&let_go, 0, 0);
+    send_text(busy, GET("/block"));
+    await_count(&context.slot->counters.requests_started, 1);
+    for (size_t i = 0; i < QUEUED; i++) {
+        queued[i] = connect_client();
+        send_text(queued[i], GET("/queued"));
+    }
+    worker_drain(worker);
+    sem_post(&let_go);
+    expect(busy, 200, "");
+    close(busy);
+    for (size_t i = 0; i < QUEUED; i++) {
+        expect(queued[i], 200, "/queued");
+        close(queued[i]);
+    }
+    join();
+}
+
 /* A busy worker knows that the server drains before it is told so itself. */
 static void test_server_drains(void **state)
 {
@@ -1322,6 +1348,7 @@ int main(void)
         TEST(test_stop),
         TEST(test_stop_before_the_run),
         TEST(test_server_drains),
+        TEST(test_drain_takes_what_is_queued),
         TEST(test_drain),
         TEST(test_drain_gives_a_last_chance),
         TEST(test_drain_deadline),
