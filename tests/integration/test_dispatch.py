@@ -4,9 +4,12 @@ import time
 
 import pytest
 
+from support import models
 from support.client import request_bytes
 from support.waiting import wait_until
 
+REQUEST_DISPATCH = pytest.mark.models(
+    ("threadpool-request-blocking", "threadpool-request-all", "hybrid-request"))
 SLOW_MS = 1500
 SLOW_TARGET = f"/sleep?ms={SLOW_MS}"
 SLOW = request_bytes(target=SLOW_TARGET)
@@ -18,8 +21,7 @@ def send_slow(server, client):
     wait_until(lambda: server.is_running(f"GET {SLOW_TARGET} HTTP/1.1"), "the slow request runs")
 
 
-@pytest.mark.models(("prefork", "threadpool-connection", "threadpool-request-blocking",
-                     "threadpool-request-all", "hybrid", "hybrid-request", "threadpool-bare"))
+@pytest.mark.models(models.ANY_WORKER_ACCEPTS)
 def test_a_slow_request_leaves_the_other_workers_free(server):
     with server.connect() as slow:
         send_slow(server, slow)
@@ -46,7 +48,7 @@ def test_a_slow_request_blocks_its_own_worker(server):
         client.close()
 
 
-@pytest.mark.models(("threadpool-request-blocking", "threadpool-request-all", "hybrid-request"))
+@REQUEST_DISPATCH
 def test_request_dispatch_keeps_other_connections_free(server):
     """The loops only parse: a slow request holds one pool thread and no connection of others."""
     clients = [server.connect() for _ in range(16)]
@@ -63,7 +65,7 @@ def test_request_dispatch_keeps_other_connections_free(server):
         client.close()
 
 
-@pytest.mark.models(("threadpool-request-blocking", "threadpool-request-all", "hybrid-request"))
+@REQUEST_DISPATCH
 def test_pipelined_answers_stay_in_order_when_the_pool_overtakes(client):
     targets = ["/sleep?ms=100", "/plaintext", "/sleep?ms=10", "/json", "/hello.txt", "/sleep?ms=0"]
     expected = [client.get(target) for target in targets]

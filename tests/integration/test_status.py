@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+
+from support import models
 from support.client import request_bytes
 from support.waiting import wait_until
 
@@ -114,6 +117,7 @@ def test_open_and_idle_connections(server):
     assert quiet_totals(server)["connections_idle"] == 0
 
 
+@pytest.mark.models(models.ANY_WORKER_ACCEPTS)
 def test_the_current_request_is_shown(server):
     with server.connect() as client:
         client.send(request_bytes(target="/sleep?ms=2500"))

@@ -56,6 +56,8 @@ BY_NAME = {model.name: model for model in _ALL}
 # Long protocol tables run on the models whose request paths differ.
 PROTOCOL = ("prefork", "threadpool-connection", "threadpool-request-all", "hybrid")
 SUPERVISED = tuple(model.name for model in _ALL if model.has_master)
+# Where a free worker takes every new connection while another is busy.
+ANY_WORKER_ACCEPTS = tuple(model.name for model in _ALL if model.accepts_anywhere)
 # A model of each binary, for what happens before a worker runs.
 ONE_OF_EACH_BINARY = ("prefork", "threadpool-connection")
 
