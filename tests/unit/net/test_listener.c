@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -129,6 +130,11 @@ static void test_all_addresses(void **state)
 static void test_name(void **state)
 {
     (void)state;
+    struct addrinfo *found = NULL;
+    if (getaddrinfo("localhost", NULL, NULL, &found) != 0) {
+        skip(); /* a minimal system has neither /etc/hosts nor another source of names */
+    }
+    freeaddrinfo(found);
     assert_true(listener_open(&listener, "localhost:0", false, 1, error));
     assert_takes_connections();
 }
