@@ -35,6 +35,8 @@ elseif(EXISTS ${TWINHTTPD_LLHTTP_SOURCES}/llhttp.c AND EXISTS ${TWINHTTPD_LLHTTP
         ${TWINHTTPD_LLHTTP_SOURCES}/http.c
         ${TWINHTTPD_LLHTTP_SOURCES}/llhttp.c)
     target_include_directories(llhttp SYSTEM PUBLIC ${TWINHTTPD_LLHTTP_HEADERS})
+    # Strict: else version 8 takes any two bytes for the CRLF behind a chunk.
+    target_compile_definitions(llhttp PUBLIC LLHTTP_STRICT_MODE=1)
     target_compile_options(llhttp PRIVATE -w -O2)
     add_library(twinhttpd::llhttp ALIAS llhttp)
     message(STATUS "llhttp from the sources in ${TWINHTTPD_LLHTTP_SOURCES}")

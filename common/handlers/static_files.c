@@ -59,13 +59,20 @@ static void redirect_to_directory(const struct http_request *request,
     buffer_append_span(&response->headers, SPAN("\r\n"));
 }
 
+/* A date in several lines is no date (RFC 9110, 13.1.3). */
+static struct span single_field(const struct http_request *request, enum http_field_id id)
+{
+    return request->field_occurrences[id] == 1 ? http_request_field(request, id)
+                                               : (struct span){NULL, 0};
+}
+
 static struct conditional conditional_of(const struct http_request *request, struct arena *arena)
 {
     return (struct conditional){
         .if_match = http_head_field_list(request, HTTP_FIELD_IF_MATCH, arena),
         .if_none_match = http_head_field_list(request, HTTP_FIELD_IF_NONE_MATCH, arena),
-        .if_modified_since = http_request_field(request, HTTP_FIELD_IF_MODIFIED_SINCE),
-        .if_unmodified_since = http_request_field(request, HTTP_FIELD_IF_UNMODIFIED_SINCE),
+        .if_modified_since = single_field(request, HTTP_FIELD_IF_MODIFIED_SINCE),
+        .if_unmodified_since = single_field(request, HTTP_FIELD_IF_UNMODIFIED_SINCE),
         .if_range = http_request_field(request, HTTP_FIELD_IF_RANGE),
     };
 }
@@ -89,6 +96,7 @@ static void apply_conditions(const struct http_request *request, struct http_res
     switch (conditional_evaluate(&conditional, &validators, true, now)) {
     case CONDITIONAL_PROCEED:
         if (request->method == METHOD_GET && request->field_occurrences[HTTP_FIELD_RANGE] == 1 &&
+            request->field_occurrences[HTTP_FIELD_IF_RANGE] <= 1 &&
             conditional_if_range_holds(conditional.if_range, &validators, now)) {
             static_range_apply(request, response);
         }

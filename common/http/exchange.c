@@ -42,8 +42,12 @@ void http_exchange_keep_head(struct http_exchange *exchange)
 static unsigned resolve_target(struct http_request *request)
 {
     struct uri uri;
-    if (uri_split(http_request_text(request, request->target), &uri) != URI_OK) {
+    struct span target = http_request_text(request, request->target);
+    if (uri_split(target, &uri) != URI_OK) {
         return 400;
+    }
+    if (target.len > 6 && span_equal_nocase((struct span){target.ptr, 6}, SPAN("https:"))) {
+        return 421; /* this connection is not secured (RFC 9110, 7.4) */
     }
     if (uri.authority.ptr != NULL && !http_head_is_host(uri.authority)) {
         return 400;

@@ -226,10 +226,11 @@ static bool load_content(struct file_entry *entry)
     return fstat(entry->fd, &after) == 0 && same_file(&after, &entry->status);
 }
 
-/* Last-Modified must not lie in the future of Date (RFC 9110, 8.8.2.1). */
+/* Last-Modified must not lie in the future of Date (RFC 9110, 8.8.2.1), which is rendered by a tick
+ * and so may be late: a second's distance is kept. */
 static void render_headers(struct file_entry *entry)
 {
-    int64_t now = (int64_t)(clock_realtime_ms() / 1000);
+    int64_t now = (int64_t)(clock_realtime_ms() / 1000) - 1;
     const struct timespec *modified = &entry->status.st_mtim;
     entry->last_modified = modified->tv_sec < now ? modified->tv_sec : now;
     snprintf(entry->etag, sizeof(entry->etag), "\"%llx-%llx-%llx%08lx\"",

@@ -1,5 +1,6 @@
 #include "common/http/head.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 
 /* tchar of RFC 9110, 5.6.2. */
@@ -76,6 +77,7 @@ static struct http_refusal scan_request_line(const char *data, struct http_part 
     if (at == target_at || at == line.len || text[at] != ' ') {
         return malformed;
     }
+    request->method = method_of((struct span){text, method_bytes}); /* HEAD gets no body, ever */
     request->line = line;
     request->method_name = (struct http_part){line.offset, (uint32_t)method_bytes};
     request->target =
@@ -85,7 +87,6 @@ static struct http_refusal scan_request_line(const char *data, struct http_part 
     if (refusal.status != 0) {
         return refusal;
     }
-    request->method = method_of((struct span){text, method_bytes});
     if (request->method == METHOD_UNKNOWN) {
         return (struct http_refusal){501, "unknown method"};
     }
@@ -276,13 +277,61 @@ struct span http_head_field_list(const struct http_request *request, enum http_f
     return joined;
 }
 
+static bool is_letter_or_digit(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
+}
+
+static bool is_hex(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* How many bytes of the text are reg-name (RFC 3986, 3.2.2). */
+static size_t reg_name_bytes(struct span text)
+{
+    size_t n = 0;
+    while (n < text.len) {
+        char c = text.ptr[n];
+        if (is_letter_or_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL)) {
+            n++;
+        } else if (c == '%' && text.len - n > 2 && is_hex(text.ptr[n + 1]) &&
+                   is_hex(text.ptr[n + 2])) {
+            n += 3;
+        } else {
+            break;
+        }
+    }
+    return n;
+}
+
+/* How many bytes are "[", an IPv6 address, "]"; 0: they are not. */
+static size_t ip_literal_bytes(struct span text)
+{
+    char address[INET6_ADDRSTRLEN];
+    struct in6_addr parsed;
+    const char *end = memchr(text.ptr, ']', text.len);
+    size_t bytes = end == NULL ? 0 : (size_t)(end - text.ptr) - 1;
+    if (bytes == 0 || bytes >= sizeof(address)) {
+        return 0;
+    }
+    memcpy(address, text.ptr + 1, bytes);
+    address[bytes] = '\0';
+    return inet_pton(AF_INET6, address, &parsed) == 1 ? bytes + 2 : 0;
+}
+
 bool http_head_is_host(struct span host)
 {
-    static const char other[] = "-._~%!$&'()*+,;=:[]";
-    for (size_t i = 0; i < host.len; i++) {
-        unsigned char c = (unsigned char)host.ptr[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit((char)c);
-        if (!letter && (c == '\0' || strchr(other, c) == NULL)) {
+    bool is_literal = host.len > 0 && host.ptr[0] == '[';
+    size_t at = is_literal ? ip_literal_bytes(host) : reg_name_bytes(host);
+    if (at == host.len) {
+        return true;
+    }
+    if ((is_literal && at == 0) || host.ptr[at] != ':') {
+        return false;
+    }
+    for (at++; at < host.len; at++) { /* the port, which may be empty */
+        if (!is_digit(host.ptr[at])) {
             return false;
         }
     }

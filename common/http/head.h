@@ -42,7 +42,9 @@ enum http_head_result http_head_scan(struct http_head *head, const char *data, s
  * framing the body (6.1, 6.3), Connection (9.3), Expect (RFC 9110, 10.1.1). Sets keep_alive. */
 struct http_refusal http_head_check(struct http_request *request);
 
-/* Whether the text may be uri-host [ ":" port ] (RFC 9110, 7.2), by its bytes; empty is allowed. */
+/* Whether the text is uri-host [ ":" port ] (RFC 9110, 7.2; RFC 3986, 3.2.2): a name, an IPv4
+ * address or an IPv6 address in brackets; the host and the port may be empty.
+ */
 bool http_head_is_host(struct span host);
 
 /* The value of a list-based field, its lines joined with commas if there are several (RFC

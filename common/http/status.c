@@ -31,6 +31,7 @@ static const struct status_entry entries[] = {
     ENTRY(414, "URI Too Long"),
     ENTRY(416, "Range Not Satisfiable"),
     ENTRY(417, "Expectation Failed"),
+    ENTRY(421, "Misdirected Request"),
     ENTRY(431, "Request Header Fields Too Large"),
     ENTRY(500, "Internal Server Error"),
     ENTRY(501, "Not Implemented"),

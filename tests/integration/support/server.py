@@ -127,11 +127,18 @@ class Server:
 
     # Deaths.
 
+    def find_death(self, pid):
+        """The record of /status about the end of this process, or None."""
+        return next((death for death in self.status()["deaths"] if death["pid"] == pid), None)
+
     def wait_for_death(self, pid):
-        """The record of /status about this process."""
-        def record():
-            return next((death for death in self.status()["deaths"] if death["pid"] == pid), None)
-        return wait_until(record, f"/status tells of the death of {pid}")
+        return wait_until(lambda: self.find_death(pid), f"/status tells of the death of {pid}")
+
+    def wait_for_recovery_ms(self, pid):
+        """The time from the death of this process to a ready successor, as the master noted it."""
+        wait_until(lambda: (self.find_death(pid) or {}).get("recovery_ms"),
+                   f"the successor of {pid} is ready")
+        return self.find_death(pid)["recovery_ms"]
 
     def wait_for_full_strength(self, without_pid=None):
         """Waits until as many workers as configured run, none of them without_pid."""

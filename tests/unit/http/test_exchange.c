@@ -119,7 +119,7 @@ static void test_absolute_form(void **state)
     (void)state;
     assert_routed("http://other.example/get?q", "/get", "/get", "q");
     assert_routed("http://other.example:8080/get", "/get", "/get", "");
-    assert_routed("HTTPS://a/get", "/get", "/get", "");
+    assert_routed("HTTP://a/get", "/get", "/get", "");
     assert_routed("http://a", NULL, "/", "");
     assert_routed("http://a?q", NULL, "/", "q");
 }

@@ -1,0 +1,131 @@
+"""HTTP as the RFCs have it: each case of one table, on every model.
+
+A small request is sent twice, as a whole with a probe right behind it, and byte by byte: how the
+bytes arrive must not matter.
+"""
+
+import re
+import sys
+import time
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+from support import conformance_cases as table, models, site as sites
+from support.client import ConnectionLost, request_bytes
+from support.conformance_cases import End
+
+pytestmark = pytest.mark.models(models.PROTOCOL)
+
+PROBE = request_bytes(target="/plaintext", headers=[("Connection", "close")])
+BYTE_BY_BYTE_LIMIT = 1000
+CLOCK_TOLERANCE_S = 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def conformance_files(site):
+    table.populate(site)
+
+
+def send_whole(client, data):
+    client.send_reluctantly(data)
+
+
+def send_byte_by_byte(client, data):
+    for byte in data:
+        client.send_reluctantly(bytes([byte]))
+
+
+def check_every_answer(response):
+    """What holds for every answer but 1xx, whatever was asked."""
+    assert response.version == "HTTP/1.1"
+    date = response.header("Date")
+    assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", date or ""), date
+    date_s = parsedate_to_datetime(date).timestamp()
+    assert abs(date_s - time.time()) < CLOCK_TOLERANCE_S
+    if response.header("Last-Modified"):
+        assert parsedate_to_datetime(response.header("Last-Modified")).timestamp() <= date_s
+    if response.status == 204:
+        assert response.header("Content-Length") is None
+    elif response.status != 304:
+        assert response.header("Content-Length") or response.header("Transfer-Encoding")
+    assert not (response.header("Content-Length") and response.header("Transfer-Encoding"))
+    if response.status == 405:
+        assert response.header("Allow")
+    location = response.header("Location")
+    assert location is None or re.match(r"/(?![/\\])|http://(test|evil\.example)/", location)
+    assert sites.SECRET not in response.body and b"root:" not in response.body
+
+
+def check_end(response, end):
+    """What the answer says about the connection; converse() proves that it is so."""
+    if end is End.OPEN:
+        assert not response.says_close
+    elif end is End.CLOSED:
+        assert response.says_close
+    elif end is End.CLOSED_UNLESS_OK and response.status != 200:
+        assert response.says_close
+
+
+def read_answer(client, expected, seen):
+    """Reads one answer and checks it; returns whether the server says that it closes."""
+    try:
+        response = client.read_response(expected.method)
+        if response.status == 100 and expected.or_interim:
+            response = client.read_response(expected.method)
+    except ConnectionLost as lost:
+        assert expected.or_silence and not lost.received, lost
+        return True
+    assert response.status in expected.statuses, response
+    seen.append(response)
+    if response.status >= 200:
+        check_every_answer(response)
+        check_end(response, expected.end)
+    for check in expected.checks:
+        check(seen)
+    return response.says_close
+
+
+def converse(case, server, send):
+    """Plays the case, then proves that the connection is in sync, or closed and silent."""
+    known = table.Known(server)
+    steps = [case.input(known) if callable(case.input) else case.input, *case.then]
+    last_send = max(i for i, step in enumerate(steps) if isinstance(step, bytes))
+    probed = not any(isinstance(step, table.Act) for step in steps)
+    seen = []
+    closed = False
+    with server.connect() as client:
+        for number, step in enumerate(steps):
+            assert not closed, f"closed before step {number} of {case.id}: {seen}"
+            if isinstance(step, bytes):
+                send(client, step)
+                if number == last_send and probed:
+                    client.send_reluctantly(PROBE)
+            elif step is table.HALF_CLOSE:
+                client.half_close()
+            elif step is not table.WAIT:
+                closed = read_answer(client, step, seen)
+        if not closed and probed:
+            probe = client.read_response()
+            assert (probe.status, probe.body) == (200, b"Hello, World!"), probe
+        client.expect_close()
+    return [response.status for response in seen]
+
+
+@pytest.mark.parametrize("case", table.CASES, ids=str)
+def test_conformance(server, case):
+    statuses = converse(case, server, send_whole)
+    if callable(case.input) or len(case.input) <= BYTE_BY_BYTE_LIMIT:
+        assert converse(case, server, send_byte_by_byte) == statuses
+
+
+def test_the_table(capsys):
+    """Prints its size, so that a run says how much it has shown."""
+    cases = table.CASES
+    with capsys.disabled():
+        # Not to stdout: a process of pytest-xdist has none that anybody sees.
+        print(f"\nconformance: {len(cases)} cases on each of {len(models.PROTOCOL)} models"
+              f", {len(table.LEFT_OUT)} left out", file=sys.stderr)
+    assert len({case.id for case in cases + table.LEFT_OUT}) == len(cases + table.LEFT_OUT)
+    assert all(re.match(r"(\d{4}|WHATWG \w+) [\dC]", case.rfc) for case in cases)
+    assert len(cases) >= 300
