@@ -89,6 +89,7 @@ void http_exchange_route(struct http_exchange *exchange, const struct router *ro
     unsigned refusal = resolve_target(request);
     if (refusal != 0) {
         http_response_error(response, refusal);
+        response->close = refusal == 400; /* who sends such a target may have more in mind */
         return;
     }
     const struct route *route = router_match(router, request->path);

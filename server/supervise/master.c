@@ -37,6 +37,7 @@ struct child {
     uint64_t start_at_ms; /* when pid is 0: not before this */
     struct respawn respawn;
     struct death_record *last_death; /* whose recovery is still to be noted; NULL: none */
+    uint64_t died_ns;                /* of that death: its record may be another's by now */
 };
 
 struct master {
@@ -209,11 +210,14 @@ static void note_recovery(struct child *child, uint32_t number, uint64_t ready_n
         return;
     }
     child->last_death = NULL;
-    death->recovery_ns = ready_ns > death->died_ns ? ready_ns - death->died_ns : 1;
+    uint64_t recovery_ns = ready_ns > child->died_ns ? ready_ns - child->died_ns : 1;
+    if (death->died_ns == child->died_ns) {
+        death->recovery_ns = recovery_ns;
+    }
     log_write(LOG_NOTICE,
               "worker %u (pid %d, generation %u) is ready %.3f ms after the death of its "
               "predecessor",
-              number, (int)child->pid, child->generation, (double)death->recovery_ns / 1e6);
+              number, (int)child->pid, child->generation, (double)recovery_ns / 1e6);
 }
 
 static void check_readiness(struct master *master)
@@ -315,6 +319,7 @@ static void on_death(struct master *master, struct child *child, int wait_status
         return;
     }
     child->last_death = death;
+    child->died_ns = death->died_ns;
     uint64_t delay_ms = respawn_delay_ms(&child->respawn, death->lived_ns / 1000000);
     child->start_at_ms = clock_monotonic_ms() + delay_ms;
     if (delay_ms > 0) {
