@@ -6,7 +6,7 @@
 #include <llhttp.h>
 #include <stdlib.h>
 
-/* Chunk sizes, extensions and trailers together may weigh this much, and this many times the body:
+/* Chunk sizes and extensions together may weigh this much, and this many times the body:
  * enough for chunks of one byte, too little to keep a worker busy with padding. */
 enum { FRAMING_BYTES = 16384, FRAMING_PER_BODY_BYTE = 8 };
 

@@ -43,7 +43,8 @@ void router_add(struct router *router, const struct route *route);
 /* The route of the path, or the fallback (which must exist). */
 const struct route *router_match(const struct router *router, struct span path);
 
-/* Whether the route takes the method. If not, or for OPTIONS, answer with router_allow. */
+/* Whether the route takes the method. If not, or for OPTIONS, answer with
+ * route_answer_methods. */
 bool route_allows(const struct route *route, enum http_method method);
 
 /* Answers OPTIONS, or refuses with 405; both name the methods in Allow. */
