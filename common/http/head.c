@@ -1,34 +1,9 @@
 #include "common/http/head.h"
 
+#include "common/http/token.h"
+
 #include <arpa/inet.h>
 #include <assert.h>
-
-/* tchar of RFC 9110, 5.6.2. */
-static bool is_token_byte(unsigned char c)
-{
-    static const bool table[256] = {
-        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
-        ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1, ['0'] = 1,
-        ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1, ['5'] = 1, ['6'] = 1,  ['7'] = 1, ['8'] = 1,
-        ['9'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1,  ['F'] = 1, ['G'] = 1,
-        ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1,  ['N'] = 1, ['O'] = 1,
-        ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1,  ['V'] = 1, ['W'] = 1,
-        ['X'] = 1, ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1,  ['d'] = 1, ['e'] = 1,
-        ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1,  ['l'] = 1, ['m'] = 1,
-        ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1,  ['t'] = 1, ['u'] = 1,
-        ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
-    };
-    return table[c];
-}
-
-static size_t token_bytes(const char *text, size_t len)
-{
-    size_t n = 0;
-    while (n < len && is_token_byte((unsigned char)text[n])) {
-        n++;
-    }
-    return n;
-}
 
 static enum http_method method_of(struct span name)
 {
@@ -52,10 +27,11 @@ static struct http_refusal scan_version(struct span text, struct http_request *r
         text.ptr[6] != '.' || !is_digit(text.ptr[7])) {
         return (struct http_refusal){400, "malformed request line"};
     }
-    if (text.ptr[5] != '1' || (text.ptr[7] != '0' && text.ptr[7] != '1')) {
+    if (text.ptr[5] != '1') {
         return (struct http_refusal){505, "unsupported HTTP version"};
     }
-    request->minor_version = (unsigned)(text.ptr[7] - '0');
+    /* A later 1.x is answered as the one we know (RFC 9110, 2.5). */
+    request->minor_version = text.ptr[7] == '0' ? 0 : 1;
     return (struct http_refusal){0, NULL};
 }
 
@@ -65,7 +41,7 @@ static struct http_refusal scan_request_line(const char *data, struct http_part 
 {
     const struct http_refusal malformed = {400, "malformed request line"};
     const char *text = data + line.offset;
-    size_t method_bytes = token_bytes(text, line.len);
+    size_t method_bytes = http_token_bytes(text, line.len);
     if (method_bytes == 0 || method_bytes == line.len || text[method_bytes] != ' ') {
         return malformed;
     }
@@ -140,7 +116,7 @@ static struct http_refusal scan_field(const char *data, struct http_part line,
                                       struct http_request *request)
 {
     const char *text = data + line.offset;
-    size_t name_bytes = token_bytes(text, line.len);
+    size_t name_bytes = http_token_bytes(text, line.len);
     if (name_bytes == 0 || name_bytes == line.len || text[name_bytes] != ':') {
         return (struct http_refusal){400, "malformed header field"};
     }
@@ -177,7 +153,7 @@ static struct http_refusal check_first_byte(const struct http_head *head, const 
 {
     size_t start = head->line_start;
     if (!head->has_request_line && start < bytes && data[start] != '\r' && data[start] != '\n' &&
-        !is_token_byte((unsigned char)data[start])) {
+        !http_is_token_byte(data[start])) {
         return (struct http_refusal){400, "malformed request line"};
     }
     return (struct http_refusal){0, NULL};
@@ -245,7 +221,7 @@ enum http_head_result http_head_scan(struct http_head *head, const char *data, s
 /* Appends the value to a list if the line is one of the field's. */
 static void join_line(struct buffer *list, struct span line, enum http_field_id id)
 {
-    size_t name_bytes = token_bytes(line.ptr, line.len);
+    size_t name_bytes = http_token_bytes(line.ptr, line.len);
     if (name_bytes == line.len || line.ptr[name_bytes] != ':' ||
         field_id_of((struct span){line.ptr, name_bytes}) != id) {
         return;
@@ -400,12 +376,9 @@ static bool list_has_token(struct span list, struct span token)
     return false;
 }
 
-static bool wants_keep_alive(const struct http_request *request)
+static bool wants_keep_alive(struct http_request *request)
 {
-    struct span connection = http_request_field(request, HTTP_FIELD_CONNECTION);
-    if (request->field_occurrences[HTTP_FIELD_CONNECTION] > 1) {
-        return false; /* several lines are legal but rare: closing is always right */
-    }
+    struct span connection = http_head_field_list(request, HTTP_FIELD_CONNECTION, &request->arena);
     if (connection.len == 0) {
         return request->minor_version == 1;
     }

@@ -58,7 +58,6 @@ CASES = {
     "space-before-method": (line(b" GET / HTTP/1.1"), BAD),
     "version-9.9": (line(b"GET / HTTP/9.9"), VERSION),
     "version-2.0": (line(b"GET / HTTP/2.0"), VERSION),
-    "version-1.2": (line(b"GET / HTTP/1.2"), (200, 505)),
     "version-0.9": (line(b"GET / HTTP/0.9"), (400, 505)),
     "http-2-preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 501, 505)),
     "version-two-digits": (line(b"GET / HTTP/1.10"), (400, 505)),

@@ -145,6 +145,11 @@ static const struct message {
     {CHUNKED "a\r\n\r\n0\r\n\r\n45\r\r\n0\r\n\r\n", "\r\n0\r\n\r\n45\r"},
     {CHUNKED "0005\r\nhello\r\n000\r\n\r\n", "hello"},
     {CHUNKED "2;name\r\nab\r\n0;last=\"x\"\r\n\r\n", "ab"},
+    {CHUNKED "5;a;b=c;d\r\nhello\r\n0;e;f\r\n\r\n", "hello"},
+    {CHUNKED "5 \t; a = \"\\\"\\\\;\"\t;b\r\nhello\r\n0\r\n\r\n", "hello"},
+    {POST "Transfer-Encoding:\tchunked\t\r\n\r\n0\r\n\r\n", ""},
+    {LENGTH "2\t \r\n\r\nab", "ab"},
+    {"POST / HTTP/1.3\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", "ab"},
     {CHUNKED "2\r\nab\r\n0\r\nTrailer: x\r\nAnother: y\r\n\r\n", "ab"},
     {CHUNKED "0\r\nContent-Length: 5\r\nHost: other\r\n\r\n", ""},
 };
@@ -372,6 +377,24 @@ static void test_too_large_is_known_early(void **state)
     assert_string_equal(outcome.reason, "body too large");
 }
 
+/* However the bytes arrive: what comes behind the line does not make up for it. */
+static void test_framing_limit_does_not_depend_on_cuts(void **state)
+{
+    (void)state;
+    struct buffer text = {0};
+    buffer_append_span(&text, SPAN(CHUNKED "28;"));
+    for (size_t i = 0; i < FRAMING_BYTES; i++) {
+        buffer_append(&text, "x", 1);
+    }
+    buffer_append_span(&text, SPAN("\r\n" FORTY "\r\n"));
+    for (size_t step = 1; step <= text.len; step = step * 3) {
+        struct outcome outcome = parse_pieces(text.data, text.len, step, step);
+        assert_int_equal(outcome.status, 400);
+        assert_string_equal(outcome.reason, "chunk framing too large");
+    }
+    buffer_free(&text);
+}
+
 /* Feeds filler into an open chunk size or extension; returns how many bytes were taken. */
 static size_t feed_filler(const char *opening, const char *filler)
 {
@@ -476,6 +499,7 @@ int main(void)
         TEST(test_body_at_the_limit),
         TEST(test_too_large_is_known_early),
         TEST(test_framing_is_limited),
+        TEST(test_framing_limit_does_not_depend_on_cuts),
         TEST(test_trailers_are_limited),
         TEST(test_small_chunks_are_allowed),
         TEST(test_padded_chunks_are_refused),
