@@ -28,8 +28,9 @@ struct config {
     uint64_t loops;   /* request dispatch: event loop threads beside the pool */
     uint64_t queue_length;    /* request dispatch: requests that may wait for a pool thread */
     uint64_t max_connections; /* for each event loop */
-    uint64_t max_request_line_bytes; /* never above max_header_bytes */
-    uint64_t max_header_bytes;       /* request line and all header fields together */
+    uint64_t max_connections_per_client; /* for each event loop; 0: any number */
+    uint64_t max_request_line_bytes;     /* never above max_header_bytes */
+    uint64_t max_header_bytes;           /* request line and all header fields together */
     uint64_t max_headers;
     uint64_t max_body_bytes;
     uint64_t header_timeout_ms;    /* from the first byte (or accept) to the end of the headers */

@@ -75,6 +75,10 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
     {MEMBER(max_connections), .option = "max-connections", RANGE(1, 1000000), .empty_word = "auto",
      .default_value = "auto", .servers = BOTH_SERVERS,
      .help = "Open connections of one event loop; auto: what the file descriptors allow."},
+    {MEMBER(max_connections_per_client), .option = "max-connections-per-client", RANGE(0, 1000000),
+     .default_value = "0", .servers = BOTH_SERVERS,
+     .help = "Open connections of one client address (IPv6: /64 network) on one event loop;\n      "
+             "more are answered 503; 0: any number."},
     {MEMBER(max_request_line_bytes), .option = "max-request-line-bytes", RANGE(64, 1048576),
      .default_value = "8192", .servers = BOTH_SERVERS,
      .help = "Longest request line; never more than max-header-bytes."},

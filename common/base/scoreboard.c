@@ -159,6 +159,7 @@ static void bury_slot(struct scoreboard *scoreboard, uint32_t index, struct deat
     atomic_fetch_add(&scoreboard->dead.requests_handled, take(&counters->requests_handled));
     atomic_fetch_add(&scoreboard->dead.bytes_sent, take(&counters->bytes_sent));
     atomic_fetch_add(&scoreboard->dead.connections_accepted, take(&counters->connections_accepted));
+    atomic_fetch_add(&scoreboard->dead.connections_refused, take(&counters->connections_refused));
     slot_note_end(slot);
     atomic_store(&slot->current.sequence, 0); /* it may have died while it wrote a note */
     atomic_store(&slot->state, SLOT_DEAD);

@@ -53,6 +53,7 @@ struct slot_counters {
     _Atomic uint64_t requests_handled;  /* handlers run by this thread */
     _Atomic uint64_t bytes_sent;
     _Atomic uint64_t connections_accepted;
+    _Atomic uint64_t connections_refused; /* of clients that have too many */
 };
 
 struct worker_slot {

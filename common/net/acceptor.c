@@ -1,12 +1,15 @@
 #include "common/net/acceptor.h"
 
 #include "common/base/log.h"
+#include "common/http/status.h"
 #include "common/net/connection.h"
 #include "common/net/worker_internal.h"
 
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     ACCEPT_BATCH = 8,           /* then the others get their turn, and the other workers theirs */
@@ -14,7 +17,8 @@ enum {
     ACCEPT_PAUSE_MS = 100,      /* after running out of descriptors */
     ACCEPT_COMPLAINT_MS = 1000, /* without a shortage for so long, the next one is reported */
     ACCEPT_YIELD_MS = 1,        /* how long connections are left to workers with fewer */
-    ACCEPT_UNYIELDING = 4       /* accepted after that without asking again */
+    ACCEPT_UNYIELDING = 4,      /* accepted after that without asking again */
+    REFUSAL_BYTES = 256
 };
 
 static void set_listening(struct worker *worker, bool on)
@@ -43,12 +47,41 @@ static void pause_listening(struct worker *worker)
     set_listening(worker, false);
 }
 
+static bool has_free_place(const struct worker *worker)
+{
+    return worker->connection_count < worker->options.max_connections;
+}
+
 void acceptor_resume(struct worker *worker)
 {
     if (!worker->acceptor.listening && !worker->draining && !worker->stopped &&
         worker_now_ms(worker) >= worker->acceptor.not_before_ms &&
-        worker->connection_count < worker->options.max_connections) {
+        (has_free_place(worker) || worker_has_idle(worker))) {
         set_listening(worker, true);
+    }
+}
+
+/* Tells a client that it has too many connections. It is not waited for: what it has sent already
+ * is read once, so that the close does not become a reset that destroys the answer. */
+static void refuse(struct worker *worker, int fd, const struct client_address *client)
+{
+    char text[REFUSAL_BYTES];
+    char discarded[4096];
+    int bytes = snprintf(text, sizeof(text),
+                         "%.*sServer: twinhttpd\r\n%.*sContent-Length: 0\r\nRetry-After: 1\r\n"
+                         "Connection: close\r\n\r\n",
+                         (int)http_status_line(503).len, http_status_line(503).ptr,
+                         (int)worker->date_line_bytes, worker->date_line);
+    ssize_t ignored = send(fd, text, (size_t)bytes, MSG_NOSIGNAL);
+    ignored = recv(fd, discarded, sizeof(discarded), 0);
+    (void)ignored;
+    close(fd);
+    slot_add(&worker_slot_of(worker)->counters.connections_refused, 1);
+    if (log_budget_allows(&worker->refusals, worker_now_ms(worker))) {
+        char name[CLIENT_TEXT_BYTES];
+        client_address_format(client, name);
+        log_write(LOG_INFO, "refused a connection of %s: its address has %llu already", name,
+                  (unsigned long long)worker->options.config->max_connections_per_client);
     }
 }
 
@@ -77,7 +110,12 @@ static bool accept_one(struct worker *worker)
         }
     }
     struct client_address client = client_address_pack((struct sockaddr *)&address);
-    connection_create(worker, fd, &client);
+    uint64_t most = worker->options.config->max_connections_per_client;
+    if (most > 0 && !client_counts_enter(&worker->client_counts, &client, most)) {
+        refuse(worker, fd, &client);
+    } else {
+        connection_create(worker, fd, &client);
+    }
     return true;
 }
 
@@ -108,19 +146,28 @@ static bool should_yield(struct worker *worker, int accepted)
     return !options->may_accept(options->may_accept_data, options->context->slot_index);
 }
 
+/* For somebody who waits, the place of a connection that has fallen idle will do. */
+static bool make_place(struct worker *worker)
+{
+    return has_free_place(worker) || connection_evict_idle(worker);
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
     struct worker *worker = argument;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        if (worker->connection_count >= worker->options.max_connections) {
-            set_listening(worker, false);
-            return;
-        }
         if (should_yield(worker, i)) {
             yield(worker);
             break;
+        }
+        if (i > 0 && !has_free_place(worker)) {
+            break; /* the next event tells whether anybody else waits */
+        }
+        if (!make_place(worker)) {
+            set_listening(worker, false);
+            return;
         }
         if (!accept_one(worker)) {
             break;

@@ -184,9 +184,27 @@ void connection_destroy(struct connection *c)
     output_clear(&c->output);
     spares_give_buffer(&worker->spares, &c->output.bytes);
     TAILQ_REMOVE(&worker->connections, c, link);
+    if (worker->options.config->max_connections_per_client > 0) {
+        client_counts_leave(&worker->client_counts, &c->client);
+    }
     free(c);
     worker->connection_count--;
     acceptor_resume(worker);
+}
+
+bool connection_evict_idle(struct worker *worker)
+{
+    struct connection *c = NULL;
+    if (worker_has_idle(worker)) {
+        c = TAILQ_FIRST(&worker->connections);
+        while (c != NULL && !c->idle) {
+            c = TAILQ_NEXT(c, link);
+        }
+    }
+    if (c != NULL) {
+        connection_destroy(c);
+    }
+    return c != NULL;
 }
 
 /* ---- The journal ---- */
@@ -238,7 +256,7 @@ static void uncount_finished(struct connection *c, uint32_t answered)
 static void log_refusal(const struct connection *c, struct http_refusal refusal)
 {
     char client[CLIENT_TEXT_BYTES];
-    if (log_enabled(LOG_INFO)) {
+    if (log_budget_allows(&c->worker->refusals, worker_now_ms(c->worker))) {
         client_address_format(&c->client, client);
         log_write(LOG_INFO, "refused a request of %s with %u: %s", client, refusal.status,
                   refusal.reason);

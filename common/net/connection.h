@@ -9,7 +9,7 @@ struct connection;
 struct worker;
 
 /* Takes over an accepted, non-blocking socket and serves it until it ends; the worker's list holds
- * the connection. */
+ * the connection. With max_connections_per_client the client has been counted. */
 void connection_create(struct worker *worker, int fd, const struct client_address *client);
 
 /* The handler of its request has finished elsewhere; called on the loop's thread. */
@@ -20,6 +20,9 @@ void connection_sweep(struct connection *connection, uint64_t now_ms);
 
 /* The worker drains: one that waits for a request gets a short last chance. */
 void connection_drain(struct connection *connection, uint64_t now_ms);
+
+/* Ends the oldest connection that has fallen idle. False: there is none. */
+bool connection_evict_idle(struct worker *worker);
 
 /* Ends it now, whatever it was doing. */
 void connection_destroy(struct connection *connection);

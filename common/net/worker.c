@@ -71,6 +71,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     if (worker->access_log != NULL) {
         access_log_flush(worker->access_log);
     }
+    log_budget_report(&worker->refusals, now_ms);
     acceptor_resume(worker);
 }
 

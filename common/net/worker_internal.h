@@ -4,6 +4,8 @@
 
 #include "common/net/acceptor.h"
 #include "common/net/access_log.h"
+#include "common/net/client_counts.h"
+#include "common/net/log_budget.h"
 #include "common/net/spares.h"
 #include "common/net/worker.h"
 
@@ -31,6 +33,8 @@ struct worker {
     struct acceptor acceptor;
     struct connection_list connections;
     uint64_t connection_count;
+    struct client_counts client_counts; /* only with max_connections_per_client */
+    struct log_budget refusals;
     bool draining;
     uint64_t drain_until_ms;
     bool stopped;
@@ -50,6 +54,13 @@ uint64_t worker_now_ms(struct worker *worker);
 static inline struct worker_slot *worker_slot_of(struct worker *worker)
 {
     return worker->options.context->slot;
+}
+
+/* Whether a connection has fallen idle. */
+static inline bool worker_has_idle(struct worker *worker)
+{
+    return atomic_load_explicit(&worker_slot_of(worker)->connections_idle, memory_order_relaxed) >
+           0;
 }
 
 /* Hands a finished exchange to the loop; the complete function of every exchange. Any thread. */

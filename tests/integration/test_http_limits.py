@@ -1,5 +1,6 @@
 """Limits of size and time."""
 
+import re
 import select
 import time
 
@@ -209,3 +210,52 @@ def test_connections_over_the_limit_wait_for_their_turn(model, start_server):
             assert client.read_response().status == 200
             client.close()
             clients.remove(client)
+
+
+def test_a_client_has_its_limit_and_others_their_place(model, start_server):
+    server = start_server(model, "--max-connections-per-client", "2")
+    loops = server.model.processes * server.model.loops
+    greedy = []
+    while len(greedy) < 2 * loops:  # which loop takes a connection is not for us to say
+        client = server.connect()
+        client.send_reluctantly(request_bytes(target="/plaintext"))
+        if client.read_response().status == 200:
+            greedy.append(client)
+        else:
+            client.close()
+    refused = server.connect()
+    response = refused.read_response()  # before it has asked for anything
+    assert response.status == 503 and response.says_close
+    assert response.header("Retry-After") == "1" and response.header("Date")
+    refused.expect_close()
+    with server.connect(source="127.0.0.2") as other:
+        assert other.get("/plaintext").status == 200
+        assert other.get("/status").status == 200
+    greedy.pop().close()
+    wait_until(lambda: server_takes_one_more(server), "a place is free again")
+
+
+def server_takes_one_more(server):
+    with server.connect() as client:
+        client.send_reluctantly(request_bytes(target="/plaintext"))
+        return client.read_response().status == 200
+
+
+def test_refusals_do_not_flood_the_log(model, start_server):
+    server = start_server(model)
+    loops = server.model.processes * server.model.loops
+    begin = time.monotonic()
+    for _ in range(300):
+        with server.connect() as client:
+            client.send_reluctantly(b"\0")
+            assert client.read_response().status == 400
+    seconds = time.monotonic() - begin
+    server.wait_for_log(r"refused \d+ more, not listed")
+    written = server.log().count("refused a request of")
+    assert written <= 10 * loops * (seconds + 1), f"{written} lines in {seconds:.1f} s"
+    wait_until(lambda: told_and_written(server) == 300, "every refusal is counted")
+
+
+def told_and_written(server):
+    told = re.findall(r"refused (\d+) more", server.log())
+    return sum(map(int, told)) + server.log().count("refused a request of")

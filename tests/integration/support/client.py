@@ -54,12 +54,14 @@ def chunked(*pieces):
 
 
 class Client:
-    def __init__(self, address, timeout_s=DEADLINE_S, receive_buffer_bytes=None):
+    def __init__(self, address, timeout_s=DEADLINE_S, receive_buffer_bytes=None, source=None):
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.socket = socket.socket(family)
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(timeout_s)
+        if source:
+            self.socket.bind((source, 0))
         try:
             self.socket.connect(address)
         except OSError:

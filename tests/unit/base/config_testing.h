@@ -106,6 +106,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.loops, 0);
     assert_int_equal(config.queue_length, 1024);
     assert_int_equal(config.max_connections, 0);
+    assert_int_equal(config.max_connections_per_client, 0);
     assert_int_equal(config.max_request_line_bytes, 8192);
     assert_int_equal(config.max_header_bytes, 32768);
     assert_int_equal(config.max_headers, 100);
@@ -150,6 +151,7 @@ static const char *const all_options[] = {"listen",
                                           "log-level",
                                           "bare",
                                           "max-connections",
+                                          "max-connections-per-client",
                                           "max-request-line-bytes",
                                           "max-header-bytes",
                                           "max-headers",

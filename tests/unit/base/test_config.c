@@ -34,6 +34,8 @@ static const struct number_case number_cases[] = {
     NUMBER(loops, "loops", 1, 64, true, CONFIG_SERVER_THREADPOOL),
     NUMBER(queue_length, "queue-length", 1, 1000000, false, CONFIG_SERVER_THREADPOOL),
     NUMBER(max_connections, "max-connections", 1, 1000000, true, CONFIG_SERVER_PREFORK),
+    NUMBER(max_connections_per_client, "max-connections-per-client", 0, 1000000, false,
+           CONFIG_SERVER_THREADPOOL),
     {"max-request-line-bytes", offsetof(struct config, max_request_line_bytes), 64, 1048576, false,
      CONFIG_SERVER_PREFORK, "max-header-bytes"},
     {"max-header-bytes", offsetof(struct config, max_header_bytes), 256, 16777216, false,

@@ -1053,6 +1053,54 @@ static void test_connection_limit(void **state)
     close(third);
 }
 
+/* At the limit, who waits gets the place of the oldest connection that has fallen idle. */
+static void test_connection_limit_takes_idle_places(void **state)
+{
+    (void)state;
+    options.max_connections = 2;
+    serve();
+    int first = connect_client(), second = connect_client();
+    send_text(first, GET("/1"));
+    expect(first, 200, "/1");
+    send_text(second, GET("/2"));
+    expect(second, 200, "/2");
+    int third = connect_client();
+    send_text(third, GET("/3"));
+    expect(third, 200, "/3"); /* after the second that it takes to fall idle */
+    assert_closed(first);
+    send_text(second, GET("/2"));
+    expect(second, 200, "/2");
+    close(second);
+    close(third);
+}
+
+static void test_limit_of_one_client(void **state)
+{
+    (void)state;
+    config.max_connections_per_client = 2;
+    serve();
+    int first = connect_client(), second = connect_client();
+    send_text(first, GET("/1"));
+    expect(first, 200, "/1");
+    send_text(second, GET("/2"));
+    expect(second, 200, "/2");
+    int third = connect_client();
+    expect(third, 503, "");
+    assert_true(reply_closes());
+    assert_non_null(strstr(reply.head, "\r\nRetry-After: 1\r\n"));
+    assert_non_null(strstr(reply.head, "\r\nDate: "));
+    assert_closed(third);
+    await_count(&context.slot->counters.connections_refused, 1);
+    assert_int_equal(context.slot->counters.connections_accepted, 2);
+    close(first);
+    await_count(&context.slot->connections_open, 1);
+    int fourth = connect_client();
+    send_text(fourth, GET("/4"));
+    expect(fourth, 200, "/4");
+    close(second);
+    close(fourth);
+}
+
 /* A worker that should leave connections to others takes them all the same when nobody else
  * does. */
 static void test_yielding(void **state)
@@ -1344,6 +1392,8 @@ int main(void)
         TEST(test_lingering),
         TEST(test_idle_gauge),
         TEST(test_connection_limit),
+        TEST(test_connection_limit_takes_idle_places),
+        TEST(test_limit_of_one_client),
         TEST(test_yielding),
         TEST(test_heartbeat),
         TEST(test_stop),
