@@ -1,6 +1,7 @@
 # The libraries that the servers are built on, as imported targets:
 #   twinhttpd::event   libevent 2.1, core only
 #   twinhttpd::cyaml   libcyaml, with libyaml below it
+#   twinhttpd::zlib    zlib, for compression on the fly
 #   twinhttpd::llhttp  llhttp 9 as a library (Debian 13 and later: libllhttp-dev), or else
 #                      compiled from the sources in Debian 12's node-llhttp
 
@@ -20,6 +21,12 @@ endif()
 add_library(twin_cyaml INTERFACE)
 target_link_libraries(twin_cyaml INTERFACE PkgConfig::CYAML PkgConfig::YAML)
 add_library(twinhttpd::cyaml ALIAS twin_cyaml)
+
+pkg_check_modules(ZLIB IMPORTED_TARGET zlib)
+if(NOT ZLIB_FOUND)
+    message(FATAL_ERROR "zlib was not found. Install it: apt-get install zlib1g-dev")
+endif()
+add_library(twinhttpd::zlib ALIAS PkgConfig::ZLIB)
 
 set(TWINHTTPD_LLHTTP_SOURCES "/usr/share/llhttp" CACHE PATH
     "llhttp's C sources, used when pkg-config does not know libllhttp")

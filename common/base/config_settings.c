@@ -57,6 +57,10 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
     {MEMBER(offload), .option = "offload", CHOICE(offload_names), .default_value = "blocking",
      .servers = BOTH_SERVERS,
      .help = "Request dispatch: which requests go to the pool: those that block, or all."},
+    {MEMBER(gzip), .option = "gzip", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
+     .servers = BOTH_SERVERS,
+     .help = "Compress text on the fly, for clients that accept gzip; stored .br, .zst and .gz\n"
+             "      files are served in any case."},
     {MEMBER(faults), .option = "faults", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
      .servers = BOTH_SERVERS,
      .help = "Serve /fault/..., with which a client can crash or hang workers."},

@@ -4,6 +4,7 @@
 #include "common/handlers/static_range.h"
 #include "common/http/conditional.h"
 #include "common/http/content_coding.h"
+#include "common/http/gzip.h"
 #include "common/http/head.h"
 #include "common/http/uri.h"
 
@@ -114,24 +115,45 @@ static void apply_conditions(const struct http_request *request, struct http_res
     }
 }
 
-/* The variant of the file that the client likes best, if one is stored; takes over the reference.
- */
+/* The file as stored in the coding beside the plain one, or else compressed on the fly. NULL:
+ * neither. */
+static struct file_entry *open_variant(struct handler_context *context, struct arena *arena,
+                                       struct span path, struct file_entry *file,
+                                       enum content_coding coding)
+{
+    struct file_entry *variant = NULL;
+    if ((file->codings & CODING_BIT(coding)) == 0) {
+        return file_cache_gzip(context->files, file);
+    }
+    path = join(arena, path, span_of(content_coding_suffix(coding)));
+    /* It may be gone meanwhile. */
+    return open_file(context, path, &variant) == FILE_FOUND ? variant : NULL;
+}
+
+/* In which codings the file can be had besides its own. */
+static unsigned available_codings(const struct handler_context *context,
+                                  const struct file_entry *file)
+{
+    bool gzip = context->gzip && gzip_suits(file->content_type, file->size_bytes);
+    return file->codings | (gzip ? CODING_BIT(CODING_GZIP) : 0);
+}
+
+/* The variant of the file that the client likes best; takes over the reference. */
 static struct file_entry *choose_variant(const struct http_request *request,
                                          struct http_response *response,
                                          struct handler_context *context, struct span path,
-                                         struct file_entry *file)
+                                         struct file_entry *file, unsigned available)
 {
     struct arena *arena = &response->arena;
-    struct file_entry *variant;
     http_response_add_header(response, "Vary", "Accept-Encoding");
     enum content_coding coding = content_coding_choose(
-        http_head_field_list(request, HTTP_FIELD_ACCEPT_ENCODING, arena), file->codings);
-    if (coding == CODING_IDENTITY) {
-        return file;
+        http_head_field_list(request, HTTP_FIELD_ACCEPT_ENCODING, arena), available);
+    struct file_entry *variant = NULL;
+    if (coding != CODING_IDENTITY) {
+        variant = open_variant(context, arena, path, file, coding);
     }
-    path = join(arena, path, span_of(content_coding_suffix(coding)));
-    if (open_file(context, path, &variant) != FILE_FOUND) {
-        return file; /* gone meanwhile */
+    if (variant == NULL) {
+        return file;
     }
     http_response_add_header(response, "Content-Encoding", content_coding_name(coding));
     file_entry_release(file);
@@ -143,8 +165,9 @@ static void answer_file(const struct http_request *request, struct http_response
 {
     response->status = 200;
     response->content_type = file->content_type;
-    if (file->codings != 0) {
-        file = choose_variant(request, response, context, path, file);
+    unsigned available = available_codings(context, file);
+    if (available != 0) {
+        file = choose_variant(request, response, context, path, file, available);
     }
     response->file = file;
     response->file_offset = 0;

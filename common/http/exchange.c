@@ -1,6 +1,7 @@
 #include "common/http/exchange.h"
 
 #include "common/base/memory.h"
+#include "common/http/gzip.h"
 #include "common/http/uri.h"
 
 #include <assert.h>
@@ -108,6 +109,9 @@ void http_exchange_run(struct http_exchange *exchange, struct handler_context *c
     slot_note_begin(context->slot, http_request_text(&exchange->request, exchange->request.line),
                     exchange->client);
     route->handler(&exchange->request, &exchange->response, context, route->data);
+    if (context->gzip) {
+        gzip_response(&exchange->request, &exchange->response);
+    }
     slot_note_end(context->slot);
     slot_add(&context->slot->counters.requests_handled, 1);
 }

@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/http/content_coding.h"
+#include "common/http/gzip.h"
 #include "common/http/http_date.h"
 #include "common/http/mime.h"
 
@@ -22,14 +23,16 @@ enum {
     LOAD_TRIES = 3,
     LOOKUP_TRIES = 16,
     HEADER_LINES_BYTES = 256,
-    NAME_BYTES = 4096, /* as in PATH_MAX */
-    SUFFIX_BYTES = 8   /* of a variant's name */
+    NAME_BYTES = 4096,       /* as in PATH_MAX */
+    SUFFIX_BYTES = 8,        /* of a variant's name */
+    GZIPPED_BYTES = 16 << 20 /* of all that was compressed on the fly */
 };
 
 struct file_cache {
     int root_fd;
     size_t max_entries;
     size_t count;
+    size_t gzipped_bytes;
     struct file_entry *newest, *oldest;
     struct file_entry *buckets[BUCKETS];
 };
@@ -51,7 +54,12 @@ void file_entry_retain(struct file_entry *entry)
 void file_entry_release(struct file_entry *entry)
 {
     if (atomic_fetch_sub_explicit(&entry->references, 1, memory_order_acq_rel) == 1) {
-        close(entry->fd);
+        if (entry->fd >= 0) {
+            close(entry->fd);
+        }
+        if (entry->gzipped != NULL) {
+            file_entry_release(entry->gzipped);
+        }
         free(entry->content);
         free((char *)entry->headers.ptr);
         free(entry);
@@ -87,6 +95,11 @@ static void link_newest(struct file_cache *cache, struct file_entry *entry)
     cache->newest = entry;
 }
 
+static size_t gzipped_bytes(const struct file_entry *entry)
+{
+    return entry->gzipped == NULL ? 0 : (size_t)entry->gzipped->size_bytes;
+}
+
 static void remove_entry(struct file_cache *cache, struct file_entry *entry)
 {
     struct file_entry **link = bucket_of(cache, entry->hash);
@@ -96,6 +109,7 @@ static void remove_entry(struct file_cache *cache, struct file_entry *entry)
     *link = entry->bucket_next;
     unlink_use(cache, entry);
     cache->count--;
+    cache->gzipped_bytes -= gzipped_bytes(entry);
     file_entry_release(entry);
 }
 
@@ -109,6 +123,7 @@ static void insert_entry(struct file_cache *cache, struct file_entry *entry)
     *bucket = entry;
     link_newest(cache, entry);
     cache->count++;
+    cache->gzipped_bytes += gzipped_bytes(entry);
 }
 
 void file_cache_destroy(struct file_cache *cache)
@@ -206,17 +221,13 @@ static enum file_result kind_of(const struct stat *status)
     return S_ISDIR(status->st_mode) ? FILE_IS_DIRECTORY : FILE_NOT_FOUND;
 }
 
-/* Reads a small file. False if it did not hold still meanwhile. */
-static bool load_content(struct file_entry *entry)
+/* Reads the whole file. False if it did not hold still meanwhile. */
+static bool read_whole(const struct file_entry *entry, char *content)
 {
     size_t bytes = (size_t)entry->status.st_size;
-    if (bytes > FILE_CONTENT_BYTES) {
-        return true;
-    }
-    entry->content = memory_alloc(bytes + 1);
     size_t got = 0;
     while (got < bytes) {
-        ssize_t n = pread(entry->fd, entry->content + got, bytes - got, (off_t)got);
+        ssize_t n = pread(entry->fd, content + got, bytes - got, (off_t)got);
         if (n <= 0) {
             return false;
         }
@@ -226,16 +237,26 @@ static bool load_content(struct file_entry *entry)
     return fstat(entry->fd, &after) == 0 && same_file(&after, &entry->status);
 }
 
+/* Small files are kept in memory. */
+static bool load_content(struct file_entry *entry)
+{
+    if (entry->size_bytes > FILE_CONTENT_BYTES) {
+        return true;
+    }
+    entry->content = memory_alloc((size_t)entry->size_bytes + 1);
+    return read_whole(entry, entry->content);
+}
+
 /* Last-Modified must not lie in the future of Date (RFC 9110, 8.8.2.1), which is rendered by a tick
  * and so may be late: a second's distance is kept. */
-static void render_headers(struct file_entry *entry)
+static void render_headers(struct file_entry *entry, const char *etag_suffix)
 {
     int64_t now = (int64_t)(clock_realtime_ms() / 1000) - 1;
     const struct timespec *modified = &entry->status.st_mtim;
     entry->last_modified = modified->tv_sec < now ? modified->tv_sec : now;
-    snprintf(entry->etag, sizeof(entry->etag), "\"%llx-%llx-%llx%08lx\"",
+    snprintf(entry->etag, sizeof(entry->etag), "\"%llx-%llx-%llx%08lx%s\"",
              (unsigned long long)entry->status.st_ino, (unsigned long long)entry->size_bytes,
-             (unsigned long long)modified->tv_sec, (unsigned long)modified->tv_nsec);
+             (unsigned long long)modified->tv_sec, (unsigned long)modified->tv_nsec, etag_suffix);
     char date[HTTP_DATE_BYTES];
     http_date_format(entry->last_modified, date);
     char *lines = memory_alloc(HEADER_LINES_BYTES);
@@ -304,7 +325,7 @@ static enum file_result load_entry(struct file_cache *cache, struct span path,
         }
         struct file_entry *entry = make_entry(fd, &status, path);
         if (load_content(entry)) {
-            render_headers(entry);
+            render_headers(entry, "");
             entry->codings = find_variants(cache->root_fd, name);
             *out = entry;
             return FILE_FOUND;
@@ -315,18 +336,68 @@ static enum file_result load_entry(struct file_cache *cache, struct span path,
     return FILE_FAILED;
 }
 
+/* What was compressed from the same bytes need not be compressed again. */
+static void inherit_gzipped(struct file_entry *entry, struct file_entry *former)
+{
+    if (same_file(&entry->status, &former->status)) {
+        entry->gzip_tried = former->gzip_tried;
+        entry->gzipped = former->gzipped;
+        if (entry->gzipped != NULL) {
+            file_entry_retain(entry->gzipped);
+        }
+    }
+}
+
+/* NULL: the file changes meanwhile, or does not become smaller. */
+static struct file_entry *make_gzipped(const struct file_entry *entry)
+{
+    const size_t bytes = (size_t)entry->size_bytes;
+    struct buffer compressed = {0};
+    char *content = memory_alloc(bytes);
+    bool is_smaller =
+        read_whole(entry, content) && gzip_compress((struct span){content, bytes}, &compressed);
+    free(content);
+    if (!is_smaller) {
+        buffer_free(&compressed);
+        return NULL;
+    }
+    struct span path = {entry->path, entry->path_len};
+    struct file_entry *gzipped = make_entry(-1, &entry->status, path);
+    gzipped->size_bytes = compressed.len;
+    gzipped->content = memory_resize(compressed.data, compressed.len);
+    render_headers(gzipped, "-gzip");
+    return gzipped;
+}
+
+struct file_entry *file_cache_gzip(struct file_cache *cache, struct file_entry *entry)
+{
+    /* One that is not settled may change under the same time stamp, and the next entry inherits. */
+    if (!entry->gzip_tried && cache->gzipped_bytes < GZIPPED_BYTES && is_settled(&entry->status)) {
+        entry->gzip_tried = true;
+        entry->gzipped = make_gzipped(entry);
+        cache->gzipped_bytes += gzipped_bytes(entry);
+    }
+    if (entry->gzipped != NULL) {
+        file_entry_retain(entry->gzipped);
+    }
+    return entry->gzipped;
+}
+
 enum file_result file_cache_open(struct file_cache *cache, struct span path, uint64_t turn,
                                  uint64_t now_ms, struct file_entry **out)
 {
     assert(path.len > 0 && path.ptr[0] == '/');
     uint64_t hash = hash_path(path);
     struct file_entry *entry = find_entry(cache, path, hash);
-    if (entry != NULL && !is_fresh(entry, turn, now_ms)) {
-        remove_entry(cache, entry);
-        entry = NULL;
-    }
-    if (entry == NULL) {
+    if (entry == NULL || !is_fresh(entry, turn, now_ms)) {
+        struct file_entry *former = entry;
         enum file_result result = load_entry(cache, path, &entry);
+        if (former != NULL && result == FILE_FOUND) {
+            inherit_gzipped(entry, former);
+        }
+        if (former != NULL) {
+            remove_entry(cache, former);
+        }
         if (result != FILE_FOUND) {
             return result;
         }

@@ -12,19 +12,21 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-enum { FILE_CONTENT_BYTES = 16384, FILE_ETAG_BYTES = 64 }; /* up to here the content is kept */
+enum { FILE_CONTENT_BYTES = 16384, FILE_ETAG_BYTES = 72 }; /* up to here the content is kept */
 
 struct file_entry {
     _Atomic uint32_t references;
-    int fd;
+    int fd; /* -1 for what was made on the fly */
     uint64_t size_bytes;
     int64_t last_modified; /* seconds since 1970, not after the time it was opened */
     char etag[FILE_ETAG_BYTES];
     const char *content_type;
     unsigned codings; /* CODING_BIT of each coding that a variant is stored in beside this file */
-    struct span headers; /* Last-Modified, ETag, Accept-Ranges: lines with CRLF */
-    char *content;       /* NULL: send it from fd */
-    struct stat status;  /* as it was when opened: what freshness is judged by */
+    struct span headers;        /* Last-Modified, ETag, Accept-Ranges: lines with CRLF */
+    char *content;              /* NULL: send it from fd */
+    struct file_entry *gzipped; /* made on the fly and owned; NULL: not yet, or not worth it */
+    bool gzip_tried;
+    struct stat status; /* as it was when opened: what freshness is judged by */
     uint64_t hash;
     uint64_t checked_turn;
     uint64_t opened_ms;
@@ -58,6 +60,10 @@ void file_cache_destroy(struct file_cache *cache);
  * CLOCK_MONOTONIC. */
 enum file_result file_cache_open(struct file_cache *cache, struct span path, uint64_t turn,
                                  uint64_t now_ms, struct file_entry **entry);
+
+/* The gzipped form of an entry that file_cache_open has just found, with validators of its own;
+ * the caller holds a reference. NULL: it does not pay, or the cache holds enough of them. */
+struct file_entry *file_cache_gzip(struct file_cache *cache, struct file_entry *entry);
 
 /* Another holder of the entry, and the end of one. The last release closes the file. */
 void file_entry_retain(struct file_entry *entry);

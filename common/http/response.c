@@ -127,8 +127,7 @@ static bool is_sent_from_file(const struct http_response *response)
            response->file_bytes > 0;
 }
 
-/* The body if it is in memory. */
-static struct span memory_body(const struct http_response *response)
+struct span http_response_memory_body(const struct http_response *response)
 {
     if (response->text.len > 0) {
         return (struct span){response->text.data, response->text.len};
@@ -148,7 +147,7 @@ bool http_response_render(const struct http_response *response, const struct htt
     enum { FIXED_HEAD_BYTES = 256 }; /* more than the lines that are not counted below */
     struct span body = {NULL, 0};
     if (http_response_has_body(response, request)) {
-        body = memory_body(response);
+        body = http_response_memory_body(response);
     }
     size_t type_bytes = response->content_type == NULL ? 0 : strlen(response->content_type);
     size_t file_bytes = response->file == NULL ? 0 : response->file->headers.len;

@@ -35,6 +35,9 @@ void http_response_add_header(struct http_response *response, const char *name, 
 /* How many bytes Content-Length announces. */
 uint64_t http_response_body_bytes(const struct http_response *response);
 
+/* The body if it is in memory; empty if it is to be sent from a file's descriptor. */
+struct span http_response_memory_body(const struct http_response *response);
+
 /* Whether the status and method allow a body at all (RFC 9110, 6.4.1). */
 bool http_response_has_body(const struct http_response *response,
                             const struct http_request *request);

@@ -14,6 +14,7 @@ struct handler_context {
     struct worker_slot *slot;
     uint32_t slot_index;
     struct file_cache *files;
+    bool gzip;       /* compress on the fly */
     uint64_t turn;   /* see file_cache_open */
     uint64_t now_ms; /* CLOCK_MONOTONIC, as of this turn */
 };

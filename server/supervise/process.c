@@ -38,6 +38,7 @@ void process_enter(struct process *process, uint32_t slot_in_process, enum slot_
         .slot = &server->scoreboard->slots[index],
         .slot_index = index,
         .files = file_cache_create(server->root_fd, server->plan.file_cache_entries),
+        .gzip = server->config->gzip,
     };
     log_set_name("worker %u", index);
     slot_enter(context->slot, process->number, process->generation, role);

@@ -1,5 +1,7 @@
 """Static files: content, names, conditionals, ranges, and no way out of the document root."""
 
+import gzip
+import json
 import os
 from email.utils import formatdate, parsedate_to_datetime
 
@@ -7,6 +9,7 @@ import pytest
 
 from support import models, site as sites
 from support.client import request_bytes
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.models(models.PROTOCOL)
 
@@ -304,3 +307,88 @@ def test_names_that_are_not_utf8(client, site):
         assert client.get("/latin-%e4.txt").body == b"latin"
     finally:
         os.unlink(path)
+
+
+TEXT = b"".join(b"line %d of a text that is worth it\n" % i for i in range(3000))
+ACCEPT_GZIP = [("Accept-Encoding", "gzip")]
+
+
+@pytest.fixture
+def gzip_client(model, start_server):
+    with start_server(model, "--gzip", "on").connect() as client:
+        yield client
+
+
+@pytest.fixture(params=[500, 10_000, len(TEXT)])
+def new_text(site, request, tmp_path):
+    path = site / f"{tmp_path.name}.txt"
+    path.write_bytes(TEXT[:request.param])
+    os.utime(path, (10**9, 10**9))
+    request.addfinalizer(path.unlink)
+    return path, f"/{path.name}"
+
+
+def test_gzip_on_the_fly(gzip_client, new_text):
+    path, target = new_text
+    plain = gzip_client.get(target)
+    packed = gzip_client.get(target, ACCEPT_GZIP)
+    assert plain.body == path.read_bytes() == gzip.decompress(packed.body)
+    assert len(packed.body) < len(plain.body)
+    assert plain.header("Content-Encoding") is None
+    assert packed.header("Content-Encoding") == "gzip"
+    assert plain.header("Vary") == packed.header("Vary") == "Accept-Encoding"
+    assert plain.header("Content-Type") == packed.header("Content-Type")
+    assert plain.header("ETag") != packed.header("ETag")
+    head = gzip_client.request("HEAD", target, ACCEPT_GZIP)
+    assert head.headers == packed.headers and not head.body
+
+
+def test_gzip_has_validators_and_ranges_of_its_own(gzip_client, new_text):
+    _, target = new_text
+    plain = gzip_client.get(target)
+    packed = gzip_client.get(target, ACCEPT_GZIP)
+    for response in (plain, packed):
+        tag = ("If-None-Match", response.header("ETag"))
+        assert gzip_client.get(target, [tag, *ACCEPT_GZIP]).status == (304 if response is packed
+                                                                      else 200)
+        assert gzip_client.get(target, [tag]).status == (304 if response is plain else 200)
+    part = gzip_client.get(target, [("Range", "bytes=10-19"), *ACCEPT_GZIP])
+    assert (part.status, part.body) == (206, packed.body[10:20])
+    assert part.header("Content-Range") == f"bytes 10-19/{len(packed.body)}"
+
+
+def decoded(response):
+    packed = response.header("Content-Encoding") == "gzip"
+    return gzip.decompress(response.body) if packed else response.body
+
+
+def test_gzip_follows_the_file(gzip_client, new_text):
+    path, target = new_text
+    gzip_client.get(target, ACCEPT_GZIP)
+    for content in (TEXT[:700][::-1], TEXT[:701]):
+        path.write_bytes(content)
+        assert decoded(gzip_client.get(target, ACCEPT_GZIP)) == content
+        path.write_bytes(content[::-1])  # maybe within one tick of the file system's clock
+        assert decoded(gzip_client.get(target, ACCEPT_GZIP)) == content[::-1]
+        # A file that has just changed is not compressed: it may be about to change again.
+        wait_until(lambda: gzip_client.get(target, ACCEPT_GZIP).header("Content-Encoding"), "gzip")
+        assert decoded(gzip_client.get(target, ACCEPT_GZIP)) == content[::-1]
+
+
+def test_gzip_leaves_alone_what_does_not_suit(gzip_client):
+    for target in ("/hello.txt", "/1mib.bin", "/picture.png", "/plaintext"):
+        response = gzip_client.get(target, ACCEPT_GZIP)
+        assert response.header("Content-Encoding") is response.header("Vary") is None, target
+
+
+def test_gzip_of_what_a_handler_wrote(gzip_client):
+    response = gzip_client.get("/status", ACCEPT_GZIP)
+    assert response.header("Content-Encoding") == "gzip"
+    assert json.loads(gzip.decompress(response.body))["server"]
+    assert gzip_client.get("/status").header("Content-Encoding") is None
+
+
+def test_gzip_is_off_by_default(client, new_text):
+    _, target = new_text
+    response = client.get(target, ACCEPT_GZIP)
+    assert response.header("Content-Encoding") is response.header("Vary") is None
