@@ -114,6 +114,7 @@ static void on_child_ready(void *data)
  * dies; the check of the parent closes the gap before it is set. */
 static _Noreturn void run_child(struct master *master, uint32_t number, pid_t master_pid)
 {
+    log_set_name("process %u", number); /* until its threads name themselves */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master_pid) {
         _exit(PROCESS_EXIT_BOOT_FAILED);
     }
