@@ -70,6 +70,19 @@ static unsigned resolve_target(struct http_request *request)
     return 400;
 }
 
+/* Sets path and query, too. A target that is the path of a route has nothing to resolve. */
+static const struct route *find_route(struct http_request *request, const struct router *router,
+                                      unsigned *refusal)
+{
+    request->path = http_request_text(request, request->target);
+    const struct route *route = router_find(router, request->path);
+    if (route == NULL) {
+        *refusal = resolve_target(request);
+        route = router_match(router, request->path);
+    }
+    return route;
+}
+
 /* "OPTIONS *" asks about the server as a whole (RFC 9110, 9.3.7). */
 static bool is_server_options(const struct http_request *request)
 {
@@ -87,13 +100,13 @@ void http_exchange_route(struct http_exchange *exchange, const struct router *ro
         http_response_add_header(response, "Allow", "GET, HEAD, POST, OPTIONS");
         return;
     }
-    unsigned refusal = resolve_target(request);
+    unsigned refusal = 0;
+    const struct route *route = find_route(request, router, &refusal);
     if (refusal != 0) {
         http_response_error(response, refusal);
         response->close = refusal == 400; /* who sends such a target may have more in mind */
         return;
     }
-    const struct route *route = router_match(router, request->path);
     if (!route_allows(route, request->method)) {
         route_answer_methods(route, request->method, response);
         return;

@@ -7,6 +7,9 @@
 
 static enum http_method method_of(struct span name)
 {
+    if (span_equal(name, SPAN("GET"))) { /* nearly always */
+        return METHOD_GET;
+    }
     for (int method = 0; method < METHOD_UNKNOWN; method++) {
         if (span_equal(name, span_of(http_method_name((enum http_method)method)))) {
             return (enum http_method)method;
@@ -69,40 +72,60 @@ static struct http_refusal scan_request_line(const char *data, struct http_part 
     return (struct http_refusal){0, NULL};
 }
 
+/* The only known field whose name is so long, or one of two: the length tells most apart. */
 static enum http_field_id field_id_of(struct span name)
 {
-    static const struct {
+    static const struct known {
         struct span name;
         enum http_field_id id;
-    } known[] = {
-        {{"Host", 4}, HTTP_FIELD_HOST},
-        {{"Connection", 10}, HTTP_FIELD_CONNECTION},
-        {{"Content-Length", 14}, HTTP_FIELD_CONTENT_LENGTH},
-        {{"Content-Type", 12}, HTTP_FIELD_CONTENT_TYPE},
-        {{"Transfer-Encoding", 17}, HTTP_FIELD_TRANSFER_ENCODING},
-        {{"Expect", 6}, HTTP_FIELD_EXPECT},
-        {{"If-Match", 8}, HTTP_FIELD_IF_MATCH},
-        {{"If-None-Match", 13}, HTTP_FIELD_IF_NONE_MATCH},
-        {{"If-Modified-Since", 17}, HTTP_FIELD_IF_MODIFIED_SINCE},
-        {{"If-Unmodified-Since", 19}, HTTP_FIELD_IF_UNMODIFIED_SINCE},
-        {{"If-Range", 8}, HTTP_FIELD_IF_RANGE},
-        {{"Range", 5}, HTTP_FIELD_RANGE},
-        {{"Accept-Encoding", 15}, HTTP_FIELD_ACCEPT_ENCODING},
-        {{"Referer", 7}, HTTP_FIELD_REFERER},
-        {{"User-Agent", 10}, HTTP_FIELD_USER_AGENT},
+    } known[][3] = {
+        [4] = {{{"Host", 4}, HTTP_FIELD_HOST}},
+        [5] = {{{"Range", 5}, HTTP_FIELD_RANGE}},
+        [6] = {{{"Expect", 6}, HTTP_FIELD_EXPECT}},
+        [7] = {{{"Referer", 7}, HTTP_FIELD_REFERER}},
+        [8] = {{{"If-Match", 8}, HTTP_FIELD_IF_MATCH}, {{"If-Range", 8}, HTTP_FIELD_IF_RANGE}},
+        [10] = {{{"Connection", 10}, HTTP_FIELD_CONNECTION},
+                {{"User-Agent", 10}, HTTP_FIELD_USER_AGENT}},
+        [12] = {{{"Content-Type", 12}, HTTP_FIELD_CONTENT_TYPE}},
+        [13] = {{{"If-None-Match", 13}, HTTP_FIELD_IF_NONE_MATCH}},
+        [14] = {{{"Content-Length", 14}, HTTP_FIELD_CONTENT_LENGTH}},
+        [15] = {{{"Accept-Encoding", 15}, HTTP_FIELD_ACCEPT_ENCODING}},
+        [17] = {{{"Transfer-Encoding", 17}, HTTP_FIELD_TRANSFER_ENCODING},
+                {{"If-Modified-Since", 17}, HTTP_FIELD_IF_MODIFIED_SINCE}},
+        [19] = {{{"If-Unmodified-Since", 19}, HTTP_FIELD_IF_UNMODIFIED_SINCE}},
     };
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        if (span_equal_nocase(known[i].name, name)) {
-            return known[i].id;
+    if (name.len < sizeof(known) / sizeof(known[0])) {
+        for (const struct known *one = known[name.len]; one->name.ptr != NULL; one++) {
+            if (span_equal_nocase(one->name, name)) {
+                return one->id;
+            }
         }
     }
     return HTTP_FIELD_OTHER;
 }
 
+/* Whether none of eight bytes is below 0x20 or 0x7f, as nearly always: values are long. Each test
+ * sets the upper bit of a byte for which it may hold, and of others only above such a one. */
+static bool eight_are_plain(const char *bytes)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    const uint64_t upper = 0x8080808080808080u;
+    uint64_t eight;
+    memcpy(&eight, bytes, sizeof(eight));
+    uint64_t below_space = (eight - ones * 0x20) & ~eight;
+    uint64_t not_delete = eight ^ ones * 0x7f;
+    uint64_t is_delete = (not_delete - ones) & ~not_delete;
+    return ((below_space | is_delete) & upper) == 0;
+}
+
 /* field-value may hold visible bytes, SP, HTAB and obs-text (RFC 9110, 5.5). */
 static bool is_field_value(struct span value)
 {
-    for (size_t i = 0; i < value.len; i++) {
+    size_t i = 0;
+    while (value.len - i >= sizeof(uint64_t) && eight_are_plain(value.ptr + i)) {
+        i += sizeof(uint64_t);
+    }
+    for (; i < value.len; i++) {
         unsigned char c = (unsigned char)value.ptr[i];
         if ((c < 0x20 && c != '\t') || c == 0x7f) {
             return false;
@@ -253,25 +276,33 @@ struct span http_head_field_list(const struct http_request *request, enum http_f
     return joined;
 }
 
-static bool is_letter_or_digit(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
-}
-
 static bool is_hex(char c)
 {
     return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
+
+/* unreserved and sub-delims (RFC 3986, 2.2 and 2.3). */
+static const bool host_bytes[256] = {
+    ['!'] = 1, ['$'] = 1, ['&'] = 1, ['\''] = 1, ['('] = 1, [')'] = 1, ['*'] = 1, ['+'] = 1,
+    [','] = 1, ['-'] = 1, ['.'] = 1, ['0'] = 1,  ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1,
+    ['5'] = 1, ['6'] = 1, ['7'] = 1, ['8'] = 1,  ['9'] = 1, [';'] = 1, ['='] = 1, ['A'] = 1,
+    ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1,  ['F'] = 1, ['G'] = 1, ['H'] = 1, ['I'] = 1,
+    ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1,  ['N'] = 1, ['O'] = 1, ['P'] = 1, ['Q'] = 1,
+    ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1,  ['V'] = 1, ['W'] = 1, ['X'] = 1, ['Y'] = 1,
+    ['Z'] = 1, ['_'] = 1, ['a'] = 1, ['b'] = 1,  ['c'] = 1, ['d'] = 1, ['e'] = 1, ['f'] = 1,
+    ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1,  ['k'] = 1, ['l'] = 1, ['m'] = 1, ['n'] = 1,
+    ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1,  ['s'] = 1, ['t'] = 1, ['u'] = 1, ['v'] = 1,
+    ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,  ['~'] = 1,
+};
 
 /* How many bytes of the text are reg-name (RFC 3986, 3.2.2). */
 static size_t reg_name_bytes(struct span text)
 {
     size_t n = 0;
     while (n < text.len) {
-        char c = text.ptr[n];
-        if (is_letter_or_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL)) {
+        if (host_bytes[(unsigned char)text.ptr[n]]) {
             n++;
-        } else if (c == '%' && text.len - n > 2 && is_hex(text.ptr[n + 1]) &&
+        } else if (text.ptr[n] == '%' && text.len - n > 2 && is_hex(text.ptr[n + 1]) &&
                    is_hex(text.ptr[n + 2])) {
             n += 3;
         } else {

@@ -45,7 +45,11 @@ void http_response_error(struct http_response *response, unsigned status)
 
 void http_response_add_header(struct http_response *response, const char *name, const char *value)
 {
-    buffer_printf(&response->headers, "%s: %s\r\n", name, value);
+    struct buffer *headers = &response->headers;
+    buffer_append_span(headers, span_of(name));
+    buffer_append_span(headers, SPAN(": "));
+    buffer_append_span(headers, span_of(value));
+    buffer_append_span(headers, SPAN("\r\n"));
 }
 
 uint64_t http_response_body_bytes(const struct http_response *response)

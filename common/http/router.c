@@ -72,10 +72,16 @@ void router_add(struct router *router, const struct route *route)
     *bucket = entry;
 }
 
-const struct route *router_match(const struct router *router, struct span path)
+const struct route *router_find(const struct router *router, struct span path)
 {
     const struct router_entry *entry = find(router, path);
-    return entry != NULL ? &entry->route : &router->fallback->route;
+    return entry != NULL ? &entry->route : NULL;
+}
+
+const struct route *router_match(const struct router *router, struct span path)
+{
+    const struct route *route = router_find(router, path);
+    return route != NULL ? route : &router->fallback->route;
 }
 
 bool route_allows(const struct route *route, enum http_method method)

@@ -41,6 +41,9 @@ void router_destroy(struct router *router);
 /* Registers a copy; path must outlive the router and not be registered yet. */
 void router_add(struct router *router, const struct route *route);
 
+/* The route that is registered for exactly this path; NULL: none. */
+const struct route *router_find(const struct router *router, struct span path);
+
 /* The route of the path, or the fallback (which must exist). */
 const struct route *router_match(const struct router *router, struct span path);
 

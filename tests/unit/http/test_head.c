@@ -335,6 +335,22 @@ static void test_cases_cut_anywhere(void **state)
     }
 }
 
+/* Every byte at every place of a value, which is read eight bytes at a time. */
+static void test_every_byte_in_a_value(void **state)
+{
+    (void)state;
+    enum { VALUE_BYTES = 21 };
+    for (int byte = 0; byte < 256; byte++) {
+        bool allowed = byte == '\t' || (byte >= 0x20 && byte != 0x7f);
+        for (size_t at = 0; byte != '\n' && at < VALUE_BYTES; at++) {
+            char text[] = "GET / HTTP/1.1\r\nHost: a\r\nX: 012345678901234567890\r\n\r\n";
+            text[strlen("GET / HTTP/1.1\r\nHost: a\r\nX: ") + at] = (char)byte;
+            struct outcome outcome = scan_cut(text, sizeof(text) - 1, 0, &generous);
+            assert_int_equal(outcome.refusal.status, allowed ? 0 : 400);
+        }
+    }
+}
+
 /* Whoever sends nonsense learns so at once, not when the line or the time ends. */
 static void test_nonsense_is_refused_at_its_first_byte(void **state)
 {
@@ -582,6 +598,7 @@ int main(void)
         cmocka_unit_test(test_cases_in_one_piece),
         cmocka_unit_test(test_cases_cut_anywhere),
         cmocka_unit_test(test_nonsense_is_refused_at_its_first_byte),
+        cmocka_unit_test(test_every_byte_in_a_value),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_all_known_fields),
         cmocka_unit_test(test_field_lists),

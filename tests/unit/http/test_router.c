@@ -37,6 +37,7 @@ static void test_fallback(void **state)
         const struct route *route = router_match(router, span_of(any[i]));
         assert_null(route->path);
         assert_true(route->blocks);
+        assert_null(router_find(router, span_of(any[i])));
     }
 }
 
