@@ -29,6 +29,8 @@ class Act(Enum):
     WAIT = auto()  # it sends nothing at all until the answer is there
 
 
+# Longer inputs are sent only as a whole: a byte at a time would take too long.
+BYTE_BY_BYTE_LIMIT = 1000
 ANY, OPEN, CLOSED = End.ANY, End.OPEN, End.CLOSED
 HALF_CLOSE, WAIT = Act.HALF_CLOSE, Act.WAIT
 
@@ -52,6 +54,12 @@ class Case:
 
     def __str__(self):
         return self.id
+
+    @property
+    def deliveries(self):
+        """The ways in which it is sent."""
+        short = callable(self.input) or len(self.input) <= BYTE_BY_BYTE_LIMIT
+        return ("whole", "byte by byte") if short else ("whole",)
 
 
 # Answers.
