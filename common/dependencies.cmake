@@ -28,14 +28,18 @@ if(NOT ZLIB_FOUND)
 endif()
 add_library(twinhttpd::zlib ALIAS PkgConfig::ZLIB)
 
+option(TWINHTTPD_LLHTTP_FROM_SOURCES "Compile llhttp even where pkg-config knows libllhttp" OFF)
 set(TWINHTTPD_LLHTTP_SOURCES "/usr/share/llhttp" CACHE PATH
     "llhttp's C sources, used when pkg-config does not know libllhttp")
 set(TWINHTTPD_LLHTTP_HEADERS "/usr/share/include/llhttp" CACHE PATH "llhttp.h for these sources")
 
-pkg_check_modules(LLHTTP IMPORTED_TARGET libllhttp)
+if(NOT TWINHTTPD_LLHTTP_FROM_SOURCES)
+    pkg_check_modules(LLHTTP IMPORTED_TARGET libllhttp)
+endif()
 if(LLHTTP_FOUND)
     add_library(twinhttpd::llhttp ALIAS PkgConfig::LLHTTP)
-    message(STATUS "llhttp ${LLHTTP_VERSION} as a library")
+    set(llhttp_version ${LLHTTP_VERSION})
+    message(STATUS "llhttp ${llhttp_version} as a library")
 elseif(EXISTS ${TWINHTTPD_LLHTTP_SOURCES}/llhttp.c AND EXISTS ${TWINHTTPD_LLHTTP_HEADERS}/llhttp.h)
     add_library(llhttp STATIC
         ${TWINHTTPD_LLHTTP_SOURCES}/api.c
@@ -46,10 +50,17 @@ elseif(EXISTS ${TWINHTTPD_LLHTTP_SOURCES}/llhttp.c AND EXISTS ${TWINHTTPD_LLHTTP
     target_compile_definitions(llhttp PUBLIC LLHTTP_STRICT_MODE=1)
     target_compile_options(llhttp PRIVATE -w -O2)
     add_library(twinhttpd::llhttp ALIAS llhttp)
-    message(STATUS "llhttp from the sources in ${TWINHTTPD_LLHTTP_SOURCES}")
+    file(STRINGS ${TWINHTTPD_LLHTTP_HEADERS}/llhttp.h llhttp_version
+        REGEX "^#define LLHTTP_VERSION_(MAJOR|MINOR|PATCH) ")
+    list(TRANSFORM llhttp_version REPLACE ".* " "")
+    list(JOIN llhttp_version "." llhttp_version)
+    message(STATUS "llhttp ${llhttp_version} from the sources in ${TWINHTTPD_LLHTTP_SOURCES}")
 else()
     message(FATAL_ERROR
         "llhttp was not found. Install it:\n"
         "  Debian 13 and later:  apt-get install libllhttp-dev\n"
         "  Debian 12:            apt-get install node-llhttp")
 endif()
+
+# For tests/differential, which must know what it compares.
+set(TWINHTTPD_LLHTTP_VERSION "${llhttp_version}" CACHE INTERNAL "llhttp's version in this build")
