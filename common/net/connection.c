@@ -57,6 +57,7 @@ struct connection {
 };
 
 static void on_event(evutil_socket_t fd, short what, void *argument);
+static void on_readable(struct connection *c);
 
 struct worker *connection_worker(const struct connection *connection)
 {
@@ -145,6 +146,7 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
     slot_add(&slot->counters.connections_accepted, 1);
     wait_for_request(c, config_of(c)->header_timeout_ms);
     watch(c, EV_READ);
+    on_readable(c); /* the request has often come with the connection */
 }
 
 static void give_back_input(struct connection *c)
@@ -255,8 +257,8 @@ static void uncount_finished(struct connection *c, uint32_t answered)
 
 static void log_refusal(const struct connection *c, struct http_refusal refusal)
 {
-    char client[CLIENT_TEXT_BYTES];
     if (log_budget_allows(&c->worker->refusals, worker_now_ms(c->worker))) {
+        char client[CLIENT_TEXT_BYTES];
         client_address_format(&c->client, client);
         log_write(LOG_INFO, "refused a request of %s with %u: %s", client, refusal.status,
                   refusal.reason);
@@ -696,10 +698,24 @@ void connection_complete(struct http_exchange *exchange)
 
 /* ---- Time ---- */
 
+/* With a reset: else the kernel would keep what the client does not read, and go on trying to send
+ * it for long after the connection is gone. */
+static void cut_slow_reader(struct connection *c)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    if (log_budget_allows(&c->worker->refusals, worker_now_ms(c->worker))) {
+        char client[CLIENT_TEXT_BYTES];
+        client_address_format(&c->client, client);
+        log_write(LOG_INFO, "cut %s, which reads its response too slowly", client);
+    }
+    connection_destroy(c);
+}
+
 static void expire(struct connection *c)
 {
-    if (c->sending) { /* the client does not read */
-        connection_destroy(c);
+    if (c->sending) {
+        cut_slow_reader(c);
         return;
     }
     switch (c->phase) {

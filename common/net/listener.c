@@ -13,7 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096 };
+enum {
+    BACKLOG = 4096,
+    UNSENT_BYTES = 131072 /* in the kernel for one client, beyond what is on its way to it */
+};
 
 /* Splits at the last colon and takes the brackets off an IPv6 address. */
 static bool split_address(const char *address, char host[256], const char **port)
@@ -61,22 +64,25 @@ bool listener_resolve(const char *address, struct sockaddr_storage *out, socklen
     return true;
 }
 
-static bool set_option(int fd, int level, int option)
+static bool set_option(int fd, int level, int option, int value)
 {
-    int on = 1;
-    return setsockopt(fd, level, option, &on, sizeof(on)) == 0;
+    return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
 }
 
-/* TCP_NODELAY is inherited by accepted sockets: responses are written whole, so there is nothing
- * for Nagle's algorithm to gather. */
+/* Accepted sockets inherit the options. TCP_NODELAY: responses are written whole, so there is
+ * nothing for Nagle's algorithm to gather. TCP_NOTSENT_LOWAT: a thousand clients that do not read
+ * would else fill the kernel's memory for TCP, some megabytes each, and it would then cut others.
+ */
 static int open_socket(const struct sockaddr_storage *address, socklen_t bytes, bool reuseport)
 {
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -1;
     }
-    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) && set_option(fd, IPPROTO_TCP, TCP_NODELAY) &&
-        (!reuseport || set_option(fd, SOL_SOCKET, SO_REUSEPORT)) &&
+    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
+        set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&
+        set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES) &&
+        (!reuseport || set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) &&
         bind(fd, (const struct sockaddr *)address, bytes) == 0 && listen(fd, BACKLOG) == 0) {
         return fd;
     }

@@ -8,6 +8,7 @@ import pytest
 
 from support import models, site as sites
 from support.client import chunked, request_bytes
+from support.kernel_sockets import server_ends
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.models(models.PROTOCOL)
@@ -177,6 +178,24 @@ def test_a_client_that_does_not_read_is_cut(server):
         client.send(request_bytes(target="/20mib.bin"))
         wait_until(lambda: server.status()["totals"]["connections_open"] <= before,
                    "the connection of a reader that stopped is closed", SEND_TIMEOUT_S + 10)
+        # By a reset, which frees what the kernel holds for it.
+        with pytest.raises(ConnectionResetError):
+            while client.socket.recv(65536):
+                pass
+        server.wait_for_log(r"\[info\] .*cut " + re.escape(client.name))
+
+
+def test_a_reader_that_stops_holds_little_of_the_kernels_memory(server):
+    with server.connect(receive_buffer_bytes=4096) as client:
+        client.send(request_bytes(target="/20mib.bin"))
+        port = client.socket.getsockname()[1]
+        most = 0
+        until = time.monotonic() + 0.5  # it takes a few milliseconds to fill the buffers
+        while time.monotonic() < until:
+            most = max(most, *(end.unacknowledged_bytes for end in server_ends(server.address[1])
+                               if end.client_port == port), 0)
+            time.sleep(0.01)
+        assert 0 < most < 1_000_000  # without a bound: two to four million
 
 
 @pytest.mark.slow

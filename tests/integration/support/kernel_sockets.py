@@ -22,6 +22,7 @@ _QUEUES = struct.Struct("=III")  # expires, receive queue, send queue
 class ServerEnd:
     client_port: int
     unread_bytes: int
+    unacknowledged_bytes: int  # sent by the server and not acknowledged, or not even sent
 
 
 def server_ends(server_port):
@@ -49,5 +50,5 @@ def _read_dump(netlink):
 
 def _parse_answer(answer):
     _server_port, client_port = struct.unpack_from(">HH", answer, _ANSWER_START)
-    _expires, unread_bytes, _unsent = _QUEUES.unpack_from(answer, _ANSWER_START + _ID_BYTES)
-    return ServerEnd(client_port, unread_bytes)
+    _expires, unread_bytes, unacknowledged_bytes = _QUEUES.unpack_from(answer, _ANSWER_START + _ID_BYTES)
+    return ServerEnd(client_port, unread_bytes, unacknowledged_bytes)
