@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Callable, NoReturn, Sequence
 
-from twinlab import compare, models, proc
+from twinlab import attack, compare, models, proc, siege, slowhttptest
 from twinlab.errors import Interrupted, LabError
 
 
@@ -33,12 +33,27 @@ def count(text: str) -> int:
     return value
 
 
-def model_list(text: str) -> list[str]:
+def whole_seconds(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 3600:
+        raise argparse.ArgumentTypeError("must be from 1 to 3600 whole seconds")
+    return value
+
+
+def key_list(text: str, known: Sequence[str]) -> list[str]:
     keys = [key.strip() for key in text.split(",") if key.strip()]
-    unknown = [key for key in keys if key not in models.KEYS]
+    unknown = [key for key in keys if key not in known]
     if unknown or not keys or len(set(keys)) != len(keys):
-        raise argparse.ArgumentTypeError(f"choose each at most once, among {','.join(models.KEYS)}")
+        raise argparse.ArgumentTypeError(f"choose each at most once, among {','.join(known)}")
     return keys
+
+
+def model_list(text: str) -> list[str]:
+    return key_list(text, models.KEYS)
+
+
+def attack_list(text: str) -> list[str]:
+    return key_list(text, slowhttptest.KEYS)
 
 
 def add_compare(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
@@ -68,7 +83,39 @@ def run_compare(arguments: argparse.Namespace) -> int:
                                        arguments.seed, arguments.bin))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (add_compare,)
+def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser(
+        "attack", help="attack every model with slow clients, and see how an ordinary client fares",
+        description="Runs slowhttptest (slow headers, slow bodies, ranges, slow reading) against every model at its "
+                    "default settings, each time with a fresh server, while an ordinary client asks ten times a "
+                    "second on new connections and on one kept open. Installs missing packages (apt) and builds first "
+                    "if needed. Traffic stays on 127.0.0.1.",
+        epilog="Exit status: 0 when every ordinary request was answered in less than "
+               f"{siege.GOOD_BELOW_MS:.0f} ms, 1 when one was not or the laboratory failed, 2 for a mistake in the "
+               "arguments.")
+    parser.add_argument("--quick", action="store_true",
+                        help=f"{attack.QUICK_DURATION_S} s for each attack: less than the servers' timeouts")
+    parser.add_argument("--duration", type=whole_seconds, metavar="S",
+                        help=f"seconds of each attack (default {attack.DURATION_S})")
+    parser.add_argument("--connections", type=count, default=1000, metavar="N",
+                        help="connections that the attacker opens (default 1000)")
+    parser.add_argument("--models", type=model_list, default=list(models.KEYS), metavar="LIST",
+                        help=f"comma-separated, among {','.join(models.KEYS)} (default: all)")
+    parser.add_argument("--attacks", type=attack_list, default=list(slowhttptest.KEYS), metavar="LIST",
+                        help=f"comma-separated, among {','.join(slowhttptest.KEYS)} (default: all)")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="folder for attack.json (default loadtest/results/<UTC time>)")
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    parser.set_defaults(run=run_attack)
+
+
+def run_attack(arguments: argparse.Namespace) -> int:
+    duration_s = arguments.duration or (attack.QUICK_DURATION_S if arguments.quick else attack.DURATION_S)
+    return attack.run(attack.Options(duration_s, arguments.connections, arguments.models, arguments.attacks,
+                                     arguments.output, arguments.bin))
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack)
 
 
 def make_parser() -> OneLineParser:

@@ -50,7 +50,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Prepare, measure, report."""
-    setup.install_packages()
+    setup.install_packages("build", "load")
     setup.raise_descriptor_limit(options.connections)
     bin_dir = options.bin_dir or setup.build()
     output = results.prepare(options.output or results.default_dir(setup.PROJECT))
@@ -69,7 +69,7 @@ def run(options: Options) -> int:
 
 def measure(options: Options, bin_dir: Path) -> Summary:
     """All rounds. Models take turns within a round, in an order that rotates: what drifts hits all alike."""
-    chosen = chosen_models(options)
+    chosen = models.choose(options.models, machine.cpus())
     summary = Summary(chosen, list(workloads.ALL), options.connections)
     effort = options.effort
     with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
@@ -83,12 +83,6 @@ def measure(options: Options, bin_dir: Path) -> Summary:
         finally:
             progress.clear()
     return summary
-
-
-def chosen_models(options: Options) -> list[Model]:
-    cpus = machine.cpus()
-    made = models.make(models.default_slots(cpus), cpus)
-    return [made[key] for key in options.models]
 
 
 def planned_s(effort: Effort, model_count: int) -> float:

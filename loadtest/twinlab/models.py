@@ -42,3 +42,9 @@ def make(slots: int, cpus: int) -> dict[str, Model]:
               f"2 worker processes of {slots // 2} threads each"),
     )
     return {model.key: model for model in models}
+
+
+def choose(keys: list[str], cpus: int) -> list[Model]:
+    """These models, in this order, with the slots that suit so many CPUs."""
+    made = make(default_slots(cpus), cpus)
+    return [made[key] for key in keys]

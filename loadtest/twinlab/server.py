@@ -3,6 +3,7 @@
 import re
 import signal
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from twinlab.models import Model
 START_DEADLINE_S = 10.0
 STOP_GRACE_S = 5.0
 FIRST_LINE = re.compile(r"listening on http://\S+:(?P<port>\d+) \(model (?P<model>[\w-]+),.*master pid (?P<pid>\d+)\)")
+
+LOG_LEVEL = re.compile(r"^\S+Z \[(\w+)\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ def parse_first_line(line: str) -> Announcement:
     if not match:
         raise LabError(f"the server's first line is not understood: {line!r}")
     return Announcement(int(match["port"]), match["model"], int(match["pid"]))
+
+
+def count_levels(log: str) -> Counter[str]:
+    """Lines of an error log by level: `2026-11-21T03:49:04.712Z [error] master pid 1: ...`"""
+    return Counter(LOG_LEVEL.findall(log))
 
 
 class Server:
@@ -76,6 +84,10 @@ class Server:
     def log_tail(self, lines: int = 20) -> str:
         """The end of the server's stderr."""
         return "\n".join(self._stderr.read_text(errors="replace").splitlines()[-lines:])
+
+    def log_levels(self) -> Counter[str]:
+        """How many lines of each level the error log has so far."""
+        return count_levels(self._stderr.read_text(errors="replace"))
 
     def is_running(self) -> bool:
         return self._child.poll() is None

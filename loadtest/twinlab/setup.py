@@ -10,17 +10,17 @@ from twinlab import proc
 from twinlab.errors import LabError
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-# Connections are not the only descriptors that a server or wrk needs.
+# Connections are not the only descriptors that a server or the load tool needs.
 SPARE_DESCRIPTORS = 100
 
 
-def install_packages() -> None:
-    """Let the project's one script say what is missing and install it.
+def install_packages(*groups: str) -> None:
+    """Let the project's one script say what is missing of these groups and install it.
 
     Not through proc.spawn: sudo may have to ask for a password on the terminal, and a new session has none.
     """
     script = PROJECT / "tests" / "install-packages"
-    if subprocess.run([str(script), "build", "load"], stdout=sys.stderr, check=False).returncode != 0:
+    if subprocess.run([str(script), *groups], stdout=sys.stderr, check=False).returncode != 0:
         raise LabError("the packages above are needed; see the lines before this one")
 
 
@@ -44,7 +44,7 @@ def _cmake(arguments: list[str]) -> None:
 
 
 def raise_descriptor_limit(connections: int) -> None:
-    """Allow the servers and wrk as many descriptors as may be had, and say so if that is too few."""
+    """Allow the servers and the load tool as many descriptors as may be had, and say so if that is too few."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and connections + SPARE_DESCRIPTORS > hard:

@@ -1,5 +1,6 @@
-"""Medians, spread, and what counts as a difference."""
+"""Medians, percentiles, spread, and what counts as a difference."""
 
+import math
 from dataclasses import dataclass
 from statistics import median
 from typing import Sequence
@@ -9,6 +10,11 @@ def median_or_none(values: Sequence[float | None]) -> float | None:
     """The median of what was measured; None when nothing was."""
     measured = [value for value in values if value is not None]
     return median(measured) if measured else None
+
+
+def percentile(values: Sequence[float], fraction: float) -> float | None:
+    """The smallest value that at least this share of the values does not exceed; None when there are none."""
+    return sorted(values)[max(0, math.ceil(fraction * len(values)) - 1)] if values else None
 
 
 def spread(values: Sequence[float]) -> float:

@@ -15,6 +15,8 @@ LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
     ["nonsense"], [], ["compare", "--models", "prefork,apache"], ["compare", "--models", ""],
     ["compare", "--models", "prefork,prefork"], ["compare", "--connections", "0"], ["compare", "--duration", "soon"],
     ["compare", "--duration", "0"], ["compare", "--frobnicate"],
+    ["attack", "--attacks", "flood"], ["attack", "--attacks", "read,read"], ["attack", "--duration", "0"],
+    ["attack", "--duration", "1.5"], ["attack", "--models", "apache"],
 ])
 def test_bad_arguments_are_one_line_and_status_2(arguments):
     done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=30, check=False)
@@ -23,10 +25,10 @@ def test_bad_arguments_are_one_line_and_status_2(arguments):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["attack", "--help"]])
 def test_help(arguments):
     done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0 and "compare" in done.stdout
+    assert done.returncode == 0 and arguments[0].strip("-") in done.stdout
 
 
 def test_a_program_that_is_missing_is_one_line(tmp_path):

@@ -23,6 +23,13 @@ def test_pss_missing():
         proc.parse_pss_kib("Rss: 1 kB\n")
 
 
+def test_tcp_memory_is_the_last_figure_of_its_line():
+    assert proc.parse_tcp_pages("sockets: used 9\nTCP: inuse 35 orphan 0 tw 7 alloc 35 mem 12\nUDP: mem 4\n") == 12
+    with pytest.raises(ValueError):
+        proc.parse_tcp_pages("sockets: used 9\n")
+    assert proc.tcp_memory_kib() is not None
+
+
 def test_own_figures_are_plausible():
     assert proc.cpu_us([os.getpid()]) > 0
     assert proc.pss_kib([os.getpid()]) > 0
