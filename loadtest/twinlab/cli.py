@@ -94,7 +94,7 @@ def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                f"{siege.GOOD_BELOW_MS:.0f} ms, 1 when one was not or the laboratory failed, 2 for a mistake in the "
                "arguments.")
     parser.add_argument("--quick", action="store_true",
-                        help=f"{attack.QUICK_DURATION_S} s for each attack: less than the servers' timeouts")
+                        help=f"{attack.QUICK_DURATION_S} s for each attack: over before most of the servers' timeouts")
     parser.add_argument("--duration", type=whole_seconds, metavar="S",
                         help=f"seconds of each attack (default {attack.DURATION_S})")
     parser.add_argument("--connections", type=count, default=1000, metavar="N",
