@@ -3,6 +3,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/net/output.h"
+#include "common/net/reader_pace.h"
 #include "common/net/worker_internal.h"
 
 #include <assert.h>
@@ -45,8 +46,7 @@ struct connection {
     uint32_t answered;   /* of these, those whose response is in the output */
     uint64_t deadline_ms;
     uint64_t waiting_since_ms;
-    uint64_t send_since_ms; /* since when output has been blocked, and what was sent meanwhile */
-    uint64_t send_bytes;
+    struct reader_pace pace; /* while output is blocked */
     struct worker *worker;
     struct http_exchange *exchange; /* while a request is being read or handled */
     struct buffer input;
@@ -500,25 +500,12 @@ static void finish(struct connection *c)
     watch_read(c);
 }
 
-/* A reader must take something within every send timeout, and must not be slower than the least
- * rate over all: one byte now and then would do otherwise. */
 static void extend_send_deadline(struct connection *c, uint64_t sent)
 {
-    const struct config *config = config_of(c);
     uint64_t now_ms = worker_now_ms(c->worker);
-    if (!c->sending) {
-        c->send_since_ms = now_ms;
-        c->send_bytes = 0;
-    } else if (sent == 0) {
-        return;
-    }
-    c->send_bytes += sent;
-    c->deadline_ms = now_ms + config->send_timeout_ms;
-    if (config->min_send_bytes_per_s > 0) {
-        uint64_t rate_deadline_ms = c->send_since_ms + config->send_timeout_ms +
-                                    c->send_bytes * 1000 / config->min_send_bytes_per_s;
-        c->deadline_ms = rate_deadline_ms < c->deadline_ms ? rate_deadline_ms : c->deadline_ms;
-    }
+    c->deadline_ms =
+        c->sending ? reader_pace_extend(&c->pace, c->fd, config_of(c), now_ms, sent, c->deadline_ms)
+                   : reader_pace_begin(&c->pace, c->fd, config_of(c), now_ms);
 }
 
 /* Answers that one send() will probably take are booked before it: when it returns the client may
@@ -712,10 +699,13 @@ static void cut_slow_reader(struct connection *c)
     connection_destroy(c);
 }
 
-static void expire(struct connection *c)
+static void expire(struct connection *c, uint64_t now_ms)
 {
     if (c->sending) {
-        cut_slow_reader(c);
+        extend_send_deadline(c, 0);
+        if (now_ms >= c->deadline_ms) {
+            cut_slow_reader(c);
+        }
         return;
     }
     switch (c->phase) {
@@ -737,7 +727,7 @@ static void expire(struct connection *c)
 void connection_sweep(struct connection *c, uint64_t now_ms)
 {
     if (now_ms >= c->deadline_ms) {
-        expire(c);
+        expire(c, now_ms);
         return;
     }
     if (c->phase == PHASE_WAITING && !c->sending && !c->idle &&
