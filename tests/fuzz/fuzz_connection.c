@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -64,7 +65,7 @@ struct request_list {
     bool in_body; /* the one behind them has a good head */
 };
 
-static char root[] = "/tmp/fuzz-connection-XXXXXX";
+static char root[PATH_MAX]; /* a folder below TMPDIR */
 static int root_fd;
 static int log_fd;
 static struct router *router;
@@ -113,14 +114,12 @@ static void remove_files(void)
     rmdir(root);
 }
 
-static void prepare(void)
+static void make_root(void)
 {
-    static bool prepared;
-    if (prepared) {
-        return;
-    }
-    prepared = true;
-    FUZZ_CHECK(mkdtemp(root) != NULL);
+    const char *parent = getenv("TMPDIR");
+    int length = snprintf(root, sizeof(root), "%s/fuzz-connection-XXXXXX",
+                          parent == NULL || parent[0] == '\0' ? "/tmp" : parent);
+    FUZZ_CHECK(length > 0 && (size_t)length < sizeof(root) && mkdtemp(root) != NULL);
     root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     FUZZ_CHECK(root_fd >= 0 && mkdirat(root_fd, "dir", 0755) == 0);
     for (size_t i = 0; i < sizeof(file_names) / sizeof(file_names[0]); i++) {
@@ -128,6 +127,16 @@ static void prepare(void)
         write_file(file_names[i], is_big ? BIG_FILE_BYTES : 100 + i);
     }
     atexit(remove_files);
+}
+
+static void prepare(void)
+{
+    static bool prepared;
+    if (prepared) {
+        return;
+    }
+    prepared = true;
+    make_root();
     log_fd = memfd_create("access", MFD_CLOEXEC);
     FUZZ_CHECK(log_fd >= 0);
     log_set_level(LOG_ERROR);
