@@ -270,7 +270,9 @@ struct span http_head_field_list(const struct http_request *request, enum http_f
         at += bytes + 1;
     }
     char *copy = arena_alloc(arena, list.len + 1);
-    memcpy(copy, list.data, list.len);
+    if (list.len > 0) { /* else there is no data to copy from */
+        memcpy(copy, list.data, list.len);
+    }
     struct span joined = {copy, list.len};
     buffer_free(&list);
     return joined;

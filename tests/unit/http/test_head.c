@@ -589,6 +589,8 @@ static void test_field_lists(void **state)
     assert_span(http_head_field_list(request, HTTP_FIELD_IF_MATCH, &arena), "\"a\", \"b\", ");
     assert_span(http_head_field_list(request, HTTP_FIELD_RANGE, &arena), "bytes=0-");
     assert_null(http_head_field_list(request, HTTP_FIELD_IF_RANGE, &arena).ptr);
+    struct outcome empty = scan(GET "If-Match:\r\nIf-Match: \r\n\r\n");
+    assert_span(http_head_field_list(&empty.request, HTTP_FIELD_IF_MATCH, &arena), "");
     arena_free(&arena);
 }
 
