@@ -344,15 +344,15 @@ static void run_inline(struct connection *c)
 /* The request is complete: has it handled, here or elsewhere. */
 static void handle(struct connection *c)
 {
-    const struct worker_options *options = &c->worker->options;
+    const struct worker_dispatch *dispatch = &c->worker->options.dispatch;
     if (c->exchange->route == NULL) {
         respond(c);
         return;
     }
     enum dispatch_result result = DISPATCH_INLINE;
-    if (options->dispatch != NULL) {
+    if (dispatch->take != NULL) {
         c->phase = PHASE_HANDLING; /* before another thread can have finished */
-        result = options->dispatch(options->dispatch_data, c->exchange);
+        result = dispatch->take(dispatch->data, c->exchange);
     }
     switch (result) {
     case DISPATCH_TAKEN:

@@ -135,13 +135,12 @@ static void begin_drain(struct worker *worker)
     }
 }
 
+/* Edge-triggered: what is written to the eventfd need not be read. */
 static void on_wake(evutil_socket_t fd, short what, void *argument)
 {
+    (void)fd;
     (void)what;
     struct worker *worker = argument;
-    uint64_t count;
-    ssize_t ignored = read((int)fd, &count, sizeof(count));
-    (void)ignored;
     take_completed(worker);
     if (atomic_load(&worker->command) == WORKER_DRAIN) {
         begin_drain(worker);
@@ -187,8 +186,8 @@ static struct event_base *create_base(void)
 static void add_events(struct worker *worker)
 {
     const struct timeval tick = {.tv_usec = TICK_MS * 1000};
-    event_assign(&worker->wake_event, worker->base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake,
-                 worker);
+    event_assign(&worker->wake_event, worker->base, worker->wake_fd, EV_READ | EV_ET | EV_PERSIST,
+                 on_wake, worker);
     event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
     event_add(&worker->wake_event, NULL);
     event_add(&worker->tick_event, &tick);
@@ -244,12 +243,16 @@ static bool is_drained(struct worker *worker)
 
 void worker_run(struct worker *worker)
 {
+    const struct worker_dispatch *dispatch = &worker->options.dispatch;
     while (atomic_load_explicit(&worker->command, memory_order_relaxed) != WORKER_STOP &&
            !is_drained(worker)) {
         worker->options.context->turn++;
         if (event_base_loop(worker->base, EVLOOP_ONCE) < 0) {
             log_write(LOG_ERROR, "the event loop failed: %m");
             break;
+        }
+        if (dispatch->turn_end != NULL) {
+            dispatch->turn_end(dispatch->data);
         }
     }
     if (worker->draining && worker->connection_count > 0) {

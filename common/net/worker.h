@@ -19,6 +19,13 @@ enum dispatch_result {
 /* Decides where a request is handled. data is the process model's. */
 typedef enum dispatch_result (*dispatch_fn)(void *data, struct http_exchange *exchange);
 
+/* How requests are handed to other threads. All zero: the loop handles every request itself. */
+struct worker_dispatch {
+    dispatch_fn take;
+    void (*turn_end)(void *data); /* behind each turn of the loop, in which take may be called */
+    void *data;
+};
+
 struct worker_options {
     const struct config *config;
     const struct router *router;
@@ -31,8 +38,7 @@ struct worker_options {
      * to them for a moment. NULL: always. */
     bool (*may_accept)(void *data, uint32_t slot_index);
     void *may_accept_data;
-    dispatch_fn dispatch; /* NULL: everything inline */
-    void *dispatch_data;
+    struct worker_dispatch dispatch;
 };
 
 /* To be called after the last fork, on the thread that will run it. NULL, reported in the log, if

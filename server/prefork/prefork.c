@@ -30,7 +30,7 @@ int prefork_run(struct process *process)
     struct prefork prefork = {.process = process};
     process_open(process);
     process_enter(process, 0, SLOT_LOOP, &context);
-    prefork.worker = process_create_worker(process, &context, 0, NULL, NULL);
+    prefork.worker = process_create_worker(process, &context, 0, &(struct worker_dispatch){0});
     if (prefork.worker == NULL) {
         return PROCESS_EXIT_BOOT_FAILED;
     }

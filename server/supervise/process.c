@@ -56,7 +56,7 @@ static bool may_accept(void *data, uint32_t slot_index)
 }
 
 struct worker *process_create_worker(struct process *process, struct handler_context *context,
-                                     uint32_t loop, dispatch_fn dispatch, void *dispatch_data)
+                                     uint32_t loop, const struct worker_dispatch *dispatch)
 {
     const struct server *server = process->server;
     size_t loop_index = (size_t)process->number * server->plan.loops + loop;
@@ -70,8 +70,7 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .server_draining = &server->scoreboard->draining,
         .may_accept = server->listener.count == 1 ? may_accept : NULL,
         .may_accept_data = server->scoreboard,
-        .dispatch = dispatch,
-        .dispatch_data = dispatch_data,
+        .dispatch = *dispatch,
     });
 }
 

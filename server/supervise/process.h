@@ -51,7 +51,7 @@ void process_leave(struct handler_context *context);
 
 /* The worker (event loop) for the calling thread. NULL on failure, reported. */
 struct worker *process_create_worker(struct process *process, struct handler_context *context,
-                                     uint32_t loop, dispatch_fn dispatch, void *dispatch_data);
+                                     uint32_t loop, const struct worker_dispatch *dispatch);
 
 /* What a process is told by signals; the later outweighs the earlier. */
 enum process_order { PROCESS_SERVE, PROCESS_DRAIN, PROCESS_STOP };

@@ -8,11 +8,13 @@
 #include <time.h>
 
 struct queue {
-    pthread_mutex_t lock;
+    _Atomic size_t count; /* with those that have only a place reserved */
+    size_t length;
+    pthread_mutex_t lock; /* for all below */
     pthread_cond_t not_empty;
     struct http_exchange *first, *last;
-    size_t count;
-    size_t length;
+    size_t waiting; /* threads that wait for a request */
+    size_t woken;   /* of these, the ones that have been signalled and are on their way */
     bool closed;
 };
 
@@ -36,25 +38,52 @@ void queue_destroy(struct queue *queue)
     free(queue);
 }
 
-bool queue_push(struct queue *queue, struct http_exchange *exchange)
+void queue_chain_add(struct queue_chain *chain, struct http_exchange *exchange)
 {
-    pthread_mutex_lock(&queue->lock);
-    bool has_room = queue->count < queue->length;
-    if (has_room) {
-        exchange->next = NULL;
-        if (queue->last != NULL) {
-            queue->last->next = exchange;
-        } else {
-            queue->first = exchange;
-        }
-        queue->last = exchange;
-        queue->count++;
+    exchange->next = NULL;
+    *(chain->last != NULL ? &chain->last->next : &chain->first) = exchange;
+    chain->last = exchange;
+    chain->count++;
+    chain->blocking += exchange->route->blocks;
+}
+
+bool queue_reserve(struct queue *queue)
+{
+    if (atomic_fetch_add_explicit(&queue->count, 1, memory_order_relaxed) < queue->length) {
+        return true;
     }
-    pthread_mutex_unlock(&queue->lock);
-    if (has_room) {
+    atomic_fetch_sub_explicit(&queue->count, 1, memory_order_relaxed);
+    return false;
+}
+
+/* How many of the waiting threads to signal for so many that are wanted. Counts them as woken. */
+static size_t choose_to_wake(struct queue *queue, size_t wanted)
+{
+    size_t asleep = queue->waiting - queue->woken;
+    size_t chosen = wanted < asleep ? wanted : asleep;
+    queue->woken += chosen;
+    return chosen;
+}
+
+static void signal_threads(struct queue *queue, size_t threads)
+{
+    for (size_t i = 0; i < threads; i++) {
         pthread_cond_signal(&queue->not_empty);
     }
-    return has_room;
+}
+
+void queue_push(struct queue *queue, struct queue_chain *chain)
+{
+    if (chain->count == 0) {
+        return;
+    }
+    pthread_mutex_lock(&queue->lock);
+    *(queue->first != NULL ? &queue->last->next : &queue->first) = chain->first;
+    queue->last = chain->last;
+    size_t threads = choose_to_wake(queue, chain->blocking + (chain->blocking < chain->count));
+    pthread_mutex_unlock(&queue->lock);
+    signal_threads(queue, threads);
+    *chain = (struct queue_chain){0};
 }
 
 static struct timespec time_after(unsigned timeout_ms)
@@ -70,26 +99,55 @@ static struct timespec time_after(unsigned timeout_ms)
     return until;
 }
 
-struct http_exchange *queue_pop(struct queue *queue, unsigned timeout_ms, bool *closed)
+/* Holds the lock. Returns when there is a request, the time is over, or the queue is closed. */
+static void wait_for_request(struct queue *queue, unsigned timeout_ms)
 {
-    struct http_exchange *exchange = NULL;
-    struct timespec until = time_after(timeout_ms);
     int error = 0;
-    pthread_mutex_lock(&queue->lock);
+    if (queue->first != NULL || queue->closed) {
+        return;
+    }
+    struct timespec until = time_after(timeout_ms);
+    queue->waiting++;
     while (queue->first == NULL && !queue->closed && error != ETIMEDOUT) {
         error = pthread_cond_timedwait(&queue->not_empty, &queue->lock, &until);
+        if (queue->woken > 0) { /* it may have been another's signal: then the other finds none */
+            queue->woken--;
+        }
     }
+    queue->waiting--;
+}
+
+/* Holds the lock; there is a request. */
+static struct http_exchange *take_batch(struct queue *queue)
+{
+    struct http_exchange *first = queue->first;
+    struct http_exchange *last = first;
+    size_t taken = 1;
+    while (!last->route->blocks && last->next != NULL && !last->next->route->blocks &&
+           taken < QUEUE_BATCH) {
+        last = last->next;
+        taken++;
+    }
+    queue->first = last->next;
+    last->next = NULL;
+    atomic_fetch_sub_explicit(&queue->count, taken, memory_order_relaxed);
+    return first;
+}
+
+struct http_exchange *queue_pop(struct queue *queue, unsigned timeout_ms, bool *closed)
+{
+    struct http_exchange *batch = NULL;
+    size_t threads = 0;
+    pthread_mutex_lock(&queue->lock);
+    wait_for_request(queue, timeout_ms);
     *closed = queue->closed;
     if (queue->first != NULL && !queue->closed) {
-        exchange = queue->first;
-        queue->first = exchange->next;
-        if (queue->first == NULL) {
-            queue->last = NULL;
-        }
-        queue->count--;
+        batch = take_batch(queue);
+        threads = queue->first != NULL ? choose_to_wake(queue, 1) : 0; /* there is more to do */
     }
     pthread_mutex_unlock(&queue->lock);
-    return exchange;
+    signal_threads(queue, threads);
+    return batch;
 }
 
 void queue_close(struct queue *queue)

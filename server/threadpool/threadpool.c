@@ -26,7 +26,8 @@ struct pool_member {
     struct threadpool *pool;
     uint32_t slot; /* in the process, and index of members: loops first, then pool threads */
     struct handler_context context;
-    struct worker *worker; /* of a loop thread */
+    struct worker *worker;      /* of a loop thread */
+    struct queue_chain pending; /* of a loop thread: what this turn hands over */
 };
 
 struct threadpool {
@@ -45,12 +46,26 @@ struct threadpool {
 
 static enum dispatch_result dispatch(void *data, struct http_exchange *exchange)
 {
-    struct threadpool *pool = data;
+    struct pool_member *member = data;
+    struct threadpool *pool = member->pool;
     if (pool->process->server->config->offload == CONFIG_OFFLOAD_BLOCKING &&
         !exchange->route->blocks) {
         return DISPATCH_INLINE;
     }
-    return queue_push(pool->queue, exchange) ? DISPATCH_TAKEN : DISPATCH_FULL;
+    if (!queue_reserve(pool->queue)) {
+        return DISPATCH_FULL;
+    }
+    queue_chain_add(&member->pending, exchange);
+    if (member->pending.count == QUEUE_BATCH) { /* a thread may begin while the turn goes on */
+        queue_push(pool->queue, &member->pending);
+    }
+    return DISPATCH_TAKEN;
+}
+
+static void on_turn_end(void *data)
+{
+    struct pool_member *member = data;
+    queue_push(member->pool->queue, &member->pending);
 }
 
 /* ---- Threads ---- */
@@ -60,8 +75,10 @@ static void *run_loop_thread(void *argument)
     struct pool_member *member = argument;
     struct threadpool *pool = member->pool;
     process_enter(pool->process, member->slot, SLOT_LOOP, &member->context);
+    struct worker_dispatch to_pool = {dispatch, on_turn_end, member};
+    struct worker_dispatch inline_only = {0};
     member->worker = process_create_worker(pool->process, &member->context, member->slot,
-                                           pool->queue == NULL ? NULL : dispatch, pool);
+                                           pool->queue == NULL ? &inline_only : &to_pool);
     slot_set_state(member->context.slot, SLOT_READY);
     pthread_barrier_wait(&pool->started);
     if (member->worker != NULL) {
@@ -73,12 +90,14 @@ static void *run_loop_thread(void *argument)
     return NULL;
 }
 
-static void run_request(struct http_exchange *exchange, struct handler_context *context)
+static void run_batch(struct http_exchange *batch, struct handler_context *context)
 {
-    context->turn++;
-    context->now_ms = clock_monotonic_ms();
-    http_exchange_run(exchange, context);
-    exchange->complete(exchange); /* from here on it is the loop's again */
+    while (batch != NULL) {
+        struct http_exchange *exchange = batch;
+        batch = exchange->next;
+        http_exchange_run(exchange, context);
+        exchange->complete(exchange); /* from here on it is the loop's again */
+    }
 }
 
 static void *run_pool_thread(void *argument)
@@ -92,11 +111,11 @@ static void *run_pool_thread(void *argument)
     slot_set_state(slot, SLOT_READY);
     pthread_barrier_wait(&pool->started);
     while (!closed) {
-        struct http_exchange *exchange = queue_pop(pool->queue, HEARTBEAT_MS, &closed);
-        atomic_store_explicit(&slot->heartbeat_ms, clock_monotonic_ms(), memory_order_relaxed);
-        if (exchange != NULL) {
-            run_request(exchange, &member->context);
-        }
+        struct http_exchange *batch = queue_pop(pool->queue, HEARTBEAT_MS, &closed);
+        member->context.turn++;
+        member->context.now_ms = clock_monotonic_ms();
+        atomic_store_explicit(&slot->heartbeat_ms, member->context.now_ms, memory_order_relaxed);
+        run_batch(batch, &member->context);
     }
     return NULL;
 }

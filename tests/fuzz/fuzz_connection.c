@@ -238,7 +238,7 @@ static void start(bool json_log)
                                      .access_log_fd = log_fd,
                                      .max_connections = CLIENTS,
                                      .server_draining = &scoreboard->draining,
-                                     .dispatch = dispatch};
+                                     .dispatch = {.take = dispatch}};
     worker = worker_create(&options);
     FUZZ_CHECK(worker != NULL);
     pending_count = 0;

@@ -183,8 +183,7 @@ static int make(void **state)
                                       .access_log_fd = -1,
                                       .max_connections = 1000,
                                       .server_draining = &scoreboard->draining,
-                                      .dispatch = dispatch,
-                                      .dispatch_data = &taken_count};
+                                      .dispatch = {.take = dispatch, .data = &taken_count}};
     taken_count = 0;
     running = false;
     return !listener_open(&listener, "127.0.0.1:0", false, 1, error);

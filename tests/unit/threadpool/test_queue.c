@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
@@ -17,11 +18,31 @@ enum { LENGTH = 8, PATIENCE_MS = 10000, THREADS = 4, REQUESTS = 20000 };
 static struct queue *queue;
 static struct http_exchange exchanges[REQUESTS];
 
+static const struct route quick = {.blocks = false}, blocking = {.blocks = true};
+
+/* All block unless a test says otherwise: they come out one by one. */
 static int make(void **state)
 {
     (void)state;
     queue = queue_create(LENGTH);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        exchanges[i].route = &blocking;
+    }
     return queue == NULL;
+}
+
+/* One request by itself. */
+static bool push(struct http_exchange *exchange)
+{
+    struct queue_chain chain = {0};
+    if (!queue_reserve(queue)) {
+        return false;
+    }
+    queue_chain_add(&chain, exchange);
+    queue_push(queue, &chain);
+    assert_null(chain.first);
+    assert_int_equal(chain.count, 0);
+    return true;
 }
 
 static int discard(void **state)
@@ -45,7 +66,7 @@ static void test_order(void **state)
     for (int round = 0; round < 3; round++) { /* emptied and filled again */
         for (int i = 0; i < 5; i++) {
             exchanges[i].next = &exchanges[7]; /* whatever a list before left there */
-            assert_true(queue_push(queue, &exchanges[i]));
+            assert_true(push(&exchanges[i]));
         }
         for (int i = 0; i < 5; i++) {
             assert_ptr_equal(pop(PATIENCE_MS), &exchanges[i]);
@@ -57,9 +78,9 @@ static void test_order(void **state)
 static void test_order_when_it_never_empties(void **state)
 {
     (void)state;
-    assert_true(queue_push(queue, &exchanges[0]));
+    assert_true(push(&exchanges[0]));
     for (int i = 1; i < 1000; i++) {
-        assert_true(queue_push(queue, &exchanges[i]));
+        assert_true(push(&exchanges[i]));
         assert_ptr_equal(pop(PATIENCE_MS), &exchanges[i - 1]);
     }
 }
@@ -68,13 +89,13 @@ static void test_bound(void **state)
 {
     (void)state;
     for (int i = 0; i < LENGTH; i++) {
-        assert_true(queue_push(queue, &exchanges[i]));
+        assert_true(push(&exchanges[i]));
     }
-    assert_false(queue_push(queue, &exchanges[LENGTH]));
-    assert_false(queue_push(queue, &exchanges[LENGTH]));
+    assert_false(push(&exchanges[LENGTH]));
+    assert_false(push(&exchanges[LENGTH]));
     assert_ptr_equal(pop(PATIENCE_MS), &exchanges[0]);
-    assert_true(queue_push(queue, &exchanges[LENGTH])); /* room again, for one */
-    assert_false(queue_push(queue, &exchanges[LENGTH + 1]));
+    assert_true(push(&exchanges[LENGTH])); /* room again, for one */
+    assert_false(push(&exchanges[LENGTH + 1]));
     for (int i = 1; i <= LENGTH; i++) {
         assert_ptr_equal(pop(PATIENCE_MS), &exchanges[i]);
     }
@@ -114,7 +135,7 @@ static struct http_exchange *woken_by(void (*wake)(void), bool *closed)
 
 static void push_one(void)
 {
-    assert_true(queue_push(queue, &exchanges[3]));
+    assert_true(push(&exchanges[3]));
 }
 
 static void close_queue(void)
@@ -163,10 +184,120 @@ static void test_closed_hands_nothing_out(void **state)
 {
     (void)state;
     bool closed = false;
-    assert_true(queue_push(queue, &exchanges[0]));
+    assert_true(push(&exchanges[0]));
     queue_close(queue);
     assert_null(queue_pop(queue, PATIENCE_MS, &closed));
     assert_true(closed);
+}
+
+static size_t length_of(const struct http_exchange *batch)
+{
+    size_t count = 0;
+    for (; batch != NULL; batch = batch->next) {
+        count++;
+    }
+    return count;
+}
+
+static void test_batches(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *routes; /* q: quick, b: blocking */
+        size_t batches[6];
+    } cases[] = {
+        {"q", {1}},
+        {"qqq", {3}},
+        {"b", {1}},
+        {"bb", {1, 1}},
+        {"qqbqq", {2, 1, 2}},
+        {"bqqqb", {1, 3, 1}},
+        {"qqqqqqqqqq", {QUEUE_BATCH, 2}},
+    };
+    queue_destroy(queue);
+    queue = queue_create(REQUESTS);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct queue_chain chain = {0};
+        size_t count = strlen(cases[i].routes), seen = 0;
+        for (size_t k = 0; k < count; k++) {
+            exchanges[k].route = cases[i].routes[k] == 'q' ? &quick : &blocking;
+            assert_true(queue_reserve(queue));
+            queue_chain_add(&chain, &exchanges[k]);
+        }
+        assert_int_equal(chain.count, count);
+        queue_push(queue, &chain);
+        for (size_t k = 0; cases[i].batches[k] != 0; k++) {
+            struct http_exchange *batch = pop(0);
+            assert_ptr_equal(batch, &exchanges[seen]);
+            assert_int_equal(length_of(batch), cases[i].batches[k]);
+            seen += cases[i].batches[k];
+        }
+        assert_int_equal(seen, count);
+        assert_null(pop(0));
+    }
+}
+
+/* A place is taken when it is reserved, not when the request comes. */
+static void test_reservation(void **state)
+{
+    (void)state;
+    struct queue_chain chain = {0};
+    for (int i = 0; i < LENGTH; i++) {
+        assert_true(queue_reserve(queue));
+        exchanges[i].route = &quick;
+        queue_chain_add(&chain, &exchanges[i]);
+    }
+    assert_false(queue_reserve(queue));
+    assert_null(pop(0));
+    queue_push(queue, &chain);
+    assert_false(queue_reserve(queue));
+    assert_int_equal(length_of(pop(0)), LENGTH); /* a batch frees all its places */
+    for (int i = 0; i < LENGTH; i++) {
+        assert_true(queue_reserve(queue));
+    }
+    assert_false(queue_reserve(queue));
+}
+
+static void test_an_empty_chain_is_nothing(void **state)
+{
+    (void)state;
+    struct queue_chain chain = {0};
+    queue_push(queue, &chain);
+    assert_null(pop(0));
+}
+
+/* Requests that block go to as many threads at once, though they come in one chain. */
+static void *hold_one(void *barrier)
+{
+    bool closed;
+    struct http_exchange *got = queue_pop(queue, PATIENCE_MS, &closed);
+    pthread_barrier_wait(barrier); /* nobody goes on before all have one */
+    return got;
+}
+
+static void test_a_chain_wakes_a_thread_for_each_that_blocks(void **state)
+{
+    (void)state;
+    pthread_t threads[THREADS];
+    pthread_barrier_t barrier;
+    struct queue_chain chain = {0};
+    pthread_barrier_init(&barrier, NULL, THREADS + 1);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, hold_one, &barrier), 0);
+        assert_true(queue_reserve(queue));
+        queue_chain_add(&chain, &exchanges[i]);
+    }
+    usleep(20000); /* they wait by now, most likely; if not, the result is the same */
+    uint64_t before_ms = clock_monotonic_ms();
+    queue_push(queue, &chain);
+    pthread_barrier_wait(&barrier);
+    assert_in_range(clock_monotonic_ms() - before_ms, 0, PATIENCE_MS / 2);
+    for (int i = 0; i < THREADS; i++) {
+        void *got;
+        assert_int_equal(pthread_join(threads[i], &got), 0);
+        assert_non_null(got);
+    }
+    pthread_barrier_destroy(&barrier);
 }
 
 struct consumer {
@@ -183,7 +314,7 @@ static void *consume(void *argument)
     consumer->in_order = true;
     while (!closed) {
         struct http_exchange *exchange = queue_pop(queue, 100, &closed);
-        if (exchange != NULL) {
+        for (; exchange != NULL; exchange = exchange->next) {
             consumer->in_order &= last == NULL || exchange > last;
             last = exchange;
             consumer->count++;
@@ -197,12 +328,15 @@ static void test_many_consumers(void **state)
     (void)state;
     struct consumer consumers[THREADS] = {{0}};
     size_t total = 0;
+    for (size_t i = 0; i < REQUESTS; i++) {
+        exchanges[i].route = i % 7 < 5 ? &quick : &blocking;
+    }
     for (int i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_create(&consumers[i].thread, NULL, consume, &consumers[i]), 0);
     }
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
     for (size_t i = 0; i < REQUESTS;) {
-        if (queue_push(queue, &exchanges[i])) {
+        if (push(&exchanges[i])) {
             i++;
         } else {
             assert_true(clock_monotonic_ms() < until_ms);
@@ -216,7 +350,7 @@ static void test_many_consumers(void **state)
         bool closed;
         struct http_exchange *left = queue_pop(queue, 0, &closed);
         empty = left == NULL;
-        total += left != NULL;
+        total += length_of(left);
     }
     queue_close(queue);
     for (int i = 0; i < THREADS; i++) {
@@ -240,6 +374,10 @@ int main(void)
         TEST(test_close_wakes),
         TEST(test_close_wakes_everybody),
         TEST(test_closed_hands_nothing_out),
+        TEST(test_batches),
+        TEST(test_reservation),
+        TEST(test_an_empty_chain_is_nothing),
+        TEST(test_a_chain_wakes_a_thread_for_each_that_blocks),
         TEST(test_many_consumers),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
