@@ -4,9 +4,12 @@ One idea per module. From the outside in:
 
     cli         the commands and their options
     compare     `lab compare`, step by step
+    peers       `lab peers`, step by step
     setup       missing packages, the build, limits
     speed       one timed run of one model on one workload
     crash       one crash round: a worker dies once a second under load
+    contenders  who takes part in `lab peers`, and how each is started
+    packaged    servers from Debian's packages, configured from loadtest/peers
     models      the process models that are compared, and their command lines
     workloads   what wrk asks for, and the documents it needs
     server      a server under test, from its first line to its end
@@ -20,6 +23,9 @@ One idea per module. From the outside in:
     table       aligned columns and units
     summary     all rounds of a comparison, and their medians
     report      the table of a comparison
+    targets     what `lab peers` judges
+    peers_report  the tables of `lab peers`
+    chart       its chart
     reading     the plain sentences under the table, computed from it
     progress    the line that shows that work goes on
     results     the JSON file

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Callable, NoReturn, Sequence
 
-from twinlab import attack, compare, models, proc, siege, slowhttptest
+from twinlab import attack, compare, contenders, models, peers, proc, siege, slowhttptest, workloads
 from twinlab.errors import Interrupted, LabError
 
 
@@ -40,20 +40,17 @@ def whole_seconds(text: str) -> int:
     return value
 
 
-def key_list(text: str, known: Sequence[str]) -> list[str]:
-    keys = [key.strip() for key in text.split(",") if key.strip()]
-    unknown = [key for key in keys if key not in known]
-    if unknown or not keys or len(set(keys)) != len(keys):
-        raise argparse.ArgumentTypeError(f"choose each at most once, among {','.join(known)}")
-    return keys
+def list_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """A type of option: some of these, separated by commas, in the order given."""
 
+    def parse(text: str) -> list[str]:
+        keys = [key.strip() for key in text.split(",") if key.strip()]
+        unknown = [key for key in keys if key not in choices]
+        if unknown or not keys or len(set(keys)) != len(keys):
+            raise argparse.ArgumentTypeError(f"choose each at most once, among {','.join(choices)}")
+        return keys
 
-def model_list(text: str) -> list[str]:
-    return key_list(text, models.KEYS)
-
-
-def attack_list(text: str) -> list[str]:
-    return key_list(text, slowhttptest.KEYS)
+    return parse
 
 
 def add_compare(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
@@ -66,7 +63,7 @@ def add_compare(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed run")
     parser.add_argument("--connections", type=count, default=64, metavar="N",
                         help="connections that wrk keeps open (default 64)")
-    parser.add_argument("--models", type=model_list, default=list(models.KEYS), metavar="LIST",
+    parser.add_argument("--models", type=list_of(models.KEYS), default=list(models.KEYS), metavar="LIST",
                         help=f"comma-separated, among {','.join(models.KEYS)} (default: all)")
     parser.add_argument("--output", type=Path, metavar="DIR",
                         help="folder for compare.json (default loadtest/results/<UTC time>)")
@@ -99,9 +96,9 @@ def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                         help=f"seconds of each attack (default {attack.DURATION_S})")
     parser.add_argument("--connections", type=count, default=1000, metavar="N",
                         help="connections that the attacker opens (default 1000)")
-    parser.add_argument("--models", type=model_list, default=list(models.KEYS), metavar="LIST",
+    parser.add_argument("--models", type=list_of(models.KEYS), default=list(models.KEYS), metavar="LIST",
                         help=f"comma-separated, among {','.join(models.KEYS)} (default: all)")
-    parser.add_argument("--attacks", type=attack_list, default=list(slowhttptest.KEYS), metavar="LIST",
+    parser.add_argument("--attacks", type=list_of(slowhttptest.KEYS), default=list(slowhttptest.KEYS), metavar="LIST",
                         help=f"comma-separated, among {','.join(slowhttptest.KEYS)} (default: all)")
     parser.add_argument("--output", type=Path, metavar="DIR",
                         help="folder for attack.json (default loadtest/results/<UTC time>)")
@@ -115,7 +112,42 @@ def run_attack(arguments: argparse.Namespace) -> int:
                                      arguments.output, arguments.bin))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack)
+def add_peers(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    workload_keys = [workload.key for workload in workloads.PEERS]
+    parser = commands.add_parser(
+        "peers", help="hold the servers against nginx, lighttpd, h2o, Apache and a floor program",
+        description="Loads the project's servers, a floor program that does nothing but a server's system calls, and "
+                    "the servers of Debian's packages in turn, then judges the project's targets. Installs missing "
+                    "packages (apt; their services are neither started nor enabled) and builds first if needed. "
+                    "Takes about half an hour; --quick, fewer servers or fewer workloads take less. Traffic stays on "
+                    "127.0.0.1.")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s instead of 5 of 3 s; more noise")
+    parser.add_argument("--rounds", type=count, metavar="N", help="how often everything is measured")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed run")
+    parser.add_argument("--servers", type=list_of(contenders.KEYS), default=list(contenders.KEYS), metavar="LIST",
+                        help=f"comma-separated, among {','.join(contenders.KEYS)} (default: all)")
+    parser.add_argument("--workloads", type=list_of(workload_keys), default=workload_keys, metavar="LIST",
+                        help=f"comma-separated, among {','.join(workload_keys)} (default: all)")
+    parser.add_argument("--workers", type=count, default=2, metavar="N",
+                        help="worker processes or threads of each server (default 2)")
+    parser.add_argument("--pin", action="store_true",
+                        help="wrk on one half of the CPUs, the servers on the other: steadier CPU figures, but "
+                             "requests/s of half a machine")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="folder for peers.json and peers.svg (default loadtest/results/<UTC time>)")
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the programs in DIR instead of building them")
+    parser.set_defaults(run=run_peers)
+
+
+def run_peers(arguments: argparse.Namespace) -> int:
+    effort = peers.QUICK if arguments.quick else peers.DEFAULT
+    effort = replace(effort, rounds=arguments.rounds or effort.rounds,
+                     duration_s=arguments.duration or effort.duration_s)
+    return peers.run(peers.Options(effort, arguments.workers, arguments.servers, arguments.workloads,
+                                   arguments.output, arguments.bin, arguments.pin))
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers)
 
 
 def make_parser() -> OneLineParser:

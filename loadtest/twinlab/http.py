@@ -25,11 +25,16 @@ class Reply:
         return json.loads(self.body)
 
 
-def get(port: int, path: str, timeout_s: float = 2.0) -> Reply:
-    """Fetch a path from 127.0.0.1 with `Connection: close`, so that no idle connection stays behind to be counted."""
+def get(port: int, path: str, timeout_s: float = 2.0, half_close: bool = False) -> Reply:
+    """Fetch a path from 127.0.0.1 with `Connection: close`, so that no idle connection stays behind to be counted.
+
+    half_close says by the end of the stream, too, that nothing follows: for a server that reads no headers.
+    """
     try:
         with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".encode())
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
             raw = _read_to_end(connection)
     except (ConnectionResetError, BrokenPipeError) as error:
         raise RequestLost(str(error)) from error

@@ -32,6 +32,13 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def halves() -> tuple[frozenset[int], frozenset[int]] | None:
+    """The CPUs that this process may use, in two halves; None when there is only one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    middle = len(allowed) // 2
+    return (frozenset(allowed[:middle]), frozenset(allowed[middle:])) if middle else None
+
+
 def cpuinfo_field(cpuinfo: str, name: str) -> str | None:
     """The first value of a field of /proc/cpuinfo."""
     for line in cpuinfo.splitlines():

@@ -18,11 +18,11 @@ _started: list[subprocess.Popen] = []
 
 
 def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | int = subprocess.DEVNULL,
-          cwd: Path | None = None) -> subprocess.Popen:
+          cwd: Path | None = None, cpus: Iterable[int] | None = None) -> subprocess.Popen:
     """Start a program in a session of its own that the kernel kills if the laboratory dies, however it dies.
 
     The own session keeps the terminal's Ctrl-C away from it (the laboratory ends it in order) and marks all its
-    descendants, so that stop() finds them.
+    descendants, so that stop() finds them. cpus: where it and its descendants may run.
     """
     parent = os.getpid()
 
@@ -30,6 +30,8 @@ def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | i
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        if cpus:
+            os.sched_setaffinity(0, cpus)
 
     try:
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd,

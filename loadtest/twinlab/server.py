@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from twinlab import http, proc
 from twinlab.errors import LabError
@@ -14,6 +14,7 @@ from twinlab.models import Model
 
 START_DEADLINE_S = 10.0
 STOP_GRACE_S = 5.0
+START_POLL_S = 0.002
 FIRST_LINE = re.compile(r"listening on http://\S+:(?P<port>\d+) \(model (?P<model>[\w-]+),.*master pid (?P<pid>\d+)\)")
 
 LOG_LEVEL = re.compile(r"^\S+Z \[(\w+)\]", re.MULTILINE)
@@ -41,23 +42,25 @@ def count_levels(log: str) -> Counter[str]:
     return Counter(LOG_LEVEL.findall(log))
 
 
-class Server:
-    """A fresh server; use it as a context manager."""
+class Program:
+    """A program that serves HTTP on 127.0.0.1: started fresh, watched, surely ended; use it as a context manager."""
 
-    def __init__(self, model: Model, bin_dir: Path, root: Path, scratch: Path, extra: tuple[str, ...] = ()) -> None:
-        self.model = model
+    reads_headers = True
+    cpus: frozenset[int] | None = None  # where it may run; None: anywhere
+
+    def __init__(self, label: str, argv: list[str], scratch: Path) -> None:
+        self.label = label
         self.leftovers: list[int] = []
-        self._argv = model.command(str(bin_dir), ["--listen", "127.0.0.1:0", "--root", str(root), "--access-log", "off",
-                                                  *extra])
+        self._argv = argv
         self._stdout = scratch / "server.out"
         self._stderr = scratch / "server.err"
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         # Files, not pipes: a pipe that nobody reads would stop a server that has much to say.
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
-            self._child = proc.spawn(self._argv, stdout=out, stderr=err)
+            self._child = proc.spawn(self._argv, stdout=out, stderr=err, cpus=self.cpus)
         try:
-            self.port = self._wait_for_first_line().port
+            self.port = self._wait_until_ready()
         except BaseException:
             proc.stop(self._child, grace_s=1.0)
             raise
@@ -66,23 +69,27 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.leftovers = proc.stop(self._child, signal.SIGTERM, STOP_GRACE_S)
 
-    def _wait_for_first_line(self) -> Announcement:
+    def _wait_until_ready(self) -> int:
+        """The port on which the program listens, as soon as it does."""
         deadline = time.monotonic() + START_DEADLINE_S
         while time.monotonic() < deadline:
-            text = self._stdout.read_text(errors="replace")
-            if "\n" in text:
-                return parse_first_line(text.splitlines()[0])
+            port = self._ready_port()
+            if port:
+                return port
             if self._child.poll() is not None:
                 raise LabError(self._failure(f"ended with exit status {self._child.returncode} before it listened"))
-            time.sleep(0.002)
+            time.sleep(START_POLL_S)
         raise LabError(self._failure(f"did not listen within {START_DEADLINE_S:.0f} s"))
+
+    def _ready_port(self) -> int | None:
+        raise NotImplementedError
 
     def _failure(self, what: str) -> str:
         errors = self.log_tail() or "(its stderr is empty)"
-        return f"{self.model.label} {what}; command: {' '.join(self._argv)}\n{errors}"
+        return f"{self.label} {what}; command: {' '.join(self._argv)}\n{errors}"
 
     def log_tail(self, lines: int = 20) -> str:
-        """The end of the server's stderr."""
+        """The end of the program's stderr."""
         return "\n".join(self._stderr.read_text(errors="replace").splitlines()[-lines:])
 
     def log_levels(self) -> Counter[str]:
@@ -96,18 +103,39 @@ class Server:
         """The master and every process that descends from it."""
         return proc.session_members(self._child.pid)
 
-    def status(self, timeout_s: float = 2.0) -> dict[str, Any]:
-        """GET /status."""
-        reply = http.get(self.port, "/status", timeout_s)
-        if reply.status != 200:
-            raise LabError(f"{self.model.label}: GET /status answered {reply.status}")
-        return reply.json()
-
-    def check(self, path: str) -> None:
+    def check(self, path: str, body_bytes: int | None = None) -> None:
         """One request before a run, so that a workload that only measures errors is never taken for a fast server."""
         try:
-            reply = http.get(self.port, path, timeout_s=5.0)
+            reply = http.get(self.port, path, timeout_s=5.0, half_close=not self.reads_headers)
         except (http.RequestLost, http.NoAnswer) as error:
             raise LabError(self._failure(f"did not answer GET {path} ({error})")) from error
         if reply.status != 200:
             raise LabError(self._failure(f"answered GET {path} with status {reply.status}"))
+        if body_bytes is not None and len(reply.body) != body_bytes:
+            raise LabError(self._failure(f"answered GET {path} with {len(reply.body)} bytes instead of {body_bytes}"))
+
+
+class Announced(Program):
+    """A program of the project: its first line tells the port that the kernel chose."""
+
+    def _ready_port(self) -> int | None:
+        text = self._stdout.read_text(errors="replace")
+        return parse_first_line(text.splitlines()[0]).port if "\n" in text else None
+
+
+class Server(Announced):
+    """One of the two servers."""
+
+    def __init__(self, model: Model, bin_dir: Path, root: Path, scratch: Path, extra: tuple[str, ...] = (),
+                 access_log: str = "off") -> None:
+        argv = model.command(str(bin_dir), ["--listen", "127.0.0.1:0", "--root", str(root), "--access-log", access_log,
+                                            *extra])
+        super().__init__(model.label, argv, scratch)
+        self.model = model
+
+    def status(self, timeout_s: float = 2.0) -> dict[str, Any]:
+        """GET /status."""
+        reply = http.get(self.port, "/status", timeout_s)
+        if reply.status != 200:
+            raise LabError(f"{self.label}: GET /status answered {reply.status}")
+        return reply.json()

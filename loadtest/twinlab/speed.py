@@ -7,7 +7,7 @@ from typing import Any
 
 from twinlab import proc, wrk
 from twinlab.models import Model
-from twinlab.server import Server
+from twinlab.server import Program, Server
 from twinlab.workloads import Workload
 
 
@@ -21,6 +21,8 @@ class Bench:
     connections: int
     duration_s: float
     warmup_s: float
+    wrk_cpus: frozenset[int] | None = None  # None: anywhere
+    server_cpus: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,53 @@ def run(bench: Bench, model: Model, workload: Workload, round_number: int) -> Sp
     """Start, warm up, measure, stop. A fresh server each time, so that no run inherits another's state."""
     with Server(model, bench.bin_dir, bench.root, bench.scratch) as server:
         server.check(workload.path)
-        pss_kib = _warm_up(bench, server, workload)
-        pids = server.pids()
-        cpu_before_us = proc.cpu_us(pids)
-        result = wrk.run(server.port, workload.path, bench.connections, bench.duration_s)
-        cpu_used_us = proc.cpu_us(pids) - cpu_before_us
+        pss_kib = memory_under_load(bench, server, workload)
+        timed = measure(bench, server, workload)
         deaths = server.status()["totals"]["deaths"]
-    answered = result.requests > 0
-    return SpeedRun(round_number, model.key, workload.key, result.requests_per_s,
+    return make_run(round_number, model.key, workload, timed, pss_kib, deaths, len(server.leftovers))
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What a timed window gave: wrk's result, and the CPU time of the processes that the server had at its start."""
+
+    result: wrk.Result
+    cpu_us: float
+    pids: list[int]
+
+
+def measure(bench: Bench, server: Program, workload: Workload) -> Timed:
+    """The timed window."""
+    pids = server.pids()
+    cpu_before_us = proc.cpu_us(pids)
+    with _load(bench, server, workload, bench.duration_s) as load:
+        time.sleep(bench.duration_s)
+        result = load.finish()
+    return Timed(result, proc.cpu_us(pids) - cpu_before_us, pids)
+
+
+def make_run(round_number: int, key: str, workload: Workload, timed: Timed, pss_kib: int | None, deaths: int,
+             leftovers: int) -> SpeedRun:
+    """Work out the figures per request; without a single answer there are none."""
+    result, answered = timed.result, timed.result.requests > 0
+    return SpeedRun(round_number, key, workload.key, result.requests_per_s,
                     result.p50_us if answered else None, result.p99_us if answered else None,
-                    cpu_used_us / result.requests if answered else None, pss_kib, len(pids), deaths,
-                    len(server.leftovers), result.raw)
+                    timed.cpu_us / result.requests if answered else None, pss_kib, len(timed.pids), deaths,
+                    leftovers, result.raw)
 
 
-def _warm_up(bench: Bench, server: Server, workload: Workload) -> int | None:
+def warm_up(bench: Bench, server: Program, workload: Workload) -> None:
+    """Load for a moment outside the timed window. wrk is killed: its result is not wanted."""
+    with _load(bench, server, workload, bench.warmup_s):
+        time.sleep(bench.warmup_s)
+
+
+def memory_under_load(bench: Bench, server: Program, workload: Workload) -> int | None:
     """Load for a moment outside the timed window; the memory is read then, since reading it holds the server up."""
-    with wrk.Wrk(server.port, workload.path, bench.connections, bench.warmup_s):
+    with _load(bench, server, workload, bench.warmup_s):
         time.sleep(bench.warmup_s)
         return proc.pss_kib(server.pids())
+
+
+def _load(bench: Bench, server: Program, workload: Workload, max_s: float) -> wrk.Wrk:
+    return wrk.Wrk(server.port, workload.path, bench.connections, max_s, workload.style, bench.wrk_cpus)

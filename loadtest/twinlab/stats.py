@@ -1,9 +1,12 @@
 """Medians, percentiles, spread, and what counts as a difference."""
 
 import math
+import random
 from dataclasses import dataclass
 from statistics import median
-from typing import Sequence
+from typing import Mapping, Sequence
+
+RESAMPLES = 2000
 
 
 def median_or_none(values: Sequence[float | None]) -> float | None:
@@ -46,3 +49,25 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Difference | None:
         return None
     noise = max(spread(a), spread(b), noise_floor(min(len(a), len(b))))
     return Difference(median(b) / median(a) - 1, noise)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The median of the ratios within each round, and the interval in which it lies with 95 % confidence."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(figure: Mapping[int, float], base: Mapping[int, float]) -> Ratio | None:
+    """figure / base, paired by round: what slowed a round down slowed both. None when no round has both.
+
+    The interval is a bootstrap over the rounds, drawn alike each time. With one round it is as narrow as ignorance.
+    """
+    pairs = [figure[number] / base[number] for number in sorted(figure) if base.get(number)]
+    if not pairs:
+        return None
+    rng = random.Random(1)
+    medians = sorted(median(rng.choices(pairs, k=len(pairs))) for _ in range(RESAMPLES))
+    return Ratio(median(pairs), medians[int(RESAMPLES * 0.025)], medians[int(RESAMPLES * 0.975) - 1])

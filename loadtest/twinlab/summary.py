@@ -30,6 +30,11 @@ class Summary:
         found = (getattr(run, figure) for run in self.runs(model, workload))
         return [value for value in found if value is not None]
 
+    def by_round(self, model: str, workload: str, figure: str) -> dict[int, float]:
+        """The same, with the round each value comes from."""
+        found = {run.round: getattr(run, figure) for run in self.runs(model, workload)}
+        return {number: value for number, value in found.items() if value is not None}
+
     def median(self, model: str, workload: str, figure: str) -> float | None:
         return stats.median_or_none(self.values(model, workload, figure))
 

@@ -5,17 +5,29 @@ import math
 import re
 import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 from twinlab import proc
 from twinlab.errors import LabError
 
-REPORT_SCRIPT = Path(__file__).resolve().parent.parent / "wrk" / "report.lua"
+SCRIPTS = Path(__file__).resolve().parent.parent / "wrk"
+REPORT_SCRIPT = SCRIPTS / "report.lua"
+PIPELINE_SCRIPT = SCRIPTS / "pipeline.lua"
 # wrk stops by itself this long after it should have been told to: a bound, should the telling fail.
 SAFETY_S = 10
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the requests come: by default one after the other, on connections that are kept."""
+
+    close: bool = False
+    depth: int = 1
+
+
+KEPT = Style()
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,14 @@ def threads_for(connections: int) -> int:
     return 2 if connections % 2 == 0 else 1
 
 
-def command(url: str, connections: int, max_s: float) -> list[str]:
+def command(url: str, connections: int, max_s: float, style: Style = KEPT) -> list[str]:
     """wrk's command line; max_s is an upper bound, since wrk knows whole seconds only and is stopped by SIGINT."""
-    return ["wrk", f"-t{threads_for(connections)}", f"-c{connections}", f"-d{math.ceil(max_s)}s", "--latency",
-            "-s", str(REPORT_SCRIPT), url]
+    argv = ["wrk", f"-t{threads_for(connections)}", f"-c{connections}", f"-d{math.ceil(max_s)}s", "--latency"]
+    if style.close:
+        argv += ["-H", "Connection: close"]
+    if style.depth == 1:
+        return [*argv, "-s", str(REPORT_SCRIPT), url]
+    return [*argv, "-s", str(PIPELINE_SCRIPT), url, "--", str(style.depth)]
 
 
 def parse(output: str) -> Result:
@@ -63,9 +79,10 @@ def parse(output: str) -> Result:
 class Wrk:
     """wrk running in the background: `with Wrk(...) as load: ...; result = load.finish()`."""
 
-    def __init__(self, port: int, path: str, connections: int, max_s: float) -> None:
-        argv = command(f"http://127.0.0.1:{port}{path}", connections, max_s + SAFETY_S)
-        self._child = proc.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    def __init__(self, port: int, path: str, connections: int, max_s: float, style: Style = KEPT,
+                 cpus: Iterable[int] | None = None) -> None:
+        argv = command(f"http://127.0.0.1:{port}{path}", connections, max_s + SAFETY_S, style)
+        self._child = proc.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cpus=cpus)
 
     def __enter__(self) -> "Wrk":
         return self
@@ -87,10 +104,3 @@ class Wrk:
         except subprocess.TimeoutExpired as error:
             raise LabError("wrk did not stop when told to") from error
         return parse(output.decode(errors="replace"))
-
-
-def run(port: int, path: str, connections: int, duration_s: float) -> Result:
-    """Load a path for a given time."""
-    with Wrk(port, path, connections, duration_s) as load:
-        time.sleep(duration_s)
-        return load.finish()

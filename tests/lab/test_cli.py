@@ -17,6 +17,7 @@ LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
     ["compare", "--duration", "0"], ["compare", "--frobnicate"],
     ["attack", "--attacks", "flood"], ["attack", "--attacks", "read,read"], ["attack", "--duration", "0"],
     ["attack", "--duration", "1.5"], ["attack", "--models", "apache"],
+    ["peers", "--servers", "iis"], ["peers", "--workloads", "plaintext,plaintext"], ["peers", "--rounds", "0"],
 ])
 def test_bad_arguments_are_one_line_and_status_2(arguments):
     done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=30, check=False)
@@ -25,7 +26,7 @@ def test_bad_arguments_are_one_line_and_status_2(arguments):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["attack", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["attack", "--help"], ["peers", "--help"]])
 def test_help(arguments):
     done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0 and arguments[0].strip("-") in done.stdout
@@ -70,7 +71,7 @@ def test_documents_have_their_announced_size(tmp_path):
     workloads.make_documents(tmp_path / "www")
     assert (tmp_path / "www" / "1k.bin").stat().st_size == 1024
     assert (tmp_path / "www" / "100k.bin").stat().st_size == 102400
-    paths = {workload.path.lstrip("/") for workload in workloads.ALL}
+    paths = {workload.path.lstrip("/") for workload in (*workloads.ALL, *workloads.PEERS)}
     assert set(workloads.DOCUMENTS) <= paths
 
 

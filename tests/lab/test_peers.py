@@ -1,0 +1,307 @@
+"""`lab peers`: who takes part and in which order, configurations, ratios, judgement, and a small real run."""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+import xml.etree.ElementTree as xml
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from twinlab import chart, contenders, packaged, peers, peers_report, proc, stats, targets, workloads, wrk
+from twinlab.errors import LabError
+from twinlab.packaged import PACKAGES, Site
+from twinlab.speed import Bench, SpeedRun
+from twinlab.stats import Ratio
+from twinlab.summary import Summary
+from twinlab.targets import Target, Verdict
+
+LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
+BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
+NO_ERRORS = {"connect": 0, "read": 0, "write": 0, "timeout": 0, "status": 0}
+BY_KEY = {workload.key: workload for workload in workloads.PEERS}
+INSTALLED = [key for key, package in PACKAGES.items() if package.is_installed()]
+
+
+def peer_run(server, workload, cpu_us, round_number=1, rate=1000.0, p99_us=900.0, pss_kib=1000, errors=NO_ERRORS):
+    return SpeedRun(round_number, server, workload, rate, 100.0, p99_us, cpu_us, pss_kib, 3, 0, 0, {"errors": errors})
+
+
+def summary_of(runs, keys=contenders.KEYS):
+    made = contenders.make(2, 2)
+    found = Summary([made[key] for key in keys], [BY_KEY[key] for key in dict.fromkeys(run.workload for run in runs)],
+                    0)
+    found.speed = runs
+    return found
+
+
+# Ratios
+
+
+def test_ratio_pairs_the_rounds():
+    found = stats.ratio({1: 10.0, 2: 40.0, 3: 30.0}, {1: 5.0, 2: 20.0, 3: 15.0})
+    assert found == Ratio(2.0, 2.0, 2.0)
+
+
+def test_ratio_leaves_out_rounds_that_lack_a_figure():
+    assert stats.ratio({1: 10.0, 2: 99.0}, {1: 5.0, 3: 1.0}).value == 2.0
+    assert stats.ratio({1: 10.0}, {1: 0.0}) is None
+    assert stats.ratio({}, {1: 1.0}) is None
+
+
+def test_the_interval_widens_with_the_noise_and_is_drawn_alike_each_time():
+    base = dict.fromkeys(range(9), 1.0)
+    quiet = stats.ratio({number: 1 + 0.001 * number for number in range(9)}, base)
+    noisy = stats.ratio({number: 1 + 0.1 * number for number in range(9)}, base)
+    assert noisy.low < noisy.value < noisy.high
+    assert noisy.high - noisy.low > 50 * (quiet.high - quiet.low)
+    assert noisy == stats.ratio({number: 1 + 0.1 * number for number in range(9)}, base)
+
+
+# Who takes part, and when
+
+
+def test_each_second_round_runs_backwards_and_pairs_start_elsewhere():
+    items = list(contenders.make(2, 2).values())
+    order = [[item.key for item in peers.turn_order(items, number)] for number in (1, 2, 3, 4)]
+    assert order[1] == order[0][::-1] and order[3] == order[2][::-1]
+    assert order[2][0] != order[0][0]
+    assert all(sorted(keys) == sorted(order[0]) for keys in order)
+
+
+def test_only_the_sleepers_sleep():
+    made = contenders.make(2, 2)
+    assert [key for key, found in made.items() if peers.takes_part(found, BY_KEY["sleep"])] == [contenders.SLEEPERS]
+    assert {key for key, found in made.items() if peers.takes_part(found, BY_KEY["close"])} == set(contenders.KEYS)
+
+
+def test_everybody_has_the_same_workers():
+    made = contenders.make(3, 2)
+    assert made["prefork"].model.options == ("--workers", "3") == made["prefork-again"].model.options
+    assert made["threadpool"].model.options[:2] == ("--threads", "3")
+    assert made["hybrid"].model.options == ("--workers", "3", "--threads", "1")
+    assert "all" in made["threadpool-all"].model.options
+    assert made["floor"].workers == made["nginx"].workers == 3
+
+
+def test_a_peer_that_is_not_installed_is_left_out(monkeypatch):
+    options = peers.Options(peers.QUICK, 2, ["floor", "nginx", "h2o"], ["close"], None, None, False)
+    monkeypatch.setattr(packaged.Package, "is_installed", lambda package: package.package != "h2o")
+    assert peers.absent_peers(options) == ["h2o"]
+
+
+def test_no_server_at_all_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(packaged.Package, "is_installed", lambda package: False)
+    monkeypatch.setattr(peers.setup, "install_packages", lambda *groups: None)
+    with pytest.raises(LabError, match="nginx, h2o"):
+        peers.run(peers.Options(peers.QUICK, 2, ["nginx", "h2o"], ["close"], tmp_path, BIN_DIR, False))
+
+
+def test_the_floor_answers_as_many_bytes_as_the_others(tmp_path):
+    bench = Bench(Path("/bin"), tmp_path, tmp_path, 64, 1, 1)
+    floor = contenders.make(2, 2)["floor"]
+    argv = {key: floor.make(bench, BY_KEY[key], tmp_path)._argv for key in ("pipeline", "file-1m", "close")}
+    assert argv["pipeline"][-2:] == ["--bytes", "13"]
+    assert argv["file-1m"][-2:] == ["--file", str(tmp_path / "1m.bin")]
+    assert argv["close"][-1] == "--close"
+
+
+def test_every_document_has_the_size_that_is_checked(tmp_path):
+    workloads.make_documents(tmp_path)
+    for workload in workloads.PEERS:
+        if not workload.only:
+            assert (tmp_path / workload.path.lstrip("/")).stat().st_size == workload.body_bytes
+
+
+def test_wrk_closes_or_pipelines_when_the_workload_says_so():
+    assert "Connection: close" in wrk.command("http://a/", 64, 1, BY_KEY["close"].style)
+    argv = wrk.command("http://a/", 64, 1, BY_KEY["pipeline"].style)
+    assert argv[-3:] == ["http://a/", "--", "16"] and str(wrk.PIPELINE_SCRIPT) in argv
+    assert wrk.PIPELINE_SCRIPT.is_file()
+
+
+# Configurations
+
+
+def site(folder, **changes):
+    return replace(Site(Path("/documents"), folder, 4711, 3, 1000, False), **changes)
+
+
+@pytest.mark.parametrize("key", PACKAGES)
+@pytest.mark.parametrize("access_log", [False, True])
+def test_configuration_names_all_that_a_run_decides(key, access_log, tmp_path):
+    lines = packaged.render(PACKAGES[key], site(tmp_path, access_log=access_log)).splitlines()
+    active = "\n".join(line.strip() for line in lines if not line.strip().startswith("#"))
+    assert "4711" in active and "/documents" in active and "${" not in active
+    assert (f"{tmp_path}/access.log" in active) == access_log
+    if not key.startswith("apache"):
+        assert "3" in active
+
+
+def test_only_nginx_has_to_be_told_to_log_nothing(tmp_path):
+    assert "    access_log off;" in packaged.render(PACKAGES["nginx"], site(tmp_path)).splitlines()
+    assert "    # access_log off;" in packaged.render(PACKAGES["nginx"], site(tmp_path, access_log=True)).splitlines()
+
+
+def test_apache_has_room_for_every_connection(tmp_path):
+    slots = 1000 + packaged.SPARE_SLOTS
+    prefork, event = (packaged.render(PACKAGES[f"apache-{mpm}"], site(tmp_path)) for mpm in ("prefork", "event"))
+    assert "LoadModule mpm_prefork_module" in prefork and "LoadModule mpm_event_module" in event
+    assert f"    StartServers {slots}\n" in prefork
+    assert f"    ThreadsPerChild {slots}\n" in event and f"    MaxRequestWorkers {3 * slots}\n" in event
+    assert PACKAGES["apache-prefork"].processes(site(tmp_path)) == slots + 1
+
+
+def test_the_user_is_given_up_by_root_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "# user www-data;" in packaged.render(PACKAGES["nginx"], site(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "\nuser www-data;" in packaged.render(PACKAGES["nginx"], site(tmp_path))
+
+
+# Judgement
+
+
+@pytest.mark.parametrize("figure, ratio, word", [
+    (targets.CPU, Ratio(1.05, 1.0, 1.07), "met"), (targets.CPU, Ratio(1.05, 1.0, 1.2), "met?"),
+    (targets.CPU, Ratio(1.1, 1.0, 1.2), "missed?"), (targets.CPU, Ratio(1.1, 1.09, 1.2), "missed"),
+    (targets.RATE, Ratio(1.1, 1.09, 1.2), "met"), (targets.RATE, Ratio(1.0, 0.9, 1.2), "missed?"),
+])
+def test_a_verdict_looks_at_the_interval_too(figure, ratio, word):
+    assert Verdict(Target("plaintext", "prefork", figure, "floor", 1.08), "prefork", "floor", ratio).word == word
+
+
+def test_best_peer_is_the_cheapest_or_the_fastest_and_never_the_floor_or_our_own():
+    summary = summary_of([peer_run("floor", "close", 1.0, rate=9.0), peer_run("prefork", "close", 2.0, rate=8.0),
+                          peer_run("nginx", "close", 3.0, rate=5.0), peer_run("h2o", "close", 4.0, rate=6.0)])
+    assert targets.best_peer(summary, "close", targets.CPU) == "nginx"
+    assert targets.best_peer(summary, "close", targets.RATE) == "h2o"
+    assert targets.best_peer(summary, "plaintext", targets.CPU) is None
+
+
+def test_judgement_by_hand():
+    runs = [peer_run("floor", "file-1m", 10.0), peer_run("lighttpd", "file-1m", 8.0, p99_us=500.0, pss_kib=2000),
+            peer_run("nginx", "file-1m", 9.0, p99_us=400.0), peer_run("prefork", "file-1m", 8.5, pss_kib=2900),
+            peer_run("threadpool", "file-1m", 7.0, p99_us=300.0, pss_kib=2100)]
+    found = {(verdict.target.server, verdict.target.figure, verdict.target.base): (verdict.word, verdict.base_key)
+             for verdict in targets.judge(summary_of(runs))}
+    assert found == {
+        ("prefork", targets.CPU, "floor"): ("met", "floor"),
+        ("prefork", targets.CPU, targets.BEST_PEER): ("missed", "lighttpd"),
+        ("prefork", targets.P99, targets.BEST_PEER): ("missed", "nginx"),
+        ("prefork", targets.PSS, "lighttpd"): ("met", "lighttpd"),
+        ("threadpool", targets.CPU, "floor"): ("met", "floor"),
+        ("threadpool", targets.CPU, targets.BEST_PEER): ("met", "lighttpd"),
+        ("threadpool", targets.P99, targets.BEST_PEER): ("met", "nginx"),
+        ("threadpool", targets.PSS, "lighttpd"): ("missed", "lighttpd"),
+    }
+
+
+def test_pipelining_and_offloading_and_sleeping_are_judged_by_requests():
+    runs = [peer_run("floor", "pipeline", 1.0, rate=100.0), peer_run("nginx", "pipeline", 1.0, rate=10.0),
+            peer_run("prefork", "pipeline", 1.0, rate=79.0), peer_run("threadpool", "plaintext", 1.0, rate=100.0),
+            peer_run("threadpool-all", "plaintext", 1.0, rate=66.0),
+            peer_run(contenders.SLEEPERS, "sleep", 1.0, rate=12_500.0)]
+    found = {(verdict.target.server, verdict.base_key): verdict.word
+             for verdict in targets.judge(summary_of(runs, [*contenders.KEYS, contenders.SLEEPERS]))
+             if verdict.target.figure == targets.RATE}
+    assert found == {("prefork", "floor"): "missed", ("prefork", "nginx"): "met",
+                     ("threadpool-all", "threadpool"): "met", (contenders.SLEEPERS, targets.SLEEP_LIMIT): "met"}
+
+
+def test_targets_name_workloads_and_servers_that_exist():
+    known = {*contenders.KEYS, contenders.SLEEPERS}
+    for target in targets.TARGETS:
+        assert target.workload in BY_KEY and target.server in known
+        assert target.base in {*known, targets.BEST_PEER, targets.SLEEP_LIMIT}
+
+
+# Report
+
+
+@pytest.fixture
+def summary():
+    return summary_of([run for number in (1, 2) for run in (
+        peer_run("floor", "plaintext", 7.0, number), peer_run("prefork", "plaintext", 7.7, number),
+        peer_run("prefork-again", "plaintext", 8.47, number), peer_run("h2o", "plaintext", 14.0, number),
+        peer_run("nginx", "plaintext", 15.4, number, errors=NO_ERRORS | {"status": 2}))])
+
+
+def test_table(summary):
+    lines = peers_report.tables(summary)
+    assert lines[1] == "13 bytes, 64 connections (best peer: h2o)"
+    rows = {line[2:].split("  ")[0]: line.split() for line in lines[2:]}
+    assert list(rows) == ["floor", "prefork", "nginx !", "h2o", "prefork again"]
+    assert rows["prefork"][1:] == ["1,000", "0.10", "0.90", "0.770", "1.10", "1.10-1.10", "0.55", "0.55-0.55", "1,000",
+                                   "0"]
+    assert rows["nginx !"][-1] == "4"
+
+
+def test_control(summary):
+    assert "CPU per request 1.10 to 1.10" in peers_report.control(summary)
+    assert peers_report.control(summary_of([peer_run("floor", "close", 1.0)])).startswith("No A/A control")
+
+
+def test_judgement_lines(summary):
+    lines = peers_report.judgement(targets.judge(summary), summary.workloads)
+    line = next(line for line in lines if "/ floor" in line)
+    assert line.split()[-5:] == ["1.10", "1.10-1.10", "<=", "1.08", "missed"]
+    assert lines[-1] == "2 of 3 targets met."
+    assert "No target" in peers_report.judgement([], summary.workloads)[0]
+
+
+def test_chart(summary, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert chart.draw(summary, tmp_path / "peers.svg") == f"Chart: {tmp_path}/peers.svg"
+    assert xml.parse(tmp_path / "peers.svg").getroot().tag.endswith("svg")
+
+
+def test_no_chart_without_its_package(summary, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert "python3-matplotlib" in chart.draw(summary, tmp_path / "peers.svg")
+
+
+# Real runs
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that workers which run as another user may enter, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("key", INSTALLED)
+def test_a_packaged_server_serves_logs_and_ends(key, open_folder):
+    scratch = open_folder
+    workloads.make_documents(scratch / "www")
+    bench = Bench(BIN_DIR, scratch / "www", scratch, 4, 1, 1)
+    workload = replace(BY_KEY["log"], connections=4)
+    with contenders.make(2, 2)[key].running(bench, workload) as server:
+        server.check("/1k.bin", 1024)
+        server.check("/plaintext", 13)
+        session = server._child.pid
+        log = next(scratch.glob("run-*/access.log"))
+        deadline_s = time.monotonic() + 30  # lighttpd writes every few seconds
+        while "/1k.bin" not in log.read_text() and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        assert "/1k.bin" in log.read_text()
+    assert proc.session_members(session) == []
+    assert [entry.name for entry in scratch.iterdir()] == ["www"]
+
+
+def test_a_real_run(tmp_path):
+    done = subprocess.run([str(LAB), "peers", "--bin", str(BIN_DIR), "--servers", "floor,prefork", "--workloads",
+                           "plaintext", "--rounds", "1", "--duration", "0.5", "--output", str(tmp_path)],
+                          capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "peers.json").read_text())
+    assert [(run["model"], run["workload"]) for run in content["runs"]] == [("floor", "plaintext"),
+                                                                          ("prefork", "plaintext")]
+    assert all(run["requests_per_s"] > 0 and run["cpu_us_per_request"] > 0 and run["pss_kib"] > 0
+               for run in content["runs"])
+    assert content["targets"][0]["verdict"] and content["machine"]["versions"]["wrk"]
+    assert "CPU per request / floor" in done.stdout
