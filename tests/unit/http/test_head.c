@@ -30,6 +30,7 @@ static bool show(struct http_head *head, const char *text, size_t bytes,
         http_head_scan(head, exact, bytes, limits, &outcome->request, &outcome->refusal);
     if (outcome->result == HTTP_HEAD_DONE) {
         outcome->refusal = http_head_check(&outcome->request);
+        arena_free(&outcome->request.arena); /* nothing in the outcome lies there */
         outcome->request.head = text;
         outcome->result = outcome->refusal.status != 0 ? HTTP_HEAD_REFUSED : HTTP_HEAD_DONE;
     }
