@@ -1,6 +1,9 @@
 #include "common/http/file_cache.h"
 
-#include <dirent.h>
+#include "common/http/content_coding.h"
+#include "tests/unit/failing_call.h"
+#include "tests/unit/open_descriptors.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -28,6 +31,68 @@ static char directory[] = "/tmp/twinhttpd-test-file-cache-XXXXXX";
 static int root_fd;
 static struct file_cache *cache;
 static uint64_t turn, now_ms;
+
+/* ---- System calls ---- */
+
+enum field { SIZE, MODIFIED_S, MODIFIED_NS, CHANGED_S, CHANGED_NS, INODE, LINKS, FIELDS };
+
+static struct failing_call failing_fstat, ending_pread, failing_syscall;
+static enum field altered = FIELDS; /* what one fstat reports otherwise; FIELDS: nothing */
+static int unaltered;               /* calls before that */
+
+static void alter(struct stat *status)
+{
+    if (unaltered > 0) {
+        unaltered--;
+        return;
+    }
+    status->st_size += altered == SIZE;
+    status->st_mtim.tv_sec += altered == MODIFIED_S;
+    status->st_mtim.tv_nsec += altered == MODIFIED_NS;
+    status->st_ctim.tv_sec += altered == CHANGED_S;
+    status->st_ctim.tv_nsec += altered == CHANGED_NS;
+    status->st_ino += altered == INODE;
+    status->st_nlink += altered == LINKS;
+    altered = FIELDS;
+}
+
+WRAPPED(int, fstat, int fd, struct stat *status)
+{
+    if (fails_now(&failing_fstat)) {
+        return -1;
+    }
+    int result = __real_fstat(fd, status);
+    alter(status);
+    return result;
+}
+
+/* Does not fail, but finds the end of the file. */
+WRAPPED(ssize_t, pread, int fd, void *data, size_t bytes, off_t offset)
+{
+    return fails_now(&ending_pread) ? 0 : __real_pread(fd, data, bytes, offset);
+}
+
+static uint64_t realtime_ms; /* 0: the clock's */
+
+WRAPPED(uint64_t, clock_realtime_ms, void)
+{
+    return realtime_ms > 0 ? realtime_ms : __real_clock_realtime_ms();
+}
+
+/* Only openat2 is called by number. */
+WRAPPED(long, syscall, long number, ...)
+{
+    va_list arguments;
+    va_start(arguments, number);
+    int from = va_arg(arguments, int);
+    const char *path = va_arg(arguments, const char *);
+    void *how = va_arg(arguments, void *);
+    size_t how_bytes = va_arg(arguments, size_t);
+    va_end(arguments);
+    return fails_now(&failing_syscall) ? -1 : __real_syscall(number, from, path, how, how_bytes);
+}
+
+/* ---- Fixture ---- */
 
 static const char *at(const char *name)
 {
@@ -73,6 +138,8 @@ static int make(void **state)
     }
     root_fd = open(at(""), O_PATH | O_DIRECTORY | O_CLOEXEC);
     cache = file_cache_create(root_fd, ENTRIES);
+    failing_fstat = ending_pread = failing_syscall = (struct failing_call){0};
+    realtime_ms = 0;
     turn = 1;
     now_ms = 1000000;
     return root_fd < 0;
@@ -121,18 +188,6 @@ static void assert_content(const char *path, const char *expected)
     assert_non_null(entry->content);
     assert_memory_equal(entry->content, expected, strlen(expected));
     file_entry_release(entry);
-}
-
-static size_t open_descriptors(void)
-{
-    size_t count = 0;
-    DIR *descriptors = opendir("/proc/self/fd");
-    assert_non_null(descriptors);
-    while (readdir(descriptors) != NULL) {
-        count++;
-    }
-    closedir(descriptors);
-    return count;
 }
 
 static void test_found(void **state)
@@ -540,6 +595,309 @@ static void test_a_cache_of_one(void **state)
     }
 }
 
+/* Whatever fstat shows differently, the file is opened anew. */
+static void test_every_change_counts(void **state)
+{
+    (void)state;
+    put_old("a", "x");
+    struct file_entry *entry = get("/a");
+    for (enum field field = SIZE; field < FIELDS; field++) {
+        turn++;
+        altered = field;
+        struct file_entry *anew = get("/a");
+        assert_int_equal(altered, FIELDS);
+        assert_ptr_not_equal(anew, entry);
+        file_entry_release(entry);
+        entry = anew;
+    }
+    turn++;
+    assert_content("/a", "x");
+    struct file_entry *same = get("/a");
+    assert_ptr_equal(same, entry);
+    file_entry_release(same);
+    file_entry_release(entry);
+}
+
+/* A clock that went back leaves files from the future: theirs is a time like any other. */
+static void test_modified_in_the_future(void **state)
+{
+    (void)state;
+    put_old("a", "x");
+    const struct timespec times[2] = {{.tv_sec = time(NULL) + OLD_S},
+                                      {.tv_sec = time(NULL) + OLD_S}};
+    assert_int_equal(utimensat(AT_FDCWD, at("a"), times, 0), 0);
+    struct file_entry *first = get("/a");
+    turn++;
+    struct file_entry *second = get("/a");
+    assert_ptr_equal(first, second);
+    file_entry_release(first);
+    file_entry_release(second);
+}
+
+static void test_status_cannot_be_read(void **state)
+{
+    (void)state;
+    put_old("a.css", "x");
+    put_old("a.css.gz", "y");
+    size_t before = open_descriptors();
+    failing_fstat = fail_next(1, EIO);
+    assert_result("/a.css", FILE_FAILED);
+    assert_int_equal(open_descriptors(), before);
+    failing_fstat = fail_after(1, 1, EIO); /* after it was read: it is read again */
+    struct file_entry *entry = get("/a.css");
+    assert_int_equal(failing_fstat.failures, 0);
+    assert_int_equal(entry->codings, CODING_BIT(CODING_GZIP));
+    turn++;
+    failing_fstat = fail_next(1, EIO); /* when it is compared: it is opened anew */
+    struct file_entry *anew = get("/a.css");
+    assert_ptr_not_equal(anew, entry);
+    file_entry_release(anew);
+    file_entry_release(entry);
+    turn++;
+    now_ms += 1000;
+    failing_fstat = fail_after(2, 1, EIO); /* of the variant: there is none then */
+    entry = get("/a.css");
+    assert_int_equal(failing_fstat.failures, 0);
+    assert_int_equal(entry->codings, 0);
+    file_entry_release(entry);
+    assert_int_equal(open_descriptors(), before + 1);
+}
+
+/* Files that are changed while they are read are read again, but not forever. */
+static void test_does_not_hold_still(void **state)
+{
+    (void)state;
+    put_old("a", "hello");
+    size_t before = open_descriptors();
+    ending_pread = fail_next(2, 0);
+    assert_content("/a", "hello");
+    assert_int_equal(ending_pread.failures, 0);
+    turn++;
+    now_ms += 1000;
+    unaltered = 1;
+    altered = CHANGED_NS; /* seen behind the last byte */
+    int reads = ending_pread.calls;
+    assert_content("/a", "hello");
+    assert_int_equal(ending_pread.calls, reads + 2);
+    turn++;
+    now_ms += 1000;
+    ending_pread = fail_next(3, 0);
+    struct file_entry *entry;
+    assert_int_equal(find("/a", &entry), FILE_FAILED);
+    assert_int_equal(errno, EBUSY);
+    assert_int_equal(ending_pread.calls, 3);
+    assert_int_equal(open_descriptors(), before); /* not even the old one, which is out of date */
+    assert_content("/a", "hello");
+}
+
+/* The kernel cannot judge ".." while something is renamed. */
+static void test_renamed_meanwhile(void **state)
+{
+    (void)state;
+    put_old("a", "x");
+    failing_syscall = fail_next(15, EAGAIN);
+    assert_content("/a", "x");
+    assert_int_equal(failing_syscall.failures, 0);
+    turn++;
+    now_ms += 1000;
+    failing_syscall = fail_next(1000, EAGAIN);
+    assert_result("/a", FILE_FAILED);
+    assert_int_equal(failing_syscall.calls, 16);
+}
+
+static void test_reasons_of_the_kernel(void **state)
+{
+    (void)state;
+    static const struct {
+        int error;
+        enum file_result result;
+    } reasons[] = {
+        {ENOENT, FILE_NOT_FOUND}, {ENOTDIR, FILE_NOT_FOUND},      {ELOOP, FILE_NOT_FOUND},
+        {EXDEV, FILE_NOT_FOUND},  {ENAMETOOLONG, FILE_NOT_FOUND}, {ENXIO, FILE_NOT_FOUND},
+        {ENODEV, FILE_NOT_FOUND}, {EACCES, FILE_FORBIDDEN},       {EPERM, FILE_FORBIDDEN},
+        {EMFILE, FILE_EXHAUSTED}, {ENFILE, FILE_EXHAUSTED},       {ENOMEM, FILE_EXHAUSTED},
+        {EIO, FILE_FAILED},       {EINVAL, FILE_FAILED}};
+    put_old("a", "x");
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        failing_syscall = fail_next(1, reasons[i].error);
+        assert_result("/a", reasons[i].result);
+    }
+    assert_content("/a", "x");
+}
+
+/* What stands beside a file under a variant's name, but is no file, is not offered. */
+static void test_variants(void **state)
+{
+    (void)state;
+    put_old("a.css", "x");
+    put_old("a.css.zst", "y");
+    assert_int_equal(mkdir(at("a.css.br"), 0700), 0);
+    assert_int_equal(mkfifo(at("a.css.gz"), 0600), 0);
+    struct file_entry *entry = get("/a.css");
+    assert_int_equal(entry->codings, CODING_BIT(CODING_ZSTD));
+    file_entry_release(entry);
+}
+
+/* More files than fit into 1024 buckets without sharing: each is found, changed and dropped for
+ * itself. */
+static void test_shared_buckets(void **state)
+{
+    (void)state;
+    enum { FILES = 300 };
+    put_numbered(FILES);
+    for (size_t size = FILES; size >= FILES / 2; size -= FILES / 2) {
+        struct file_entry *entries[FILES];
+        file_cache_destroy(cache);
+        cache = file_cache_create(root_fd, size);
+        for (int i = 0; i < FILES; i++) {
+            char name[16];
+            int bytes = snprintf(name, sizeof(name), "%d", i);
+            entries[i] = get_numbered(i);
+            assert_int_equal(entries[i]->size_bytes, bytes);
+            assert_memory_equal(entries[i]->content, name, (size_t)bytes);
+        }
+        for (int i = FILES - 1; i >= 0; i--) { /* the newest are there, nothing else is */
+            assert_int_equal(is_cached(i, entries[i]), i >= FILES - (int)size);
+            file_entry_release(entries[i]);
+        }
+    }
+}
+
+/* ---- Compressed on the fly ---- */
+
+static void put_text(const char *name, size_t bytes)
+{
+    char *content = calloc(1, bytes + 1);
+    for (size_t i = 0; i < bytes; i++) {
+        content[i] = "All work and no play makes Jack a dull boy.\n"[i % 44];
+    }
+    put_old(name, content);
+    free(content);
+}
+
+/* Letters in which there is nothing to be found but that they are letters. */
+static void put_noise(const char *name, size_t bytes, char first, unsigned letters)
+{
+    char *content = calloc(1, bytes + 1);
+    uint64_t random = 1;
+    for (size_t i = 0; i < bytes; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        content[i] = (char)(first + (char)((random >> 33) % letters));
+    }
+    put_old(name, content);
+    free(content);
+}
+
+/* Both have to be released. */
+static struct file_entry *get_gzipped(const char *path, struct file_entry **entry)
+{
+    *entry = get(path);
+    return file_cache_gzip(cache, *entry);
+}
+
+static void release(struct file_entry *first, struct file_entry *second)
+{
+    file_entry_release(first);
+    file_entry_release(second);
+}
+
+static void test_gzipped(void **state)
+{
+    (void)state;
+    put_text("a.txt", 50000);
+    struct file_entry *entry, *later;
+    struct file_entry *gzipped = get_gzipped("/a.txt", &entry);
+    assert_non_null(gzipped);
+    assert_in_range(gzipped->size_bytes, 20, 5000);
+    assert_memory_equal(gzipped->content, "\x1f\x8b", 2);
+    assert_int_equal(gzipped->fd, -1);
+    assert_int_equal(gzipped->last_modified, entry->last_modified);
+    assert_string_equal(gzipped->content_type, entry->content_type);
+    assert_string_not_equal(gzipped->etag, entry->etag);
+    assert_non_null(strstr(gzipped->etag, "-gzip\""));
+    /* The same again, even for an entry that was opened anew. */
+    turn++;
+    now_ms += 1000;
+    struct file_entry *again = get_gzipped("/a.txt", &later);
+    assert_ptr_not_equal(later, entry);
+    assert_ptr_equal(again, gzipped);
+    release(again, later);
+    /* Not when the file is another one. */
+    put_text("a.txt", 60000);
+    turn++;
+    again = get_gzipped("/a.txt", &later);
+    assert_non_null(again);
+    assert_ptr_not_equal(again, gzipped);
+    assert_string_not_equal(again->etag, gzipped->etag);
+    release(again, later);
+    file_cache_destroy(cache);
+    file_entry_release(entry);
+    assert_memory_equal(gzipped->content, "\x1f\x8b", 2); /* outlives both */
+    file_entry_release(gzipped);
+    cache = file_cache_create(root_fd, ENTRIES);
+}
+
+/* Whether it pays is found out once. */
+static void test_gzip_does_not_pay(void **state)
+{
+    (void)state;
+    struct file_entry *entry;
+    put_noise("a", FILE_CONTENT_BYTES + 1, '\1', 255);
+    assert_null(get_gzipped("/a", &entry));
+    file_entry_release(entry);
+    int reads = ending_pread.calls;
+    turn++;
+    now_ms += 1000; /* neither for this entry nor for the next one of the same file */
+    assert_null(get_gzipped("/a", &entry));
+    assert_int_equal(ending_pread.calls, reads);
+    file_entry_release(entry);
+}
+
+static void test_gzip_of_what_changes(void **state)
+{
+    (void)state;
+    struct file_entry *entry;
+    put_text("a", FILE_CONTENT_BYTES + 1);
+    ending_pread = fail_next(1, 0);
+    assert_null(get_gzipped("/a", &entry)); /* while it is read */
+    assert_int_equal(ending_pread.failures, 0);
+    file_entry_release(entry);
+    put_text("b", FILE_CONTENT_BYTES + 1);
+    entry = get("/b");
+    uint64_t modified_ms = (uint64_t)entry->status.st_mtim.tv_sec * 1000;
+    const uint64_t unsettled_ms[] = {modified_ms - 100, modified_ms, modified_ms + 100};
+    for (size_t i = 0; i < 3; i++) { /* may change again under the same time stamp */
+        realtime_ms = unsettled_ms[i];
+        assert_null(file_cache_gzip(cache, entry));
+    }
+    realtime_ms = modified_ms + 101;
+    struct file_entry *gzipped = file_cache_gzip(cache, entry);
+    assert_non_null(gzipped);
+    release(gzipped, entry);
+}
+
+/* The memory for all of them together is bounded, and comes back with the entry. */
+static void test_gzip_budget(void **state)
+{
+    (void)state;
+    enum { BUDGET_BYTES = 16 << 20 };
+    struct file_entry *large, *entry;
+    put_noise("large", BUDGET_BYTES / 2 * 3, ' ', 64);
+    put_text("a", 1000);
+    struct file_entry *gzipped = get_gzipped("/large", &large);
+    assert_non_null(gzipped);
+    assert_in_range(gzipped->size_bytes, BUDGET_BYTES, BUDGET_BYTES / 2 * 3);
+    release(gzipped, large);
+    assert_null(get_gzipped("/a", &entry));
+    file_entry_release(entry);
+    put_old("large", "small");
+    turn++;
+    assert_content("/large", "small");
+    gzipped = get_gzipped("/a", &entry);
+    assert_non_null(gzipped);
+    release(gzipped, entry);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
@@ -565,6 +923,18 @@ int main(void)
         TEST(test_the_least_used_goes_first),
         TEST(test_references_outlive_the_cache),
         TEST(test_a_cache_of_one),
+        TEST(test_every_change_counts),
+        TEST(test_modified_in_the_future),
+        TEST(test_status_cannot_be_read),
+        TEST(test_does_not_hold_still),
+        TEST(test_renamed_meanwhile),
+        TEST(test_reasons_of_the_kernel),
+        TEST(test_variants),
+        TEST(test_shared_buckets),
+        TEST(test_gzipped),
+        TEST(test_gzip_does_not_pay),
+        TEST(test_gzip_of_what_changes),
+        TEST(test_gzip_budget),
     };
     return cmocka_run_group_tests_name("file_cache", tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 #include "common/http/gzip.h"
 
+#include "tests/unit/failing_call.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +16,17 @@
 enum { TEXT_BYTES = 5000 };
 
 static char text[TEXT_BYTES + 1];
+
+static struct failing_call failing_deflate_init;
+
+WRAPPED(int, deflateInit2_, z_streamp stream, int level, int method, int window, int memory,
+        int strategy, const char *version, int stream_bytes)
+{
+    return fails_now(&failing_deflate_init)
+               ? Z_MEM_ERROR
+               : __real_deflateInit2_(stream, level, method, window, memory, strategy, version,
+                                      stream_bytes);
+}
 
 static int make_text(void **state)
 {
@@ -77,15 +90,20 @@ static void test_compress(void **state)
     buffer_free(&out);
 }
 
+static void fill_with_noise(char *out, size_t bytes)
+{
+    uint32_t random = 1;
+    for (size_t i = 0; i < bytes; i++) {
+        random = random * 1664525 + 1013904223;
+        out[i] = (char)(random >> 24);
+    }
+}
+
 static void test_what_does_not_become_smaller(void **state)
 {
     (void)state;
     char noise[1000];
-    uint32_t random = 1;
-    for (size_t i = 0; i < sizeof(noise); i++) {
-        random = random * 1664525 + 1013904223;
-        noise[i] = (char)(random >> 24);
-    }
+    fill_with_noise(noise, sizeof(noise));
     struct buffer out = {0};
     assert_false(gzip_compress((struct span){noise, sizeof(noise)}, &out));
     assert_int_equal(out.len, 0);
@@ -147,6 +165,42 @@ static void test_response_that_does_not_suit(void **state)
     response = respond("text/plain", (struct span){text, 255}, "gzip");
     assert_int_equal(response.headers.len, 0);
     http_response_free(&response);
+    struct file_entry file = {.size_bytes = TEXT_BYTES};
+    struct http_request request = {.method = METHOD_GET};
+    response = (struct http_response){
+        .content_type = "text/plain", .file = &file, .file_bytes = TEXT_BYTES};
+    gzip_response(&request, &response); /* the cache compresses files */
+    assert_ptr_equal(response.file, &file);
+    assert_int_equal(response.headers.len, 0);
+}
+
+/* Content that has been compressed already, under a type that suits. */
+static void test_response_that_does_not_become_smaller(void **state)
+{
+    (void)state;
+    char noise[1000];
+    fill_with_noise(noise, sizeof(noise));
+    struct http_response response =
+        respond("text/plain", (struct span){noise, sizeof(noise)}, "gzip");
+    assert_string_equal(headers_of(&response), "Vary: Accept-Encoding\r\n");
+    assert_int_equal(http_response_body_bytes(&response), sizeof(noise));
+    http_response_free(&response);
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    struct buffer out = {0};
+    failing_deflate_init = fail_next(2, 0);
+    assert_false(gzip_compress((struct span){text, TEXT_BYTES}, &out));
+    assert_int_equal(out.len, 0);
+    struct http_response response = respond("text/plain", (struct span){text, TEXT_BYTES}, "gzip");
+    assert_int_equal(failing_deflate_init.failures, 0);
+    assert_string_equal(headers_of(&response), "Vary: Accept-Encoding\r\n");
+    assert_true(span_equal(http_response_memory_body(&response),
+                           (struct span){text, TEXT_BYTES})); /* as it is */
+    http_response_free(&response);
+    buffer_free(&out);
 }
 
 int main(void)
@@ -158,6 +212,8 @@ int main(void)
         cmocka_unit_test(test_response),
         cmocka_unit_test(test_response_to_who_does_not_accept),
         cmocka_unit_test(test_response_that_does_not_suit),
+        cmocka_unit_test(test_response_that_does_not_become_smaller),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_text, NULL);
 }

@@ -1,6 +1,7 @@
 #include "common/net/access_log.h"
 
 #include "common/base/log.h"
+#include "tests/unit/failing_call.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -34,6 +35,18 @@ static struct access_log *journal;
 static int fd;
 static char text[TEXT_BYTES];
 
+static struct failing_call failing_write;
+static size_t longest_write; /* 0: any length */
+
+WRAPPED(ssize_t, write, int to, const void *data, size_t bytes)
+{
+    if (fails_now(&failing_write)) {
+        return -1;
+    }
+    return __real_write(to, data,
+                        longest_write > 0 && bytes > longest_write ? longest_write : bytes);
+}
+
 static int make(void **state)
 {
     (void)state;
@@ -42,6 +55,8 @@ static int make(void **state)
     client = client_address_pack((struct sockaddr *)&address);
     exchange = http_exchange_create(&limits);
     exchange->client = &client;
+    failing_write = (struct failing_call){0};
+    longest_write = 0;
     fd = memfd_create("log", MFD_CLOEXEC);
     journal = access_log_create(fd, CONFIG_ACCESS_LOG_COMBINED);
     return fd < 0;
@@ -275,6 +290,23 @@ static void test_failure(void **state)
     close(full);
 }
 
+/* A signal between two writes, and a file that takes a few bytes at a time, cost no byte. */
+static void test_interrupted(void **state)
+{
+    (void)state;
+    set_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    access_log_write(journal, exchange);
+    longest_write = 7;
+    failing_write = fail_after(2, 3, EINTR);
+    access_log_flush(journal);
+    assert_int_equal(failing_write.failures, 0);
+    longest_write = 0;
+    assert_int_equal(count_lines(written()), 1);
+    assert_non_null(strstr(text, " \"GET / HTTP/1.1\" 200 0 \"-\" \"-\"\n"));
+    access_log_flush(journal);
+    assert_int_equal(count_lines(written()), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
@@ -290,6 +322,7 @@ int main(void)
         TEST(test_time_is_now),
         TEST(test_batches),
         TEST(test_failure),
+        TEST(test_interrupted),
     };
     return cmocka_run_group_tests_name("access_log", tests, NULL, NULL);
 }

@@ -1,5 +1,8 @@
 #include "common/net/listener.h"
 
+#include "tests/unit/failing_call.h"
+#include "tests/unit/open_descriptors.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,9 +26,39 @@ enum { PATIENCE_MS = 10000 };
 static struct listener listener;
 static char error[LISTENER_ERROR_BYTES];
 
+static struct failing_call failing_socket, failing_setsockopt, failing_bind, failing_listen,
+    failing_getsockname;
+
+WRAPPED(int, socket, int domain, int type, int protocol)
+{
+    return fails_now(&failing_socket) ? -1 : __real_socket(domain, type, protocol);
+}
+
+WRAPPED(int, setsockopt, int fd, int level, int option, const void *value, socklen_t bytes)
+{
+    return fails_now(&failing_setsockopt) ? -1 : __real_setsockopt(fd, level, option, value, bytes);
+}
+
+WRAPPED(int, bind, int fd, const struct sockaddr *address, socklen_t bytes)
+{
+    return fails_now(&failing_bind) ? -1 : __real_bind(fd, address, bytes);
+}
+
+WRAPPED(int, listen, int fd, int backlog)
+{
+    return fails_now(&failing_listen) ? -1 : __real_listen(fd, backlog);
+}
+
+WRAPPED(int, getsockname, int fd, struct sockaddr *address, socklen_t *bytes)
+{
+    return fails_now(&failing_getsockname) ? -1 : __real_getsockname(fd, address, bytes);
+}
+
 static int forget(void **state)
 {
     (void)state;
+    failing_socket = failing_setsockopt = failing_bind = failing_listen = failing_getsockname =
+        (struct failing_call){0};
     listener = (struct listener){0};
     memset(error, 0, sizeof(error));
     return 0;
@@ -218,6 +251,45 @@ static void test_address_of_another_machine(void **state)
     assert_refused("192.0.2.1:0", true, 2, "address of this machine");
 }
 
+/* Whichever step fails, for the only socket or one of several, its cause is told and nothing stays
+ * open. */
+static void test_every_step_can_fail(void **state)
+{
+    (void)state;
+    struct failing_call *const calls[] = {&failing_socket, &failing_setsockopt, &failing_bind,
+                                          &failing_listen, &failing_getsockname};
+    size_t before = open_descriptors();
+    for (size_t i = 0; i < 2 * sizeof(calls) / sizeof(calls[0]); i++) {
+        struct failing_call *call = calls[i / 2];
+        bool reuseport = i % 2 == 1;
+        int step = 0;
+        for (;; step++) {
+            *call = fail_after(step, 1, ENOBUFS);
+            if (listener_open(&listener, "127.0.0.1:0", reuseport, reuseport ? 3 : 1, error)) {
+                break;
+            }
+            assert_int_equal(call->failures, 0);
+            assert_contains(error, "cannot listen on 127.0.0.1:0: No buffer space available; ");
+            assert_null(listener.fds);
+            assert_int_equal(open_descriptors(), before);
+        }
+        assert_int_equal(call->failures, 1); /* there is no such step any more */
+        assert_in_range(step, call == &failing_getsockname || !reuseport ? 1 : 3, 100);
+        *call = (struct failing_call){0};
+        assert_takes_connections();
+        listener_close(&listener);
+    }
+}
+
+static void test_forbidden_port(void **state)
+{
+    (void)state;
+    failing_bind = fail_next(1, EACCES);
+    assert_refused("127.0.0.1:80", false, 1, "Permission denied");
+    failing_bind = fail_next(1, EACCES);
+    assert_refused("127.0.0.1:80", true, 2, "need root or CAP_NET_BIND_SERVICE");
+}
+
 static void test_resolve(void **state)
 {
     (void)state;
@@ -252,6 +324,8 @@ int main(void)
         TEST(test_port_in_use),
         TEST(test_bad_addresses),
         TEST(test_address_of_another_machine),
+        TEST(test_every_step_can_fail),
+        TEST(test_forbidden_port),
         TEST(test_resolve),
     };
     return cmocka_run_group_tests_name("listener", tests, NULL, NULL);

@@ -1,5 +1,7 @@
 #include "common/net/output.h"
 
+#include "tests/unit/failing_call.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -10,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
@@ -23,6 +26,18 @@ static struct file_entry *file;
 static struct buffer received;
 static uint64_t sent;
 
+static struct failing_call failing_send, failing_sendfile;
+
+WRAPPED(ssize_t, send, int fd, const void *data, size_t bytes, int flags)
+{
+    return fails_now(&failing_send) ? -1 : __real_send(fd, data, bytes, flags);
+}
+
+WRAPPED(ssize_t, sendfile, int fd, int from, off_t *offset, size_t bytes)
+{
+    return fails_now(&failing_sendfile) ? -1 : __real_sendfile(fd, from, offset, bytes);
+}
+
 static int make(void **state)
 {
     (void)state;
@@ -30,6 +45,7 @@ static int make(void **state)
     received = (struct buffer){0};
     file = NULL;
     sent = 0;
+    failing_send = failing_sendfile = (struct failing_call){0};
     return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends);
 }
 
@@ -255,6 +271,40 @@ static void test_client_is_gone(void **state)
     assert_int_equal(sent, 0);
 }
 
+static void test_interrupted(void **state)
+{
+    (void)state;
+    make_file(1000);
+    buffer_append(&output.bytes, "head", 4);
+    output_set_file(&output, file, 0, 1000);
+    failing_send = fail_next(2, EINTR);
+    failing_sendfile = fail_next(2, EINTR);
+    assert_int_equal(output_flush(&output, ends[NEAR], &sent), OUTPUT_DONE); /* in one call */
+    assert_int_equal(failing_send.failures, 0);
+    assert_int_equal(failing_sendfile.failures, 0);
+    receive();
+    assert_int_equal(sent, 1004);
+    assert_memory_equal(received.data, "head", 4);
+    assert_file_part(4, 0, 1000);
+}
+
+/* The socket is full between the head and its file, or the connection breaks there. */
+static void test_file_blocked_and_failed(void **state)
+{
+    (void)state;
+    make_file(1000);
+    buffer_append(&output.bytes, "head", 4);
+    output_set_file(&output, file, 0, 1000);
+    failing_sendfile = fail_next(1, EAGAIN);
+    assert_int_equal(output_flush(&output, ends[NEAR], &sent), OUTPUT_BLOCKED);
+    assert_int_equal(sent, 4);
+    failing_sendfile = fail_next(1, ECONNRESET);
+    assert_int_equal(output_flush(&output, ends[NEAR], &sent), OUTPUT_FAILED);
+    assert_int_equal(flush_all(), OUTPUT_DONE); /* nothing was lost or sent twice */
+    assert_int_equal(sent, 1004);
+    assert_file_part(4, 0, 1000);
+}
+
 static void test_clear(void **state)
 {
     (void)state;
@@ -291,6 +341,8 @@ int main(void)
         TEST(test_file_that_shrank),
         TEST(test_file_that_cannot_be_read),
         TEST(test_client_is_gone),
+        TEST(test_interrupted),
+        TEST(test_file_blocked_and_failed),
         TEST(test_clear),
     };
     return cmocka_run_group_tests_name("output", tests, NULL, NULL);

@@ -1359,6 +1359,30 @@ static void test_access_log(void **state)
     close(fd);
 }
 
+/* Lines do not wait for a full batch or for the end. */
+static void test_access_log_while_serving(void **state)
+{
+    (void)state;
+    char text[512] = "";
+    int fd = memfd_create("access", MFD_CLOEXEC);
+    options.access_log_fd = fd;
+    serve();
+    int client = connect_client();
+    send_text(client, GET("/a"));
+    expect(client, 200, "/a");
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (pread(fd, text, sizeof(text) - 1, 0) == 0) {
+        assert_true(clock_monotonic_ms() <= until_ms);
+        usleep(500);
+    }
+    assert_non_null(strstr(text, " \"GET /a HTTP/1.1\" 200 2 \"-\" \"-\"\n"));
+    close(client);
+    worker_stop(worker);
+    join();
+    destroy_worker();
+    close(fd);
+}
+
 #define TEST(name)       cmocka_unit_test_setup_teardown(name, make, discard)
 #define TEST_FILES(name) cmocka_unit_test_setup_teardown(name, make_files, discard_files)
 
@@ -1405,6 +1429,7 @@ int main(void)
         TEST(test_drain_without_connections),
         TEST(test_stop_ends_a_drain),
         TEST(test_access_log),
+        TEST(test_access_log_while_serving),
         TEST_FILES(test_requests_behind_a_file_from_elsewhere),
     };
     log_set_level(LOG_WARN);

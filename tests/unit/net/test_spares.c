@@ -1,0 +1,132 @@
+#include "common/net/spares.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+/* cmocka.h relies on the four standard headers before it. */
+#include <cmocka.h>
+
+static const struct http_limits limits = {
+    .request_line_bytes = 8192, .header_bytes = 32768, .headers = 100, .body_bytes = 1000};
+static struct spares spares;
+
+static int forget(void **state)
+{
+    (void)state;
+    spares = (struct spares){0};
+    return 0;
+}
+
+static int discard(void **state)
+{
+    (void)state;
+    spares_free(&spares);
+    assert_int_equal(spares.buffer_count, 0);
+    assert_int_equal(spares.exchange_count, 0);
+    spares_free(&spares); /* of nothing is nothing */
+    return 0;
+}
+
+static void test_a_buffer_comes_back_empty(void **state)
+{
+    (void)state;
+    struct buffer first = spares_take_buffer(&spares, 1000);
+    assert_in_range(first.capacity, 1000, SPARE_BUFFER_BYTES);
+    assert_int_equal(first.len, 0);
+    buffer_append(&first, "secret", 6);
+    const char *memory = first.data;
+    spares_give_buffer(&spares, &first);
+    assert_int_equal(first.capacity, 0); /* the caller has none any more */
+    struct buffer second = spares_take_buffer(&spares, 10);
+    assert_ptr_equal(second.data, memory);
+    assert_int_equal(second.len, 0);
+    struct buffer third = spares_take_buffer(&spares, 10);
+    assert_ptr_not_equal(third.data, second.data);
+    spares_give_buffer(&spares, &second);
+    spares_give_buffer(&spares, &third);
+}
+
+static void test_a_spare_buffer_grows(void **state)
+{
+    (void)state;
+    struct buffer buffer = spares_take_buffer(&spares, 10);
+    spares_give_buffer(&spares, &buffer);
+    buffer = spares_take_buffer(&spares, 20000);
+    assert_in_range(buffer.capacity, 20000, SPARE_BUFFER_BYTES);
+    spares_give_buffer(&spares, &buffer);
+}
+
+static void test_which_buffers_are_kept(void **state)
+{
+    (void)state;
+    struct buffer none = {0}, buffers[SPARE_BUFFERS + 2];
+    spares_give_buffer(&spares, &none);
+    assert_int_equal(spares.buffer_count, 0);
+    struct buffer large = spares_take_buffer(&spares, SPARE_BUFFER_BYTES + 1);
+    spares_give_buffer(&spares, &large);
+    assert_int_equal(spares.buffer_count, 0);
+    assert_int_equal(large.capacity, 0);
+    for (size_t i = 0; i < SPARE_BUFFERS + 2; i++) {
+        buffers[i] = spares_take_buffer(&spares, 10);
+    }
+    for (size_t i = 0; i < SPARE_BUFFERS + 2; i++) {
+        spares_give_buffer(&spares, &buffers[i]);
+        assert_int_equal(buffers[i].capacity, 0);
+        assert_int_equal(spares.buffer_count, i < SPARE_BUFFERS ? i + 1 : SPARE_BUFFERS);
+    }
+}
+
+static void test_an_exchange_comes_back_reset(void **state)
+{
+    (void)state;
+    struct http_exchange *first = spares_take_exchange(&spares, &limits);
+    first->response.status = 404;
+    first->request.body_bytes = 5;
+    buffer_append(&first->response.text, "secret", 6);
+    spares_give_exchange(&spares, first);
+    struct http_exchange *second = spares_take_exchange(&spares, &limits);
+    assert_ptr_equal(second, first);
+    assert_int_equal(second->response.status, 200);
+    assert_int_equal(second->request.body_bytes, 0);
+    assert_int_equal(second->response.text.len, 0);
+    struct http_exchange *third = spares_take_exchange(&spares, &limits);
+    assert_ptr_not_equal(third, second);
+    spares_give_exchange(&spares, second);
+    spares_give_exchange(&spares, third);
+}
+
+/* After a rush most of its memory goes back to the system; the leak check sees the rest. */
+static void test_how_many_exchanges_are_kept(void **state)
+{
+    (void)state;
+    enum { RUSH = SPARE_EXCHANGES + 3 };
+    static struct http_exchange *exchanges[RUSH];
+    for (size_t i = 0; i < RUSH; i++) {
+        exchanges[i] = spares_take_exchange(&spares, &limits);
+    }
+    assert_int_equal(spares.exchange_count, 0);
+    for (size_t i = 0; i < RUSH; i++) {
+        spares_give_exchange(&spares, exchanges[i]);
+        assert_int_equal(spares.exchange_count, i < SPARE_EXCHANGES ? i + 1 : SPARE_EXCHANGES);
+    }
+    for (size_t i = SPARE_EXCHANGES; i > 0; i--) { /* the warmest first */
+        struct http_exchange *exchange = spares_take_exchange(&spares, &limits);
+        assert_ptr_equal(exchange, exchanges[i - 1]);
+        http_exchange_destroy(exchange);
+    }
+    assert_null(spares.exchanges);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, forget, discard)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_buffer_comes_back_empty),   TEST(test_a_spare_buffer_grows),
+        TEST(test_which_buffers_are_kept),      TEST(test_an_exchange_comes_back_reset),
+        TEST(test_how_many_exchanges_are_kept),
+    };
+    return cmocka_run_group_tests_name("spares", tests, NULL, NULL);
+}
