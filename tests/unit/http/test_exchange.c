@@ -10,6 +10,8 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+enum { LONG_BYTES = 1000 };
+
 static const struct http_limits limits = {
     .request_line_bytes = 8192, .header_bytes = 32768, .headers = 100, .body_bytes = 1000};
 static struct router *router;
@@ -26,6 +28,18 @@ static void handler(const struct http_request *request, struct http_response *re
     response->status = 404;
 }
 
+static void be_long(const struct http_request *request, struct http_response *response,
+                    struct handler_context *context, void *data)
+{
+    (void)request;
+    (void)context;
+    (void)data;
+    response->content_type = "text/plain";
+    for (int i = 0; i < LONG_BYTES; i++) {
+        buffer_append(&response->text, "a", 1);
+    }
+}
+
 static int make(void **state)
 {
     (void)state;
@@ -35,6 +49,8 @@ static int make(void **state)
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .handler = handler,
                                        .data = "mine"});
+    router_add(router, &(struct route){
+                           .path = "/long", .methods = METHOD_BIT(METHOD_GET), .handler = be_long});
     router_add(
         router,
         &(struct route){.path = "/post", .methods = METHOD_BIT(METHOD_POST), .wants_body = true});
@@ -136,6 +152,17 @@ static void test_bad_authority(void **state)
     }
 }
 
+/* An https target is for a secured connection; what only looks like one is not. */
+static void test_https_target(void **state)
+{
+    (void)state;
+    assert_answered("GET", "https://a/get", 421, "");
+    assert_answered("GET", "HTTPS://a/", 421, "");
+    assert_answered("POST", "https://a/post", 421, "");
+    assert_routed("http://https:80/get", "/get", "/get", "");
+    assert_routed("/https://a/get", NULL, "/https:/a/get", "");
+}
+
 static void test_bad_targets(void **state)
 {
     (void)state;
@@ -231,6 +258,25 @@ static void test_run(void **state)
     assert_int_equal(context.slot->counters.requests_handled, 2);
 }
 
+/* Texts are compressed for a thread that is set to do so. */
+static void test_run_with_gzip(void **state)
+{
+    (void)state;
+    struct client_address client = {{0}};
+    for (int gzip = 0; gzip <= 1; gzip++) {
+        struct handler_context context = {.slot = &scoreboard->slots[0], .gzip = gzip};
+        route("GET /long HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+        assert_non_null(exchange->route);
+        exchange->client = &client;
+        http_exchange_run(exchange, &context);
+        const struct buffer *headers = &exchange->response.headers;
+        struct span written = {headers->data, headers->len};
+        assert_true(span_equal(
+            written, span_of(gzip ? "Vary: Accept-Encoding\r\nContent-Encoding: gzip\r\n" : "")));
+        assert_int_equal(http_response_body_bytes(&exchange->response) < LONG_BYTES, gzip);
+    }
+}
+
 static void test_reset(void **state)
 {
     (void)state;
@@ -249,16 +295,13 @@ static void test_reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_routes),
-        TEST(test_absolute_form),
-        TEST(test_bad_authority),
-        TEST(test_bad_targets),
-        TEST(test_nothing_can_have_that_name),
-        TEST(test_methods),
-        TEST(test_body_wanted),
-        TEST(test_keep_head),
-        TEST(test_run),
-        TEST(test_reset),
+        TEST(test_routes),        TEST(test_absolute_form),
+        TEST(test_bad_authority), TEST(test_https_target),
+
+        TEST(test_bad_targets),   TEST(test_nothing_can_have_that_name),
+        TEST(test_methods),       TEST(test_body_wanted),
+        TEST(test_keep_head),     TEST(test_run),
+        TEST(test_run_with_gzip), TEST(test_reset),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
 }

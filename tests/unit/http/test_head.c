@@ -148,6 +148,7 @@ static const struct head_case {
     {FRAMED("Expect: 100-Continue\r\nContent-Length: 1\r\n"), 0, NULL},
     {TEXT("GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n"), 0, NULL},
     {TEXT("GET / HTTP/1.1\r\nHost: a-b._~%41!$&'()*+,;=:1\r\n\r\n"), 0, NULL},
+    {TEXT(GET "Host: %aF%Fa%09\r\n\r\n"), 0, NULL},
     {TEXT(GET HOST "\r\nGET /next HTTP/1.1\r\n\x01"), 0, NULL},
     /* Not complete. */
     {TEXT(""), 0, more},
@@ -255,6 +256,18 @@ static const struct head_case {
     {TEXT(GET "Host: a\\b\r\n\r\n"), 400, bad_host},
     {TEXT(GET "Host: \"a\"\r\n\r\n"), 400, bad_host},
     {TEXT(GET "Host: \xc3\xa4\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: a%\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: a%4\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: a%4:80\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: %G0\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: %0G\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: %0@\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: %0g\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: %0`\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: []\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: [::1\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: [::1]80\r\n\r\n"), 400, bad_host},
+    {TEXT(GET "Host: [00000:0000:0000:0000:0000:0000:0000:0000:0001]\r\n\r\n"), 400, bad_host},
     {TEXT("GET / HTTP/1.0\r\nHost: a b\r\n\r\n"), 400, bad_host},
     /* Where the body ends. */
     {FRAMED("Content-Length: 1\r\nContent-Length: 2\r\n"), 400, framing},
@@ -469,6 +482,19 @@ static void test_keep_alive(void **state)
     }
 }
 
+/* What lies behind the host does not count. */
+static void test_host_ends_where_it_ends(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"%41:", "[::1]", "[::1]:a", "a:8a"};
+    static const size_t good_bytes[] = {3, 5, 6, 3};
+    static const size_t bad_bytes[] = {2, 4, 7, 4};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        assert_true(http_head_is_host((struct span){texts[i], good_bytes[i]}));
+        assert_false(http_head_is_host((struct span){texts[i], bad_bytes[i]}));
+    }
+}
+
 /* Every cut gives the same answer, and it is this one. */
 static void assert_limited(const char *text, const struct http_limits *limits, unsigned status,
                            const char *reason)
@@ -606,6 +632,7 @@ int main(void)
         cmocka_unit_test(test_all_known_fields),
         cmocka_unit_test(test_field_lists),
         cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_host_ends_where_it_ends),
         cmocka_unit_test(test_request_line_limit),
         cmocka_unit_test(test_head_limit),
         cmocka_unit_test(test_field_count_limit),
