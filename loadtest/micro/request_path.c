@@ -69,7 +69,7 @@ long __wrap_syscall(long number, int directory, const char *path, void *how, siz
 }
 
 /* One request from its bytes to those of its answer. The connection does the same (see
- * common/net/connection.c), with what a socket may do in between. */
+ * common/net/connection_requests.c), with what a socket may do in between. */
 static void serve(struct http_exchange *exchange, const struct router *router,
                   struct handler_context *context, struct span text, struct buffer *out)
 {

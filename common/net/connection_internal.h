@@ -1,0 +1,103 @@
+/* A connection from inside: what the connection_*.c files share. connection.c owns it, and decides
+ * when; connection_requests.c reads and answers, connection_sending.c sends, connection_journal.c
+ * keeps the books. */
+#ifndef TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
+#define TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
+
+#include "common/net/connection.h"
+#include "common/net/output.h"
+#include "common/net/reader_pace.h"
+#include "common/net/worker_internal.h"
+
+#include <event2/event_struct.h>
+
+enum { CONNECTION_READ_BYTES = 16384 }; /* room offered to one read */
+
+/* What the input side is doing. */
+enum connection_phase {
+    PHASE_WAITING, /* no byte of the next request yet */
+    PHASE_HEAD,
+    PHASE_BODY,
+    PHASE_HANDLING, /* the exchange is with another thread: hands off it, and off the input */
+    PHASE_CLOSING,  /* the last response is being sent; input is ignored */
+    PHASE_LINGERING /* all is sent: read and discard, so that a reset does not destroy it */
+};
+
+struct connection {
+    struct event event; /* one of EV_READ and EV_WRITE is watched, or none */
+    int fd;
+    enum connection_phase phase;
+    bool watching_read;
+    bool sending; /* output is blocked; EV_WRITE is watched */
+    bool idle;    /* counted in the slot's gauge */
+    bool counted; /* in the slot's gauge of open connections */
+    bool must_linger;
+    bool doomed;         /* to be destroyed when its exchange comes back */
+    uint32_t unfinished; /* requests counted as started, not yet as finished */
+    uint32_t answered;   /* of these, those whose response is in the output */
+    uint64_t deadline_ms;
+    uint64_t waiting_since_ms;
+    struct reader_pace pace; /* while output is blocked */
+    struct worker *worker;
+    struct http_exchange *exchange; /* while a request is being read or handled */
+    struct buffer input;
+    size_t input_used; /* bytes of input that earlier requests took */
+    struct output output;
+    struct client_address client;
+    TAILQ_ENTRY(connection) link;
+};
+
+static inline const struct config *connection_config(const struct connection *c)
+{
+    return c->worker->options.config;
+}
+
+/* ---- connection.c ---- */
+
+/* Which of the socket's events are waited for. */
+void connection_watch_read(struct connection *c);
+void connection_watch_write(struct connection *c);
+void connection_watch_nothing(struct connection *c);
+
+/* Gets ready for the next request, and gives it so long to come. */
+void connection_wait_for_request(struct connection *c, uint64_t timeout_ms);
+
+void connection_give_back_input(struct connection *c);
+
+/* ---- connection_requests.c ---- */
+
+/* One step with the input at hand. False: more input, or another thread, is needed. */
+bool connection_requests_step(struct connection *c);
+
+/* Answers a request that cannot be followed to its end: the connection ends with it. */
+void connection_requests_refuse(struct connection *c, struct http_refusal refusal);
+
+/* The response is complete: puts it into the output and gets ready for the next request. */
+void connection_requests_respond(struct connection *c);
+
+/* ---- connection_sending.c ---- */
+
+/* Sends what is in the output. True: all of it, and the connection goes on. False: it waits, or it
+ * has ended and is gone. */
+bool connection_sending_flush(struct connection *c);
+
+/* Moves the deadline of a blocked output if the client has taken something. */
+void connection_sending_extend(struct connection *c, uint64_t sent);
+
+/* Ends a connection whose client reads too slowly. */
+void connection_sending_cut(struct connection *c);
+
+/* ---- connection_journal.c ---- */
+
+void connection_journal_started(struct connection *c);
+
+/* Books the answers in the output as sent; returns how many. */
+uint32_t connection_journal_finished(struct connection *c);
+
+/* The opposite: they were not sent after all. */
+void connection_journal_not_finished(struct connection *c, uint32_t answered);
+
+/* Takes the connection out of the gauges of open and idle ones. */
+void connection_journal_leave(struct connection *c);
+
+#endif

@@ -1,0 +1,227 @@
+#include "common/net/connection_internal.h"
+
+#include "common/base/log.h"
+
+enum { RETRY_AFTER_SECONDS = 1 };
+
+/* ---- Answering ---- */
+
+static void log_refusal(const struct connection *c, struct http_refusal refusal)
+{
+    if (log_budget_allows(&c->worker->refusals, worker_now_ms(c->worker))) {
+        char client[CLIENT_TEXT_BYTES];
+        client_address_format(&c->client, client);
+        log_write(LOG_INFO, "refused a request of %s with %u: %s", client, refusal.status,
+                  refusal.reason);
+    }
+}
+
+static struct buffer *output_bytes(struct connection *c)
+{
+    if (c->output.bytes.capacity == 0) {
+        c->output.bytes = spares_take_buffer(&c->worker->spares, CONNECTION_READ_BYTES);
+    }
+    return &c->output.bytes;
+}
+
+/* The flag comes before the order, which a busy loop reads only after its handler. */
+static bool is_draining(const struct worker *worker)
+{
+    return worker->draining ||
+           atomic_load_explicit(worker->options.server_draining, memory_order_relaxed);
+}
+
+void connection_requests_respond(struct connection *c)
+{
+    struct worker *worker = c->worker;
+    struct http_exchange *exchange = c->exchange;
+    struct http_response *response = &exchange->response;
+    response->close |= !exchange->request.keep_alive || is_draining(worker);
+    struct span date = {worker->date_line, worker->date_line_bytes};
+    bool file_follows = http_response_render(response, &exchange->request, date, output_bytes(c));
+    if (file_follows) {
+        output_set_file(&c->output, response->file, response->file_offset, response->file_bytes);
+        file_entry_retain(response->file);
+    }
+    if (worker->access_log != NULL) {
+        access_log_write(worker->access_log, exchange);
+    }
+    c->answered++;
+    connection_wait_for_request(c, connection_config(c)->idle_timeout_ms);
+    if (response->close) {
+        c->phase = PHASE_CLOSING;
+        /* The client may not expect the end, or has sent more already. */
+        c->must_linger |= exchange->request.keep_alive || c->input_used < c->input.len;
+    }
+    http_exchange_reset(exchange);
+}
+
+void connection_requests_refuse(struct connection *c, struct http_refusal refusal)
+{
+    log_refusal(c, refusal);
+    if (c->phase == PHASE_HEAD) {
+        connection_journal_started(c);
+        c->exchange->request.head = c->input.data + c->input_used; /* may have moved since */
+    }
+    struct http_response *response = &c->exchange->response;
+    http_response_reset(response);
+    http_response_error(response, refusal.status);
+    if (refusal.status == 405) {
+        http_response_add_header(response, "Allow", "GET, HEAD, POST, OPTIONS");
+    }
+    response->close = true;
+    c->must_linger = true;
+    connection_requests_respond(c);
+}
+
+static void answer_overload(struct connection *c)
+{
+    struct http_response *response = &c->exchange->response;
+    http_response_error(response, 503);
+    buffer_printf(&response->headers, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+    connection_requests_respond(c);
+}
+
+static void run_inline(struct connection *c)
+{
+    struct handler_context *context = c->worker->options.context;
+    context->now_ms = worker_now_ms(c->worker);
+    http_exchange_run(c->exchange, context);
+    connection_requests_respond(c);
+}
+
+/* The request is complete: has it handled, here or elsewhere. */
+static void handle(struct connection *c)
+{
+    const struct worker_dispatch *dispatch = &c->worker->options.dispatch;
+    if (c->exchange->route == NULL) {
+        connection_requests_respond(c);
+        return;
+    }
+    enum dispatch_result result = DISPATCH_INLINE;
+    if (dispatch->take != NULL) {
+        c->phase = PHASE_HANDLING; /* before another thread can have finished */
+        result = dispatch->take(dispatch->data, c->exchange);
+    }
+    switch (result) {
+    case DISPATCH_TAKEN:
+        break;
+    case DISPATCH_FULL:
+        answer_overload(c);
+        break;
+    case DISPATCH_INLINE:
+        run_inline(c);
+        break;
+    }
+}
+
+/* ---- Reading ---- */
+
+static bool expects_continue(const struct http_request *request)
+{
+    return request->minor_version == 1 && request->field_occurrences[HTTP_FIELD_EXPECT] > 0;
+}
+
+/* The head announces a body. */
+static void begin_body(struct connection *c)
+{
+    struct http_exchange *exchange = c->exchange;
+    bool body_has_begun = c->input.len > c->input_used;
+    c->phase = PHASE_BODY;
+    c->deadline_ms = worker_now_ms(c->worker) + connection_config(c)->body_timeout_ms;
+    if (!expects_continue(&exchange->request) || body_has_begun) {
+        return;
+    }
+    if (exchange->route == NULL) { /* refused already: better that it is not sent at all */
+        exchange->response.close = true;
+        c->must_linger = true;
+        connection_requests_respond(c);
+        return;
+    }
+    buffer_append_span(output_bytes(c), SPAN("HTTP/1.1 100 Continue\r\n\r\n"));
+}
+
+static void on_head(struct connection *c)
+{
+    struct http_exchange *exchange = c->exchange;
+    connection_journal_started(c);
+    c->input_used += exchange->request.head_bytes;
+    if (!exchange->request.has_body) {
+        http_exchange_route(exchange, c->worker->options.router);
+        handle(c);
+        return;
+    }
+    http_exchange_keep_head(exchange);
+    http_exchange_route(exchange, c->worker->options.router);
+    begin_body(c);
+}
+
+static void begin_request(struct connection *c)
+{
+    if (c->exchange == NULL) {
+        c->exchange = spares_take_exchange(&c->worker->spares, &c->worker->limits);
+        c->exchange->complete = worker_complete;
+        c->exchange->connection = c;
+        c->exchange->client = &c->client;
+    }
+    c->phase = PHASE_HEAD;
+    c->deadline_ms = worker_now_ms(c->worker) + connection_config(c)->header_timeout_ms;
+}
+
+/* Both return whether there is more to do with the input at hand. */
+static bool parse_head(struct connection *c)
+{
+    struct http_exchange *exchange = c->exchange;
+    switch (http_parser_feed_head(exchange->parser, &exchange->request,
+                                  c->input.data + c->input_used, c->input.len - c->input_used)) {
+    case HTTP_PARSE_HEAD:
+        on_head(c);
+        return true;
+    case HTTP_PARSE_REFUSED:
+        connection_requests_refuse(c, http_parser_refusal(exchange->parser));
+        return false;
+    default:
+        return false;
+    }
+}
+
+static bool parse_body(struct connection *c)
+{
+    struct http_exchange *exchange = c->exchange;
+    size_t used = 0;
+    enum http_parse_result result =
+        http_parser_feed_body(exchange->parser, &exchange->request, c->input.data + c->input_used,
+                              c->input.len - c->input_used, &used);
+    c->input_used += used;
+    switch (result) {
+    case HTTP_PARSE_DONE:
+        handle(c);
+        return true;
+    case HTTP_PARSE_REFUSED:
+        connection_requests_refuse(c, http_parser_refusal(exchange->parser));
+        return false;
+    default:
+        return false;
+    }
+}
+
+bool connection_requests_step(struct connection *c)
+{
+    if (c->input_used == c->input.len) {
+        return false;
+    }
+    switch (c->phase) {
+    case PHASE_WAITING:
+        begin_request(c);
+        return parse_head(c);
+    case PHASE_HEAD:
+        return parse_head(c);
+    case PHASE_BODY:
+        return parse_body(c);
+    case PHASE_HANDLING:
+    case PHASE_CLOSING:
+    case PHASE_LINGERING:
+        break;
+    }
+    return false;
+}

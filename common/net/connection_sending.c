@@ -1,0 +1,114 @@
+#include "common/net/connection_internal.h"
+
+#include "common/base/log.h"
+
+#include <event2/event.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+static bool has_unread_input(const struct connection *c)
+{
+    int bytes = 0;
+    return ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/* The last response is sent. Closing at once while the client may still be sending would make the
+ * kernel reset the connection, and the client might never see the response (RFC 9112, 9.6). */
+static void finish(struct connection *c)
+{
+    if (!(c->must_linger || has_unread_input(c)) || shutdown(c->fd, SHUT_WR) != 0) {
+        connection_destroy(c);
+        return;
+    }
+    connection_give_back_input(c);
+    c->phase = PHASE_LINGERING;
+    c->deadline_ms = worker_now_ms(c->worker) + connection_config(c)->linger_timeout_ms;
+    connection_watch_read(c);
+}
+
+void connection_sending_extend(struct connection *c, uint64_t sent)
+{
+    uint64_t now_ms = worker_now_ms(c->worker);
+    c->deadline_ms = c->sending ? reader_pace_extend(&c->pace, c->fd, connection_config(c), now_ms,
+                                                     sent, c->deadline_ms)
+                                : reader_pace_begin(&c->pace, c->fd, connection_config(c), now_ms);
+}
+
+/* Answers that one send() will probably take are booked before it: when it returns the client may
+ * have the answer already, and this process may be gone before it could write that down. A file is
+ * booked when its last byte is sent. */
+static enum output_result flush_and_count(struct connection *c)
+{
+    bool in_one_send = c->output.file == NULL;
+    uint32_t counted = in_one_send ? connection_journal_finished(c) : 0;
+    uint64_t sent = 0;
+    enum output_result result = output_flush(&c->output, c->fd, &sent);
+    slot_add(&worker_slot_of(c->worker)->counters.bytes_sent, sent);
+    if (in_one_send && result != OUTPUT_DONE) {
+        connection_journal_not_finished(c, counted);
+    } else if (result == OUTPUT_DONE) {
+        connection_journal_finished(c);
+    }
+    if (result == OUTPUT_BLOCKED) {
+        connection_sending_extend(c, sent);
+    }
+    return result;
+}
+
+/* The time in which the client did not read is not taken from what it had for its next request. */
+static void restore_deadline(struct connection *c)
+{
+    const struct config *config = connection_config(c);
+    uint64_t now_ms = worker_now_ms(c->worker);
+    if (c->phase == PHASE_WAITING) {
+        connection_wait_for_request(c, config->idle_timeout_ms);
+    } else if (c->phase == PHASE_HEAD) {
+        c->deadline_ms = now_ms + config->header_timeout_ms;
+    } else if (c->phase == PHASE_BODY) {
+        c->deadline_ms = now_ms + config->body_timeout_ms;
+    }
+}
+
+bool connection_sending_flush(struct connection *c)
+{
+    if (output_is_empty(&c->output)) {
+        return true;
+    }
+    switch (flush_and_count(c)) {
+    case OUTPUT_FAILED:
+        connection_destroy(c);
+        return false;
+    case OUTPUT_BLOCKED:
+        if (!c->sending) {
+            c->sending = true;
+            connection_watch_write(c);
+        }
+        return false;
+    case OUTPUT_DONE:
+        break;
+    }
+    if (c->sending) {
+        c->sending = false;
+        connection_watch_read(c);
+        restore_deadline(c);
+    }
+    if (c->phase == PHASE_CLOSING) {
+        finish(c);
+        return false;
+    }
+    return true;
+}
+
+/* With a reset: else the kernel would keep what the client does not read, and go on trying to send
+ * it for long after the connection is gone. */
+void connection_sending_cut(struct connection *c)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    if (log_budget_allows(&c->worker->refusals, worker_now_ms(c->worker))) {
+        char client[CLIENT_TEXT_BYTES];
+        client_address_format(&c->client, client);
+        log_write(LOG_INFO, "cut %s, which reads its response too slowly", client);
+    }
+    connection_destroy(c);
+}
