@@ -31,25 +31,27 @@ struct connection *connection_next(const struct connection *connection)
 
 /* ---- What is watched ---- */
 
-static void watch(struct connection *c, short what)
+static void set_event(struct connection *c, short what)
 {
     event_assign(&c->event, c->worker->base, c->fd, (short)(what | EV_PERSIST), on_event, c);
-    event_add(&c->event, NULL);
-    c->watching_read = what == EV_READ;
 }
 
 void connection_watch_read(struct connection *c)
 {
     if (!c->watching_read) {
         event_del(&c->event);
-        watch(c, EV_READ);
+        set_event(c, EV_READ);
+        event_add(&c->event, NULL);
+        c->watching_read = true;
     }
 }
 
 void connection_watch_write(struct connection *c)
 {
     event_del(&c->event);
-    watch(c, EV_WRITE);
+    set_event(c, EV_WRITE);
+    event_add(&c->event, NULL);
+    c->watching_read = false;
 }
 
 void connection_watch_nothing(struct connection *c)
@@ -87,8 +89,8 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
     slot_add(&slot->connections_open, 1);
     slot_add(&slot->counters.connections_accepted, 1);
     connection_wait_for_request(c, connection_config(c)->header_timeout_ms);
-    watch(c, EV_READ);
-    on_readable(c); /* the request has often come with the connection */
+    set_event(c, EV_READ);
+    on_readable(c); /* the request has often come already; then nothing need be watched for it */
 }
 
 void connection_give_back_input(struct connection *c)
@@ -151,13 +153,14 @@ bool connection_evict_idle(struct worker *worker)
     return c != NULL;
 }
 
-/* A connection that waits holds no memory but its own. */
+/* It waits for the client or the pool. One that waits holds no memory but its own. */
 static void rest(struct connection *c)
 {
     spares_give_buffer(&c->worker->spares, &c->output.bytes);
     if (c->phase == PHASE_HANDLING) { /* the request that is being handled lies in the input */
         return;
     }
+    connection_watch_read(c);
     if (c->input_used == c->input.len) {
         connection_give_back_input(c);
     }
@@ -279,6 +282,13 @@ static void expire(struct connection *c, uint64_t now_ms)
         connection_requests_refuse(c, (struct http_refusal){408, "body too slow"});
         break;
     case PHASE_HANDLING: /* takes as long as it takes */
+        return;
+    case PHASE_LINGERING: /* a close may destroy what has not arrived yet */
+        if (connection_sending_is_still_taken(c, now_ms)) {
+            c->deadline_ms = now_ms + connection_config(c)->linger_timeout_ms;
+        } else {
+            connection_destroy(c);
+        }
         return;
     default:
         connection_destroy(c);

@@ -84,6 +84,10 @@ bool connection_sending_flush(struct connection *c);
 /* Moves the deadline of a blocked output if the client has taken something. */
 void connection_sending_extend(struct connection *c, uint64_t sent);
 
+/* Whether the client has taken more, and quickly enough, of what a lingering connection has left to
+ * the kernel. */
+bool connection_sending_is_still_taken(struct connection *c, uint64_t now_ms);
+
 /* Ends a connection whose client reads too slowly. */
 void connection_sending_cut(struct connection *c);
 

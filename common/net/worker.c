@@ -175,9 +175,6 @@ static struct event_base *create_base(void)
         return NULL;
     }
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK); /* one thread only */
-    /* A connection that begins and ends within one turn is never told to the kernel. Allowed since
-     * no watched descriptor is ever duplicated. */
-    event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);
     return base;

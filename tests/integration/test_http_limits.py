@@ -213,6 +213,22 @@ def test_a_slow_reader_that_makes_progress_is_served(server):
         assert body + client.read_exactly(len(content) - len(body)) == content
 
 
+@pytest.mark.slow
+def test_lingering_waits_for_a_client_that_still_reads(model, start_server):
+    server = start_server(model, "--linger-timeout-ms", "500")
+    content = sites.FILES["1mib.bin"]
+    with server.connect(receive_buffer_bytes=16384) as client:
+        # It sends on behind its last request: what comes after a close resets the connection.
+        client.send(request_bytes(target="/1mib.bin", headers=[("Connection", "close")]) + b"x" * 99)
+        received = client.read_exactly(len(content) - 300_000)  # the rest: 3 s, most of it lingering
+        while len(received) < len(content):
+            received += client.read_exactly(5_000)
+            client.send_reluctantly(b"x")
+            time.sleep(DRIP_INTERVAL_S)
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert body + client.read_to_end() == content
+
+
 CONNECTIONS_OF_A_LOOP = 4
 
 
