@@ -587,7 +587,8 @@ static bool may_be_cut(const struct client *client)
 static void check_answer(const struct reply *reply, const struct request_list *list, size_t index,
                          struct span text)
 {
-    static const unsigned statuses[] = {200, 204, 206, 301, 304, 400, 404, 405, 408, 412, 416, 503};
+    static const unsigned statuses[] = {200, 204, 206, 301, 304, 400, 404,
+                                        405, 408, 412, 416, 421, 503};
     bool is_known = false;
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
         is_known |= reply->status == statuses[i];
