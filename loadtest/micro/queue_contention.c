@@ -154,7 +154,9 @@ static size_t hand_over(struct http_exchange *list)
         struct http_exchange *exchange = list;
         list = exchange->next;
         if (!kind->reserve(queue)) {
-            die(kind->name, "the queue is full, with fewer requests than it has places");
+            fprintf(stderr, "queue_contention: %s: more requests handed out than went in\n",
+                    kind->name);
+            exit(1); /* its count has gone below zero: there are fewer requests than places */
         }
         atomic_store(&((struct request *)exchange)->queued, true);
         queue_chain_add(&pending, exchange);
