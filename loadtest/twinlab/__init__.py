@@ -5,6 +5,10 @@ One idea per module. From the outside in:
     cli         the commands and their options
     compare     `lab compare`, step by step
     peers       `lab peers`, step by step
+    scale       `lab scale`, step by step
+    idle        idle connections beside busy ones: cost, memory, judgement
+    crowd       the idle connections, held by processes of holder
+    accepting   how fast and how evenly connections are accepted
     setup       missing packages, the build, limits
     speed       one timed run of one model on one workload
     crash       one crash round: a worker dies once a second under load

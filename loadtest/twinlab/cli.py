@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Callable, NoReturn, Sequence
 
-from twinlab import attack, compare, contenders, models, peers, proc, siege, slowhttptest, workloads
+from twinlab import attack, compare, contenders, idle, models, peers, proc, scale, siege, slowhttptest, workloads
 from twinlab.errors import Interrupted, LabError
 
 
@@ -147,7 +147,37 @@ def run_peers(arguments: argparse.Namespace) -> int:
                                    arguments.output, arguments.bin, arguments.pin))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers)
+def add_scale(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser(
+        "scale", help="what idle connections cost, and how evenly new ones are shared",
+        description="Holds idle connections to one worker while wrk keeps others busy, and measures what the idle ones "
+                    "cost in throughput, CPU and memory; then how fast connections are accepted and how evenly, with "
+                    "one listening socket and with one for each event loop. Installs missing packages (apt) and builds "
+                    "first if needed. Traffic stays on 127.0.0.1.",
+        epilog=f"Exit status: 0 when the idle connections cost less than {(1 - idle.RATE_LIMIT) * 100:.0f} % of the "
+               f"throughput and less than {idle.MEMORY_LIMIT_BYTES} bytes each, 1 when a target is missed or the "
+               "laboratory failed, 2 for a mistake in the arguments.")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 0.5 s instead of 5 of 2 s; more noise")
+    parser.add_argument("--rounds", type=count, metavar="N", help="how often everything is measured")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed window")
+    parser.add_argument("--connections", type=count, default=scale.CONNECTIONS, metavar="N",
+                        help=f"idle connections (default {scale.CONNECTIONS})")
+    parser.add_argument("--models", type=list_of(scale.KEYS), default=list(scale.KEYS), metavar="LIST",
+                        help=f"comma-separated, among {','.join(scale.KEYS)} (default: all)")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="folder for scale.json (default loadtest/results/<UTC time>)")
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    parser.set_defaults(run=run_scale)
+
+
+def run_scale(arguments: argparse.Namespace) -> int:
+    effort = scale.QUICK if arguments.quick else scale.DEFAULT
+    effort = replace(effort, rounds=arguments.rounds or effort.rounds,
+                     duration_s=arguments.duration or effort.duration_s)
+    return scale.run(scale.Options(effort, arguments.connections, arguments.models, arguments.output, arguments.bin))
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale)
 
 
 def make_parser() -> OneLineParser:
