@@ -80,7 +80,7 @@ class Session:
 def run(options: Options) -> int:
     """Prepare, measure, report. 1 when a target is missed."""
     setup.install_packages("build", "load")
-    setup.raise_descriptor_limit(options.connections + BUSY_CONNECTIONS)
+    setup.raise_descriptor_limit(options.connections, BUSY_CONNECTIONS)
     bin_dir = options.bin_dir or setup.build()
     output = results.prepare(options.output or results.default_dir(setup.PROJECT))
     warnings = machine.warnings()

@@ -43,10 +43,14 @@ def _cmake(arguments: list[str]) -> None:
         raise LabError(f"the build failed: cmake {' '.join(arguments)}\n{output.strip()}")
 
 
-def raise_descriptor_limit(connections: int) -> None:
-    """Allow the servers and the load tool as many descriptors as may be had, and say so if that is too few."""
+def raise_descriptor_limit(connections: int, beside: int = 0) -> None:
+    """Allow the servers and the load tool as many descriptors as may be had, and say so if that is too few.
+
+    beside: connections that a server has as well, and that no option chooses.
+    """
+    spare = SPARE_DESCRIPTORS + beside
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and connections + SPARE_DESCRIPTORS > hard:
+    if hard != resource.RLIM_INFINITY and connections + spare > hard:
         raise LabError(f"{connections} connections need more file descriptors than the hard limit of {hard}; "
-                       f"use --connections {hard - SPARE_DESCRIPTORS} or fewer")
+                       f"use --connections {hard - spare} or fewer")
