@@ -31,10 +31,10 @@ bytes/connection: growth of the server's PSS with the idle connections, divided;
 ACCEPT_HEADER = ("", "connections/s", "CPU us each", "max/mean, closing", "kept: min", "max", "max/mean", "worst",
                  "errors")
 ACCEPT_LEGEND = f"""\
-One connection for each request (closing), then {accepting.KEPT_CONNECTIONS} kept connections opened at once. \
-max/mean: the busiest event loop's share
-of requests, or of connections, over an even share. Medians of the rounds; min, max: fewest and most on a loop in any
-round; worst: the least even round."""
+One connection for each request (closing), then {accepting.KEPT_CONNECTIONS} kept connections opened \
+at once. max/mean: the busiest event loop's
+share of requests, or of connections, over an even share. Medians of the rounds; min, max: fewest and most on a loop in
+any round; worst: the least even round."""
 
 
 @dataclass(frozen=True)
