@@ -15,7 +15,7 @@
 
 enum {
     BACKLOG = 4096,
-    UNSENT_BYTES = 131072 /* in the kernel for one client, beyond what is on its way to it */
+    UNSENT_BYTES = 524288 /* in the kernel for one client, beyond what is on its way to it */
 };
 
 /* Splits at the last colon and takes the brackets off an IPv6 address. */
