@@ -62,6 +62,22 @@ void connection_watch_nothing(struct connection *c)
 
 /* ---- Life ---- */
 
+static struct connection_list *list_of(struct connection *c)
+{
+    return c->parked ? &c->worker->parked : &c->worker->connections;
+}
+
+/* What is parked is not looked at before its deadline: a thousand idle connections cost nothing. */
+static void set_parked(struct connection *c, bool parked)
+{
+    assert(!parked || (c->phase == PHASE_WAITING && !c->sending));
+    if (c->parked != parked) {
+        TAILQ_REMOVE(list_of(c), c, link);
+        c->parked = parked;
+        TAILQ_INSERT_TAIL(list_of(c), c, link);
+    }
+}
+
 /* In a drain a request that may be on its way gets a short last chance. */
 void connection_wait_for_request(struct connection *c, uint64_t timeout_ms)
 {
@@ -129,7 +145,7 @@ void connection_destroy(struct connection *c)
     connection_give_back_input(c);
     output_clear(&c->output);
     spares_give_buffer(&worker->spares, &c->output.bytes);
-    TAILQ_REMOVE(&worker->connections, c, link);
+    TAILQ_REMOVE(list_of(c), c, link);
     if (worker->options.config->max_connections_per_client > 0) {
         client_counts_leave(&worker->client_counts, &c->client);
     }
@@ -140,8 +156,8 @@ void connection_destroy(struct connection *c)
 
 bool connection_evict_idle(struct worker *worker)
 {
-    struct connection *c = NULL;
-    if (worker_has_idle(worker)) {
+    struct connection *c = TAILQ_FIRST(&worker->parked);
+    if (c == NULL && worker_has_idle(worker)) {
         c = TAILQ_FIRST(&worker->connections);
         while (c != NULL && !c->idle) {
             c = TAILQ_NEXT(c, link);
@@ -219,6 +235,7 @@ static void on_readable(struct connection *c)
     if (c->idle) {
         c->idle = false;
         slot_subtract(&worker_slot_of(c->worker)->connections_idle, 1);
+        set_parked(c, false);
     }
     c->input.len += (size_t)n;
     advance(c);
@@ -297,9 +314,14 @@ static void expire(struct connection *c, uint64_t now_ms)
     connection_sending_flush(c);
 }
 
+bool connection_is_due(const struct connection *c, uint64_t now_ms)
+{
+    return now_ms >= c->deadline_ms;
+}
+
 void connection_sweep(struct connection *c, uint64_t now_ms)
 {
-    if (now_ms >= c->deadline_ms) {
+    if (connection_is_due(c, now_ms)) {
         expire(c, now_ms);
         return;
     }
@@ -307,6 +329,7 @@ void connection_sweep(struct connection *c, uint64_t now_ms)
         now_ms - c->waiting_since_ms >= IDLE_AFTER_MS) {
         c->idle = true;
         slot_add(&worker_slot_of(c->worker)->connections_idle, 1);
+        set_parked(c, c->served);
     }
 }
 

@@ -15,6 +15,9 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
 /* The handler of its request has finished elsewhere; called on the loop's thread. */
 void connection_complete(struct http_exchange *exchange);
 
+/* Whether its deadline has passed. */
+bool connection_is_due(const struct connection *connection, uint64_t now_ms);
+
 /* Called every now and then: acts on deadlines, notes whether it has fallen idle. May end it. */
 void connection_sweep(struct connection *connection, uint64_t now_ms);
 

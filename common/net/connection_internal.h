@@ -30,6 +30,8 @@ struct connection {
     bool watching_read;
     bool sending; /* output is blocked; EV_WRITE is watched */
     bool idle;    /* counted in the slot's gauge */
+    bool parked;  /* in the worker's list of these */
+    bool served;  /* has had a response, so that it waits for as long as others like it */
     bool counted; /* in the slot's gauge of open connections */
     bool must_linger;
     bool doomed;         /* to be destroyed when its exchange comes back */

@@ -47,6 +47,7 @@ void connection_requests_respond(struct connection *c)
         access_log_write(worker->access_log, exchange);
     }
     c->answered++;
+    c->served = true;
     connection_wait_for_request(c, connection_config(c)->idle_timeout_ms);
     if (response->close) {
         c->phase = PHASE_CLOSING;

@@ -54,6 +54,9 @@ static void sweep_connections(struct worker *worker, uint64_t now_ms)
         connection_sweep(c, now_ms);
         c = next;
     }
+    while ((c = TAILQ_FIRST(&worker->parked)) != NULL && connection_is_due(c, now_ms)) {
+        connection_sweep(c, now_ms); /* ends it */
+    }
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *argument)
@@ -117,6 +120,14 @@ static void take_completed(struct worker *worker)
     }
 }
 
+static void drain_connections(struct connection_list *list, uint64_t now_ms)
+{
+    struct connection *c = TAILQ_FIRST(list);
+    for (; c != NULL; c = connection_next(c)) {
+        connection_drain(c, now_ms);
+    }
+}
+
 static void begin_drain(struct worker *worker)
 {
     if (worker->draining) {
@@ -127,12 +138,8 @@ static void begin_drain(struct worker *worker)
     worker->draining = true;
     worker->drain_until_ms = now_ms + worker->options.config->drain_timeout_ms;
     slot_set_state(worker_slot_of(worker), SLOT_DRAINING);
-    struct connection *c = TAILQ_FIRST(&worker->connections);
-    while (c != NULL) {
-        struct connection *next = connection_next(c);
-        connection_drain(c, now_ms);
-        c = next;
-    }
+    drain_connections(&worker->connections, now_ms);
+    drain_connections(&worker->parked, now_ms);
 }
 
 /* Edge-triggered: what is written to the eventfd need not be read. */
@@ -217,6 +224,7 @@ struct worker *worker_create(const struct worker_options *options)
         .body_bytes = config->max_body_bytes,
     };
     TAILQ_INIT(&worker->connections);
+    TAILQ_INIT(&worker->parked);
     pthread_mutex_init(&worker->completed_lock, NULL);
     if (options->access_log_fd >= 0) {
         worker->access_log = access_log_create(options->access_log_fd, config->access_log_format);
@@ -258,12 +266,18 @@ void worker_run(struct worker *worker)
     }
 }
 
+static void destroy_connections(struct connection_list *list)
+{
+    while (!TAILQ_EMPTY(list)) {
+        connection_destroy(TAILQ_FIRST(list));
+    }
+}
+
 void worker_destroy(struct worker *worker)
 {
     worker->stopped = true;
-    while (!TAILQ_EMPTY(&worker->connections)) {
-        connection_destroy(TAILQ_FIRST(&worker->connections));
-    }
+    destroy_connections(&worker->connections);
+    destroy_connections(&worker->parked);
     spares_free(&worker->spares);
     if (worker->access_log != NULL) {
         access_log_destroy(worker->access_log);

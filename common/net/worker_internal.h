@@ -31,7 +31,8 @@ struct worker {
     struct http_limits limits;
 
     struct acceptor acceptor;
-    struct connection_list connections;
+    struct connection_list connections; /* all but those that are parked */
+    struct connection_list parked; /* idle and served before, by deadline: the first is due next */
     uint64_t connection_count;
     struct client_counts client_counts; /* only with max_connections_per_client */
     struct log_budget refusals;

@@ -292,16 +292,22 @@ static void settle(void)
     }
 }
 
+static void sweep(const struct connection_list *list, uint64_t now_ms)
+{
+    struct connection *c = TAILQ_FIRST(list);
+    while (c != NULL) {
+        struct connection *next = connection_next(c);
+        connection_sweep(c, now_ms);
+        c = next;
+    }
+}
+
 static void pass_time(void)
 {
     uint64_t later_ms = worker_now_ms(worker) + 2 * (uint64_t)LONG_MS;
-    struct connection *c = TAILQ_FIRST(&worker->connections);
     timed_out = true;
-    while (c != NULL) {
-        struct connection *next = connection_next(c);
-        connection_sweep(c, later_ms);
-        c = next;
-    }
+    sweep(&worker->connections, later_ms);
+    sweep(&worker->parked, later_ms);
 }
 
 /* ---- Clients ---- */
@@ -712,7 +718,8 @@ static void end(void)
     }
     if (!stopped) {
         settle();
-        FUZZ_CHECK(worker->connection_count == 0 && TAILQ_EMPTY(&worker->connections));
+        FUZZ_CHECK(worker->connection_count == 0 && TAILQ_EMPTY(&worker->connections) &&
+                   TAILQ_EMPTY(&worker->parked));
         check_journal();
     }
     worker_destroy(worker);

@@ -1029,6 +1029,29 @@ static void test_idle_gauge(void **state)
     close(away);
 }
 
+/* Connections that have fallen idle keep their deadlines and their readiness. */
+static void test_idle_connections_expire_in_their_order(void **state)
+{
+    (void)state;
+    config.idle_timeout_ms = 3000;
+    serve();
+    int first = connect_client(), second = connect_client(), third = connect_client();
+    send_text(first, GET("/1"));
+    expect(first, 200, "/1");
+    send_text(second, GET("/2"));
+    expect(second, 200, "/2");
+    send_text(third, GET("/3"));
+    expect(third, 200, "/3");
+    await_count(&context.slot->connections_idle, 3);
+    send_text(first, GET("/again")); /* wakes the one in front, and lives longer than the others */
+    expect(first, 200, "/again");
+    assert_int_equal(context.slot->connections_idle, 2);
+    assert_closed(second);
+    assert_closed(third);
+    assert_int_equal(context.slot->connections_open, 1);
+    assert_closed(first);
+}
+
 /* ---- Accepting ---- */
 
 static void test_connection_limit(void **state)
@@ -1414,6 +1437,7 @@ int main(void)
         TEST(test_linger_timeout),
         TEST(test_lingering),
         TEST(test_idle_gauge),
+        TEST(test_idle_connections_expire_in_their_order),
         TEST(test_connection_limit),
         TEST(test_connection_limit_takes_idle_places),
         TEST(test_limit_of_one_client),
