@@ -351,7 +351,8 @@ def test_recovery_takes_less_than_10_ms(model, start_server):
 
 @SUPERVISED
 def test_workers_die_with_their_master(model, start_server):
-    listen = ("--listen", f"127.0.0.1:{servers.quiet_port()}")
+    port = servers.quiet_port()
+    listen = ("--listen", f"127.0.0.1:{port}")
     server = start_server(model, *listen)
     with server.connect() as client:
         assert client.get("/plaintext").status == 200
@@ -360,6 +361,7 @@ def test_workers_die_with_their_master(model, start_server):
         wait_until(lambda: not processes.living_in_session(server.session),
                    "the workers are gone", MASTER_DEATH_DEADLINE_S)
         client.expect_close()
+    wait_until(lambda: servers.is_free(port), "the port is free")
     assert start_server(model, *listen).get("/plaintext").status == 200
 
 

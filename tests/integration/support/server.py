@@ -177,14 +177,20 @@ def quiet_port():
     """A free port that no client gets by chance (it is outside of ip_local_port_range), for a test
     that listens on it twice."""
     for port in random.sample(range(20000, 30000), 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
+        if is_free(port):
+            return port
     raise AssertionError("no free port between 20000 and 30000")
+
+
+def is_free(port):
+    """Whether nobody listens there any more: the last thread of a dying process takes its time."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def start(model, options, directory, root, prefix=(), **popen):
