@@ -168,7 +168,7 @@ static bool is_fresh(struct file_entry *entry, uint64_t turn, uint64_t now_ms)
     }
     struct stat status;
     if (now_ms - entry->opened_ms >= REOPEN_MS || fstat(entry->fd, &status) != 0 ||
-        !same_file(&status, &entry->status) || !is_settled(&status)) {
+        !same_file(&status, &entry->status) || !entry->settled) {
         return false;
     }
     entry->checked_turn = turn;
@@ -274,6 +274,7 @@ static struct file_entry *make_entry(int fd, const struct stat *status, struct s
     atomic_init(&entry->references, 1);
     entry->fd = fd;
     entry->status = *status;
+    entry->settled = is_settled(status);
     entry->size_bytes = (uint64_t)status->st_size;
     entry->content_type = mime_type_of(path);
     entry->path_len = path.len;

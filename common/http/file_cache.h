@@ -26,6 +26,7 @@ struct file_entry {
     char *content;              /* NULL: send it from fd */
     struct file_entry *gzipped; /* made on the fly and owned; NULL: not yet, or not worth it */
     bool gzip_tried;
+    bool settled;       /* what was loaded cannot have changed under the same time stamp since */
     struct stat status; /* as it was when opened: what freshness is judged by */
     uint64_t hash;
     uint64_t checked_turn;

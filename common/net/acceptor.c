@@ -18,6 +18,7 @@ enum {
     ACCEPT_COMPLAINT_MS = 1000, /* without a shortage for so long, the next one is reported */
     ACCEPT_YIELD_MS = 1,        /* how long connections are left to workers with fewer */
     ACCEPT_UNYIELDING = 4,      /* accepted after that without asking again */
+    ACCEPT_TURN_MS = 1,         /* a batch in which a handler takes longer ends with it */
     REFUSAL_BYTES = 256
 };
 
@@ -113,9 +114,12 @@ static bool accept_one(struct worker *worker)
     uint64_t most = worker->options.config->max_connections_per_client;
     if (most > 0 && !client_counts_enter(&worker->client_counts, &client, most)) {
         refuse(worker, fd, &client);
-    } else {
-        connection_create(worker, fd, &client);
+        return true;
     }
+    if (!has_free_place(worker) && !worker->draining) {
+        connection_evict_idle(worker); /* if none is silent after all, there is one too many */
+    }
+    connection_create(worker, fd, &client);
     return true;
 }
 
@@ -146,17 +150,12 @@ static bool should_yield(struct worker *worker, int accepted)
     return !options->may_accept(options->may_accept_data, options->context->slot_index);
 }
 
-/* For somebody who waits, the place of a connection that has fallen idle will do. */
-static bool make_place(struct worker *worker)
-{
-    return has_free_place(worker) || connection_evict_idle(worker);
-}
-
 static void on_acceptable(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
     struct worker *worker = argument;
+    uint64_t begin_ms = worker_now_ms(worker);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         if (should_yield(worker, i)) {
             yield(worker);
@@ -165,11 +164,11 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
         if (i > 0 && !has_free_place(worker)) {
             break; /* the next event tells whether anybody else waits */
         }
-        if (!make_place(worker)) {
+        if (!has_free_place(worker) && !worker_has_idle(worker)) {
             set_listening(worker, false);
             return;
         }
-        if (!accept_one(worker)) {
+        if (!accept_one(worker) || worker_now_ms(worker) - begin_ms > ACCEPT_TURN_MS) {
             break;
         }
     }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -96,6 +97,7 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
 {
     struct connection *c = memory_alloc_zeroed(1, sizeof(*c));
     struct worker_slot *slot = worker_slot_of(worker);
+    worker->options.context->turn++; /* what it asks for was asked after what came before it */
     c->worker = worker;
     c->fd = fd;
     c->client = *client;
@@ -106,7 +108,11 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
     slot_add(&slot->counters.connections_accepted, 1);
     connection_wait_for_request(c, connection_config(c)->header_timeout_ms);
     set_event(c, EV_READ);
-    on_readable(c); /* the request has often come already; then nothing need be watched for it */
+    if (worker->draining) { /* first of all, the queue is to be emptied */
+        connection_watch_read(c);
+    } else { /* the request has often come already; then nothing need be watched for it */
+        on_readable(c);
+    }
 }
 
 void connection_give_back_input(struct connection *c)
@@ -154,14 +160,27 @@ void connection_destroy(struct connection *c)
     acceptor_resume(worker);
 }
 
+/* The first that is idle, and has not sent its next request just now. */
+static struct connection *first_silent(struct connection_list *list)
+{
+    struct connection *c = TAILQ_FIRST(list);
+    while (c != NULL && !(c->idle && !connection_has_unread_input(c))) {
+        c = TAILQ_NEXT(c, link);
+    }
+    return c;
+}
+
+bool connection_has_unread_input(const struct connection *c)
+{
+    int bytes = 0;
+    return ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
 bool connection_evict_idle(struct worker *worker)
 {
-    struct connection *c = TAILQ_FIRST(&worker->parked);
+    struct connection *c = first_silent(&worker->parked);
     if (c == NULL && worker_has_idle(worker)) {
-        c = TAILQ_FIRST(&worker->connections);
-        while (c != NULL && !c->idle) {
-            c = TAILQ_NEXT(c, link);
-        }
+        c = first_silent(&worker->connections);
     }
     if (c != NULL) {
         connection_destroy(c);

@@ -66,6 +66,9 @@ void connection_wait_for_request(struct connection *c, uint64_t timeout_ms);
 
 void connection_give_back_input(struct connection *c);
 
+/* Whether the kernel holds bytes from the client. */
+bool connection_has_unread_input(const struct connection *c);
+
 /* ---- connection_requests.c ---- */
 
 /* One step with the input at hand. False: more input, or another thread, is needed. */

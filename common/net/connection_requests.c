@@ -87,7 +87,9 @@ static void run_inline(struct connection *c)
 {
     struct handler_context *context = c->worker->options.context;
     context->now_ms = worker_now_ms(c->worker);
+    bool blocks = c->exchange->route->blocks;
     http_exchange_run(c->exchange, context);
+    context->turn += blocks; /* the clock has to be read again */
     connection_requests_respond(c);
 }
 

@@ -3,20 +3,13 @@
 #include "common/base/log.h"
 
 #include <event2/event.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-
-static bool has_unread_input(const struct connection *c)
-{
-    int bytes = 0;
-    return ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0;
-}
 
 /* The last response is sent. Closing at once while the client may still be sending would make the
  * kernel reset the connection, and the client might never see the response (RFC 9112, 9.6). */
 static void finish(struct connection *c)
 {
-    if (!(c->must_linger || has_unread_input(c)) || shutdown(c->fd, SHUT_WR) != 0) {
+    if (!(c->must_linger || connection_has_unread_input(c)) || shutdown(c->fd, SHUT_WR) != 0) {
         connection_destroy(c);
         return;
     }

@@ -134,9 +134,9 @@ static void begin_drain(struct worker *worker)
         return;
     }
     uint64_t now_ms = worker_now_ms(worker);
-    acceptor_drain(worker);
     worker->draining = true;
     worker->drain_until_ms = now_ms + worker->options.config->drain_timeout_ms;
+    acceptor_drain(worker);
     slot_set_state(worker_slot_of(worker), SLOT_DRAINING);
     drain_connections(&worker->connections, now_ms);
     drain_connections(&worker->parked, now_ms);

@@ -355,6 +355,9 @@ def test_gzip_has_validators_and_ranges_of_its_own(gzip_client, new_text):
     part = gzip_client.get(target, [("Range", "bytes=10-19"), *ACCEPT_GZIP])
     assert (part.status, part.body) == (206, packed.body[10:20])
     assert part.header("Content-Range") == f"bytes 10-19/{len(packed.body)}"
+    parts = gzip_client.get(target, [("Range", "bytes=0-3,20-29"), *ACCEPT_GZIP])
+    assert parts.status == 206
+    assert packed.body[:4] in parts.body and packed.body[20:30] in parts.body
 
 
 def decoded(response):

@@ -853,6 +853,30 @@ static void test_gzip_does_not_pay(void **state)
     file_entry_release(entry);
 }
 
+/* What was loaded just after a change may have changed again under the same time stamp, whenever
+ * that is asked. */
+static void test_what_was_loaded_unsettled_is_loaded_again(void **state)
+{
+    (void)state;
+    put_text("a", 1000);
+    struct file_entry *entry = get("/a");
+    uint64_t modified_ms = (uint64_t)entry->status.st_mtim.tv_sec * 1000;
+    file_entry_release(entry);
+    turn++;
+    now_ms += 1000; /* it is looked up anew, */
+    realtime_ms = modified_ms + 1;
+    struct file_entry *unsettled = get("/a");
+    turn++;
+    realtime_ms = modified_ms + 101;
+    struct file_entry *settled = get("/a");
+    assert_ptr_not_equal(settled, unsettled);
+    turn++;
+    entry = get("/a");
+    assert_ptr_equal(entry, settled);
+    file_entry_release(entry);
+    release(settled, unsettled);
+}
+
 static void test_gzip_of_what_changes(void **state)
 {
     (void)state;
@@ -933,6 +957,7 @@ int main(void)
         TEST(test_shared_buckets),
         TEST(test_gzipped),
         TEST(test_gzip_does_not_pay),
+        TEST(test_what_was_loaded_unsettled_is_loaded_again),
         TEST(test_gzip_of_what_changes),
         TEST(test_gzip_budget),
     };
