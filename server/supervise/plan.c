@@ -98,6 +98,8 @@ static bool plan_descriptors(struct plan *plan, const struct config *config,
     plan->max_connections = config->max_connections != 0
                                 ? config->max_connections
                                 : clamp(left / plan->loops, 1, MOST_CONNECTIONS);
+    plan->descriptors =
+        fixed + threads * plan->file_cache_entries + plan->loops * plan->max_connections;
     return true;
 }
 

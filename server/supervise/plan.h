@@ -16,6 +16,7 @@ struct plan {
     uint32_t slots_per_process;
     uint64_t max_connections;  /* for each loop */
     size_t file_cache_entries; /* for each thread that runs handlers */
+    uint64_t descriptors;      /* in a process, when all of these are in use */
 };
 
 enum { PLAN_ERROR_BYTES = 256 };

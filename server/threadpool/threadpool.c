@@ -6,6 +6,7 @@
 #include "server/threadpool/queue.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -136,6 +137,22 @@ static void open_pool(struct threadpool *pool, struct process *process)
     }
 }
 
+/* Makes the process's table of descriptors as large as it may become. When a table that threads
+ * share grows, at 64, 256, 512... descriptors, the kernel first waits until no CPU looks at the old
+ * one (fs/file.c, expand_fdtable): every thread that accepts stands still for some 10 ms. It never
+ * shrinks again, and while there is one thread it grows at once. */
+static void grow_descriptor_table(const struct threadpool *pool)
+{
+    int last = (int)pool->process->server->plan.descriptors - 1;
+    int copy = fcntl(pool->ended_fd, F_DUPFD_CLOEXEC, last);
+    if (copy < 0) {
+        log_write(LOG_WARN, "cannot reserve %d descriptors: %m; accepting will pause at times",
+                  last);
+        return;
+    }
+    close(copy);
+}
+
 /* Starts all threads and waits until each of them serves. */
 static bool start_threads(struct threadpool *pool)
 {
@@ -242,6 +259,7 @@ int threadpool_run(struct process *process)
     struct threadpool pool;
     process_open(process);
     open_pool(&pool, process);
+    grow_descriptor_table(&pool);
     if (!start_threads(&pool)) {
         _exit(PROCESS_EXIT_BOOT_FAILED); /* threads that did start may still be running */
     }

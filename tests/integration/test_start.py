@@ -192,6 +192,14 @@ def test_too_few_file_descriptors(model, site):
     assert "descriptor" in message
 
 
+def test_threads_share_a_table_of_descriptors_that_need_not_grow(model, start_server):
+    """The kernel would stop every accepting thread for milliseconds each time it grows."""
+    server = start_server(model, "--max-connections", "1000")
+    for pid in server.worker_pids():
+        table = processes.status_number(pid, "FDSize")
+        assert (table >= 1000 * model.loops) == (model.dispatch is not None)
+
+
 def test_a_refused_start_leaves_no_process(model, site, start_server):
     port = start_server(model).address[1]
     command = [servers.binary(model), "--listen", f"127.0.0.1:{port}", "--root", str(site)]

@@ -63,9 +63,14 @@ def open_fds(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def status_number(pid, field):
+    """A number of /proc/PID/status (memory: in KiB)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    raise AssertionError(f"/proc/{pid}/status has no {field}")
+
+
 def private_kib(pid):
     """Memory that belongs to this process alone."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1])
-    raise AssertionError(f"/proc/{pid}/status has no RssAnon")
+    return status_number(pid, "RssAnon")
