@@ -39,7 +39,8 @@ struct config {
     uint64_t send_timeout_ms;      /* without progress while a response is sent */
     uint64_t min_send_bytes_per_s; /* a client that reads more slowly is cut; 0: any rate */
     uint64_t linger_timeout_ms;    /* lingering close */
-    uint64_t drain_timeout_ms;     /* graceful stop */
+    uint64_t drain_timeout_ms;     /* graceful stop, and replacement of a process */
+    uint64_t upgrade_trial_ms;     /* for which the old program stays */
     enum config_accept accept;
     enum config_dispatch dispatch;
     enum config_offload offload;

@@ -108,7 +108,13 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .servers = BOTH_SERVERS,
      .help = "For reading what a client still sends after an error response, before the close."},
     {MEMBER(drain_timeout_ms), .option = "drain-timeout-ms", TIMEOUT, .default_value = "30000",
-     .servers = BOTH_SERVERS, .help = "For open requests to finish at a graceful stop (SIGQUIT)."},
+     .servers = BOTH_SERVERS,
+     .help =
+         "For open connections, at a graceful stop (SIGQUIT) and when their process is replaced."},
+    {MEMBER(upgrade_trial_ms), .option = "upgrade-trial-ms", TIMEOUT, .default_value = "10000",
+     .servers = BOTH_SERVERS,
+     .help = "How long after an upgrade (SIGUSR2) the old program stays, to serve if the new one "
+             "dies."},
 };
 
 const struct config_setting *config_setting_find(const char *key)

@@ -18,11 +18,16 @@ static _Thread_local char log_name[LOG_NAME_BYTES] = "main";
 
 static const char *const log_level_names[] = {"debug", "info", "notice", "warn", "error"};
 
+static int open_file(const char *path)
+{
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+}
+
 bool log_open(const char *path)
 {
     int fd = STDERR_FILENO;
     if (path != NULL) {
-        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+        fd = open_file(path);
         if (fd < 0) {
             return false;
         }
@@ -32,6 +37,20 @@ bool log_open(const char *path)
     }
     log_fd = fd;
     return true;
+}
+
+bool log_reopen(const char *path)
+{
+    if (path == NULL || log_fd == STDERR_FILENO) {
+        return true;
+    }
+    int fd = open_file(path);
+    if (fd < 0) {
+        return false;
+    }
+    bool replaced = dup3(fd, log_fd, O_CLOEXEC) >= 0;
+    close(fd);
+    return replaced;
 }
 
 void log_set_level(enum log_level level)

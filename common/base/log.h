@@ -11,6 +11,9 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARN, LOG_ERROR };
  * False with errno set when the path cannot be opened; the log then stays as it was. */
 bool log_open(const char *path);
 
+/* The same while other threads may write: the descriptor keeps its number. Standard error stays. */
+bool log_reopen(const char *path);
+
 /* Lines below this level are dropped. The default is LOG_INFO. */
 void log_set_level(enum log_level level);
 

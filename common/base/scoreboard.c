@@ -11,22 +11,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static size_t scoreboard_bytes(uint32_t slot_count)
+static size_t scoreboard_bytes(uint32_t slot_capacity)
 {
-    return sizeof(struct scoreboard) + slot_count * sizeof(struct worker_slot);
+    return sizeof(struct scoreboard) + slot_capacity * sizeof(struct worker_slot);
 }
 
-struct scoreboard *scoreboard_create(uint32_t slot_count, uint32_t slots_per_process)
+struct scoreboard *scoreboard_create(uint32_t slot_capacity)
 {
-    assert(slots_per_process > 0 && slot_count % slots_per_process == 0);
-    void *memory = mmap(NULL, scoreboard_bytes(slot_count), PROT_READ | PROT_WRITE,
+    assert(slot_capacity > 0);
+    void *memory = mmap(NULL, scoreboard_bytes(slot_capacity), PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         return NULL;
     }
     struct scoreboard *scoreboard = memory;
-    scoreboard->slot_count = slot_count;
-    scoreboard->slots_per_process = slots_per_process;
+    scoreboard->slot_capacity = slot_capacity;
     scoreboard->started_ms = clock_monotonic_ms();
     return scoreboard;
 }
@@ -34,7 +33,54 @@ struct scoreboard *scoreboard_create(uint32_t slot_count, uint32_t slots_per_pro
 void scoreboard_destroy(struct scoreboard *scoreboard)
 {
     if (scoreboard != NULL) {
-        munmap(scoreboard, scoreboard_bytes(scoreboard->slot_count));
+        munmap(scoreboard, scoreboard_bytes(scoreboard->slot_capacity));
+    }
+}
+
+static bool is_free(const struct worker_slot *slot)
+{
+    uint32_t state = atomic_load(&slot->state);
+    return state == SLOT_EMPTY || state == SLOT_DEAD;
+}
+
+/* The first of so many free slots in a row; SCOREBOARD_FULL: there are none. */
+static uint32_t find_room(const struct scoreboard *scoreboard, uint32_t count)
+{
+    uint32_t run = 0;
+    for (uint32_t i = 0; i < scoreboard->slot_capacity; i++) {
+        run = is_free(&scoreboard->slots[i]) ? run + 1 : 0;
+        if (run == count) {
+            return i + 1 - count;
+        }
+    }
+    return SCOREBOARD_FULL;
+}
+
+bool scoreboard_has_room(const struct scoreboard *scoreboard, uint32_t count)
+{
+    return find_room(scoreboard, count) != SCOREBOARD_FULL;
+}
+
+uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count)
+{
+    uint32_t first = find_room(scoreboard, count);
+    if (first == SCOREBOARD_FULL) {
+        return first;
+    }
+    for (uint32_t i = first; i < first + count; i++) {
+        atomic_store(&scoreboard->slots[i].draining, false);
+        atomic_store(&scoreboard->slots[i].state, SLOT_CLAIMED);
+    }
+    if (first + count > atomic_load(&scoreboard->slot_count)) {
+        atomic_store(&scoreboard->slot_count, first + count);
+    }
+    return first;
+}
+
+void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        atomic_store(&scoreboard->slots[i].draining, true);
     }
 }
 
@@ -131,8 +177,9 @@ static uint64_t take(_Atomic uint64_t *counter)
     return atomic_exchange(counter, 0);
 }
 
-/* What one slot adds to the record; the process is dead, so nothing changes meanwhile. */
-static void bury_slot(struct scoreboard *scoreboard, uint32_t index, struct death_record *record)
+/* What one slot adds to the record, and leaves behind in the totals; the process is dead, so
+ * nothing changes meanwhile. */
+static void empty_slot(struct scoreboard *scoreboard, uint32_t index, struct death_record *record)
 {
     struct worker_slot *slot = &scoreboard->slots[index];
     struct slot_counters *counters = &slot->counters;
@@ -162,8 +209,6 @@ static void bury_slot(struct scoreboard *scoreboard, uint32_t index, struct deat
     atomic_fetch_add(&scoreboard->dead.connections_refused, take(&counters->connections_refused));
     slot_note_end(slot);
     atomic_store(&slot->current.sequence, 0); /* it may have died while it wrote a note */
-    atomic_store(&slot->state, SLOT_DEAD);
-    atomic_fetch_add(&slot->deaths, 1);
 }
 
 uint64_t death_requests_lost(const struct death_record *record)
@@ -178,14 +223,25 @@ struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
     struct death_record *record = &scoreboard->records[number % DEATH_RECORDS];
     atomic_fetch_add(&scoreboard->death_sequence, 1);
     *record = *cause;
-    uint32_t first = cause->process * scoreboard->slots_per_process;
-    for (uint32_t i = 0; i < scoreboard->slots_per_process; i++) {
-        bury_slot(scoreboard, first + i, record);
+    for (uint32_t i = cause->first_slot; i < cause->first_slot + cause->slot_count; i++) {
+        empty_slot(scoreboard, i, record);
+        atomic_fetch_add(&scoreboard->slots[i].deaths, 1);
+        atomic_store(&scoreboard->slots[i].state, SLOT_DEAD);
     }
     atomic_fetch_add(&scoreboard->requests_lost, death_requests_lost(record));
     atomic_store(&scoreboard->deaths, number + 1);
     atomic_fetch_add(&scoreboard->death_sequence, 1);
     return record;
+}
+
+void scoreboard_retire(struct scoreboard *scoreboard, uint32_t first, uint32_t count)
+{
+    struct death_record unused = {.request_count = 0};
+    for (uint32_t i = first; i < first + count; i++) {
+        empty_slot(scoreboard, i, &unused);
+        atomic_store(&scoreboard->slots[i].deaths, 0);
+        atomic_store(&scoreboard->slots[i].state, SLOT_EMPTY);
+    }
 }
 
 uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,

@@ -11,9 +11,10 @@
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
-enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_DRAINING, SLOT_DEAD };
+enum slot_state { SLOT_EMPTY, SLOT_CLAIMED, SLOT_STARTING, SLOT_READY, SLOT_DRAINING, SLOT_DEAD };
 enum slot_role { SLOT_LOOP, SLOT_POOL };
 
 enum {
@@ -63,6 +64,7 @@ struct worker_slot {
     _Atomic uint32_t generation;
     _Atomic uint32_t state;        /* enum slot_state */
     _Atomic uint32_t role;         /* enum slot_role */
+    _Atomic bool draining;         /* set before the order, so that a busy worker knows in time */
     _Atomic uint64_t heartbeat_ms; /* CLOCK_MONOTONIC, written by the loop or pool thread itself */
     _Atomic uint64_t ready_ns;     /* CLOCK_MONOTONIC of becoming ready */
     alignas(64) struct slot_counters counters;
@@ -88,6 +90,8 @@ struct death_record {
     int32_t exit_status; /* if signal is 0 */
     uint32_t process;
     uint32_t generation;
+    uint32_t first_slot; /* of the process's slots */
+    uint32_t slot_count;
     uint32_t request_count; /* of requests[] */
     struct request_copy requests[DEATH_REQUESTS];
 };
@@ -97,13 +101,12 @@ struct scoreboard {
     char version[16];
     char model[16];
     char dispatch[16]; /* "" where there is none */
-    uint32_t slot_count;
-    uint32_t slots_per_process;
-    uint64_t started_ms; /* CLOCK_MONOTONIC */
+    uint32_t slot_capacity;
+    _Atomic uint32_t slot_count; /* slots[] from here on have never been used */
+    uint64_t started_ms;         /* CLOCK_MONOTONIC */
     _Atomic int32_t master_pid;
     _Atomic uint32_t generation; /* of the newest process */
-    _Atomic bool draining; /* set before the signal is sent, so that a busy worker knows in time */
-    struct slot_counters dead; /* sums of the processes that are gone */
+    struct slot_counters dead;   /* sums of the processes that are gone */
     _Atomic uint64_t deaths;
     _Atomic uint64_t requests_lost;
     _Atomic uint64_t death_sequence; /* odd while a record is written */
@@ -113,8 +116,21 @@ struct scoreboard {
 
 /* Maps a zeroed scoreboard that processes forked later share. NULL with errno set on failure.
  * Unmapped by scoreboard_destroy. */
-struct scoreboard *scoreboard_create(uint32_t slot_count, uint32_t slots_per_process);
+struct scoreboard *scoreboard_create(uint32_t slot_capacity);
 void scoreboard_destroy(struct scoreboard *scoreboard);
+
+enum { SCOREBOARD_FULL = UINT32_MAX };
+
+/* Master: takes the first so many free slots in a row, for a process that is about to be forked,
+ * and returns the index of the first; SCOREBOARD_FULL when there are none. They become free again
+ * by scoreboard_bury or scoreboard_retire. */
+uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count);
+
+/* Whether scoreboard_claim would find room for so many. */
+bool scoreboard_has_room(const struct scoreboard *scoreboard, uint32_t count);
+
+/* Master: tells the slots' owners that they are to drain, before they are told by a signal. */
+void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count);
 
 /* For the one writer of a counter: no locked instruction needed. */
 static inline void slot_add(_Atomic uint64_t *counter, uint64_t amount)
@@ -143,10 +159,13 @@ void slot_note_end(struct worker_slot *slot);
 bool slot_note_read(const struct worker_slot *slot, struct request_copy *copy);
 
 /* Master: sums up what the death of a process cost, remembers it, moves its counters into the
- * totals and empties its slots. The record given holds cause and times; the rest is filled in.
+ * totals and frees its slots. The record given holds cause, times and slots; the rest is filled in.
  * Returns the stored record. */
 struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
                                      const struct death_record *cause);
+
+/* Master: the same for a process that has ended because it was asked to: no death, nothing lost. */
+void scoreboard_retire(struct scoreboard *scoreboard, uint32_t first, uint32_t count);
 
 /* Requests that a death cost: in progress and awaited. */
 uint64_t death_requests_lost(const struct death_record *record);

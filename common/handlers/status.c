@@ -27,7 +27,8 @@ static void put_totals(struct json_writer *json, const struct scoreboard *scoreb
 {
     struct totals totals = {0};
     add_counters(&totals, &scoreboard->dead);
-    for (uint32_t i = 0; i < scoreboard->slot_count; i++) {
+    uint32_t count = atomic_load(&scoreboard->slot_count);
+    for (uint32_t i = 0; i < count; i++) {
         const struct worker_slot *slot = &scoreboard->slots[i];
         add_counters(&totals, &slot->counters);
         totals.open += atomic_load(&slot->connections_open);
@@ -52,8 +53,8 @@ static void put_totals(struct json_writer *json, const struct scoreboard *scoreb
 static const char *state_name(uint32_t state)
 {
     static const char *const names[] = {
-        [SLOT_EMPTY] = "empty",       [SLOT_STARTING] = "starting", [SLOT_READY] = "ready",
-        [SLOT_DRAINING] = "draining", [SLOT_DEAD] = "dead",
+        [SLOT_EMPTY] = "empty", [SLOT_CLAIMED] = "starting",  [SLOT_STARTING] = "starting",
+        [SLOT_READY] = "ready", [SLOT_DRAINING] = "draining", [SLOT_DEAD] = "dead",
     };
     return state <= SLOT_DEAD ? names[state] : "unknown";
 }
@@ -91,6 +92,21 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     json_put_uint(json, "deaths", atomic_load(&slot->deaths));
     json_put_text(json, "current", slot_note_read(slot, &current) ? current.line : NULL);
     json_object_end(json);
+}
+
+static void put_workers(struct json_writer *json, const struct scoreboard *scoreboard,
+                        uint64_t now_ms)
+{
+    uint32_t count = atomic_load(&scoreboard->slot_count);
+    json_key(json, "workers");
+    json_array_begin(json);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct worker_slot *slot = &scoreboard->slots[i];
+        if (atomic_load(&slot->state) != SLOT_EMPTY) {
+            put_worker(json, slot, i, now_ms);
+        }
+    }
+    json_array_end(json);
 }
 
 static void put_requests(struct json_writer *json, const struct death_record *death)
@@ -178,12 +194,7 @@ static void status(const struct http_request *request, struct http_response *res
     json_put_int(&json, "master_pid", atomic_load(&scoreboard->master_pid));
     json_put_uint(&json, "uptime_ms", now_ms - scoreboard->started_ms);
     put_totals(&json, scoreboard);
-    json_key(&json, "workers");
-    json_array_begin(&json);
-    for (uint32_t i = 0; i < scoreboard->slot_count; i++) {
-        put_worker(&json, &scoreboard->slots[i], i, now_ms);
-    }
-    json_array_end(&json);
+    put_workers(&json, scoreboard, now_ms);
     put_deaths(&json, scoreboard);
     json_object_end(&json);
     response->content_type = "application/json";

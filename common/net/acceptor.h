@@ -18,7 +18,8 @@ struct acceptor {
     uint64_t not_before_ms;   /* after running out of descriptors */
 };
 
-/* Begins to watch the worker's listening socket. Undone by acceptor_close. */
+/* Begins to watch the worker's listening socket. Undone by acceptor_close, which may be called
+ * twice. */
 void acceptor_open(struct worker *worker);
 void acceptor_close(struct worker *worker);
 

@@ -83,7 +83,7 @@ static void set_parked(struct connection *c, bool parked)
 void connection_wait_for_request(struct connection *c, uint64_t timeout_ms)
 {
     uint64_t now_ms = worker_now_ms(c->worker);
-    if (c->worker->draining && timeout_ms > DRAIN_CHANCE_MS) {
+    if (c->worker->hurrying && timeout_ms > DRAIN_CHANCE_MS) {
         timeout_ms = DRAIN_CHANCE_MS;
     }
     c->phase = PHASE_WAITING;

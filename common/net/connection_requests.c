@@ -25,10 +25,10 @@ static struct buffer *output_bytes(struct connection *c)
 }
 
 /* The flag comes before the order, which a busy loop reads only after its handler. */
-static bool is_draining(const struct worker *worker)
+static bool is_draining(struct worker *worker)
 {
     return worker->draining ||
-           atomic_load_explicit(worker->options.server_draining, memory_order_relaxed);
+           atomic_load_explicit(&worker_slot_of(worker)->draining, memory_order_relaxed);
 }
 
 void connection_requests_respond(struct connection *c)

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -157,6 +158,42 @@ bool listener_open(struct listener *listener, const char *address, bool reusepor
             listener_close(listener);
             return false;
         }
+    }
+    return true;
+}
+
+static bool is_listening(int fd)
+{
+    int listening = 0;
+    socklen_t bytes = sizeof(listening);
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &bytes) == 0 && listening != 0;
+}
+
+bool listener_read_address(struct listener *listener)
+{
+    struct sockaddr_storage address = {0};
+    for (size_t i = 0; i < listener->count; i++) {
+        if (!is_listening(listener->fds[i])) {
+            errno = EINVAL;
+            return false;
+        }
+    }
+    return read_bound_address(listener, &address, sizeof(address));
+}
+
+bool listener_share(struct listener *listener, const struct listener *other)
+{
+    *listener = *other;
+    listener->fds = memory_alloc_zeroed(other->count, sizeof(listener->fds[0]));
+    for (listener->count = 0; listener->count < other->count; listener->count++) {
+        int fd = fcntl(other->fds[listener->count], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0) {
+            int saved_errno = errno;
+            listener_close(listener);
+            errno = saved_errno;
+            return false;
+        }
+        listener->fds[listener->count] = fd;
     }
     return true;
 }

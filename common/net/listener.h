@@ -23,6 +23,14 @@ bool listener_open(struct listener *listener, const char *address, bool reusepor
                    char error[LISTENER_ERROR_BYTES]);
 void listener_close(struct listener *listener);
 
+/* Another set of descriptors for the same sockets; closing one leaves the other as it is. False
+ * with errno set. */
+bool listener_share(struct listener *listener, const struct listener *other);
+
+/* Fills in the address of sockets that were opened elsewhere. False with errno set, also when one
+ * of them does not listen. */
+bool listener_read_address(struct listener *listener);
+
 /* The socket that event loop number index takes connections from. */
 int listener_fd(const struct listener *listener, size_t index);
 

@@ -17,7 +17,7 @@
 
 enum { TICK_MS = 100, SWEEP_MS = 200 };
 
-enum worker_command { WORKER_SERVE, WORKER_DRAIN, WORKER_STOP };
+enum worker_command { WORKER_SERVE, WORKER_RETIRE, WORKER_DRAIN, WORKER_STOP };
 
 /* ---- Time ---- */
 
@@ -128,16 +128,26 @@ static void drain_connections(struct connection_list *list, uint64_t now_ms)
     }
 }
 
-static void begin_drain(struct worker *worker)
+static void begin_retirement(struct worker *worker)
 {
     if (worker->draining) {
         return;
     }
-    uint64_t now_ms = worker_now_ms(worker);
     worker->draining = true;
-    worker->drain_until_ms = now_ms + worker->options.config->drain_timeout_ms;
-    acceptor_drain(worker);
+    worker->drain_until_ms = worker_now_ms(worker) + worker->options.config->drain_timeout_ms;
+    acceptor_close(worker);
     slot_set_state(worker_slot_of(worker), SLOT_DRAINING);
+}
+
+static void begin_drain(struct worker *worker)
+{
+    if (worker->hurrying) {
+        return;
+    }
+    begin_retirement(worker);
+    worker->hurrying = true;
+    uint64_t now_ms = worker_now_ms(worker);
+    acceptor_drain(worker);
     drain_connections(&worker->connections, now_ms);
     drain_connections(&worker->parked, now_ms);
 }
@@ -149,8 +159,15 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
     (void)what;
     struct worker *worker = argument;
     take_completed(worker);
-    if (atomic_load(&worker->command) == WORKER_DRAIN) {
+    switch (atomic_load(&worker->command)) {
+    case WORKER_RETIRE:
+        begin_retirement(worker);
+        break;
+    case WORKER_DRAIN:
         begin_drain(worker);
+        break;
+    default:
+        break;
     }
 }
 
@@ -171,6 +188,11 @@ void worker_stop(struct worker *worker)
 void worker_drain(struct worker *worker)
 {
     command(worker, WORKER_DRAIN);
+}
+
+void worker_retire(struct worker *worker)
+{
+    command(worker, WORKER_RETIRE);
 }
 
 /* ---- Life ---- */

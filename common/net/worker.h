@@ -33,7 +33,6 @@ struct worker_options {
     int listen_fd;                   /* kept open by the caller */
     int access_log_fd;               /* -1: off; kept open by the caller */
     uint64_t max_connections;
-    const _Atomic bool *server_draining; /* responses say "Connection: close" from then on */
     /* Asked before a connection is accepted from a socket that others watch, too; false leaves it
      * to them for a moment. NULL: always. */
     bool (*may_accept)(void *data, uint32_t slot_index);
@@ -52,11 +51,16 @@ void worker_run(struct worker *worker);
  * more. */
 void worker_destroy(struct worker *worker);
 
-/* From any thread: return from worker_run now; or take what is queued, shut the listening socket
- * down (for all that share it), answer what has been asked with "Connection: close", and return
- * when the last connection has ended or drain_timeout_ms is over. */
+/* From any thread. Each makes worker_run return: stop at once; the others when the last connection
+ * has ended or drain_timeout_ms is over. What is asked meanwhile is answered with "Connection:
+ * close".
+ * - retire: others go on serving. Nothing more is accepted; open connections keep the chance to
+ *   ask once more until the deadline.
+ * - drain: the server ends. What is queued is taken, the listening socket shut down (for all that
+ *   share it), and who is silent has a second to ask once more. */
 void worker_stop(struct worker *worker);
 void worker_drain(struct worker *worker);
+void worker_retire(struct worker *worker);
 
 /* The loop, for the process model's own events on the same thread. */
 struct event_base *worker_event_base(struct worker *worker);

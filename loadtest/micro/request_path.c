@@ -103,7 +103,7 @@ int main(int argc, char **argv)
     if (root_fd < 0) {
         die(strerror(errno));
     }
-    struct scoreboard *scoreboard = scoreboard_create(1, 1);
+    struct scoreboard *scoreboard = scoreboard_create(1);
     struct shared_cell cell;
     shared_cell_init(&cell, SHARED_CELL_THREADS);
     struct handler_environment environment = {

@@ -19,9 +19,9 @@ bool balance_may_accept(const struct scoreboard *scoreboard, uint32_t slot_index
     const struct worker_slot *own = &scoreboard->slots[slot_index];
     uint64_t now_ms = atomic_load_explicit(&own->heartbeat_ms, memory_order_relaxed);
     uint64_t own_open = atomic_load_explicit(&own->connections_open, memory_order_relaxed);
-    for (uint32_t i = 1; i < scoreboard->slot_count && i <= NEIGHBOURS; i++) {
-        const struct worker_slot *other =
-            &scoreboard->slots[(slot_index + i) % scoreboard->slot_count];
+    uint32_t count = atomic_load_explicit(&scoreboard->slot_count, memory_order_relaxed);
+    for (uint32_t i = 1; i < count && i <= NEIGHBOURS; i++) {
+        const struct worker_slot *other = &scoreboard->slots[(slot_index + i) % count];
         uint64_t open = atomic_load_explicit(&other->connections_open, memory_order_relaxed);
         if (own_open > open + open / SLACK_PART + SLACK_CONNECTIONS &&
             is_taking_connections(other, now_ms)) {

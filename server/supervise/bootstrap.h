@@ -2,15 +2,7 @@
 #ifndef TWINHTTPD_SERVER_SUPERVISE_BOOTSTRAP_H
 #define TWINHTTPD_SERVER_SUPERVISE_BOOTSTRAP_H
 
-#include "server/supervise/process.h"
-
-/* What tells one binary from the other. */
-struct server_kind {
-    const char *name; /* "prefork-server" */
-    enum config_server server;
-    process_run_fn run_single; /* one thread in a process; NULL if there is no such model */
-    process_run_fn run_threads;
-};
+#include "server/supervise/server.h"
 
 /* Returns the exit status: 0 after an orderly stop, 1 when it cannot start, with one line on
  * standard error that names cause and fix. */

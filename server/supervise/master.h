@@ -1,12 +1,17 @@
 /* The master: holds the listening sockets, starts the serving processes, replaces those that die,
- * and acts on signals. It reads no byte that a client has sent, and runs one thread. */
+ * and acts on signals. It reads no byte that a client has sent, and runs one thread.
+ *
+ * SIGTERM, SIGINT: stop. SIGQUIT: drain. SIGHUP: read the configuration again, and replace all
+ * processes without a gap. SIGUSR1: open the logs again. SIGUSR2: hand over to a new program. */
 #ifndef TWINHTTPD_SERVER_SUPERVISE_MASTER_H
 #define TWINHTTPD_SERVER_SUPERVISE_MASTER_H
 
-#include "server/supervise/process.h"
+#include "server/supervise/server.h"
 
 /* Runs the server until it has stopped. announce is called once, when every process serves for the
- * first time. Returns the exit status. In a child process it does not return. */
-int master_run(struct server *server, process_run_fn run, void (*announce)(struct server *server));
+ * first time. Returns the exit status. A reload replaces what is in *server. In a child process it
+ * does not return. */
+int master_run(struct server *server, const struct server_origin *origin,
+               void (*announce)(const struct server *server));
 
 #endif

@@ -12,7 +12,8 @@ enum {
     LEAST_CONNECTIONS = 16, /* a loop with less is not worth starting */
     LEAST_CACHED_FILES = 4,
     MOST_CACHED_FILES = 512,
-    MOST_CONNECTIONS = 1000000
+    MOST_CONNECTIONS = 1000000,
+    MORE_PROCESSES = 16 /* that may be added while the server runs */
 };
 
 static uint32_t or_cpus(uint64_t wanted)
@@ -47,6 +48,7 @@ static void plan_model(struct plan *plan, const struct config *config, enum conf
         plan->processes = or_cpus(config->workers);
     }
     plan->slots_per_process = plan->loops + plan->pool_threads;
+    plan->slot_capacity = 2 * (plan->processes + MORE_PROCESSES) * plan->slots_per_process;
 }
 
 /* The soft limit is only a default that old programs with select() needed. */

@@ -14,6 +14,7 @@ struct plan {
     uint32_t loops;        /* event loops in each process */
     uint32_t pool_threads; /* beside the loops in each process; 0: handlers run on the loops */
     uint32_t slots_per_process;
+    uint32_t slot_capacity;    /* for all processes, their successors beside them, and some more */
     uint64_t max_connections;  /* for each loop */
     size_t file_cache_entries; /* for each thread that runs handlers */
     uint64_t descriptors;      /* in a process, when all of these are in use */

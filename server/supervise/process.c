@@ -17,7 +17,7 @@ void process_open(struct process *process)
         .scoreboard = server->scoreboard,
         .process_cell = &process->cell,
         .shared_cell = server->shared_cell,
-        .faults = server->config->faults,
+        .faults = server->config.faults,
     };
     process->router = router_create();
     handlers_register(process->router, &process->environment);
@@ -33,12 +33,12 @@ void process_enter(struct process *process, uint32_t slot_in_process, enum slot_
                    struct handler_context *context)
 {
     const struct server *server = process->server;
-    uint32_t index = process->number * server->plan.slots_per_process + slot_in_process;
+    uint32_t index = process->first_slot + slot_in_process;
     *context = (struct handler_context){
         .slot = &server->scoreboard->slots[index],
         .slot_index = index,
         .files = file_cache_create(server->root_fd, server->plan.file_cache_entries),
-        .gzip = server->config->gzip,
+        .gzip = server->config.gzip,
     };
     log_set_name("worker %u", index);
     slot_enter(context->slot, process->number, process->generation, role);
@@ -61,20 +61,18 @@ struct worker *process_create_worker(struct process *process, struct handler_con
     const struct server *server = process->server;
     size_t loop_index = (size_t)process->number * server->plan.loops + loop;
     return worker_create(&(struct worker_options){
-        .config = server->config,
+        .config = &server->config,
         .router = process->router,
         .context = context,
         .listen_fd = listener_fd(&server->listener, loop_index),
         .access_log_fd = server->access_log_fd,
         .max_connections = server->plan.max_connections,
-        .server_draining = &server->scoreboard->draining,
         .may_accept = server->listener.count == 1 ? may_accept : NULL,
         .may_accept_data = server->scoreboard,
         .dispatch = *dispatch,
     });
 }
 
-/* SIGTERM and SIGINT outweigh SIGQUIT. */
 static enum process_order order_of(int number)
 {
     switch (number) {
@@ -83,29 +81,43 @@ static enum process_order order_of(int number)
         return PROCESS_STOP;
     case SIGQUIT:
         return PROCESS_DRAIN;
+    case SIGUSR2:
+        return PROCESS_RETIRE;
     default:
         return PROCESS_SERVE;
     }
 }
 
-enum process_order process_pass_signals(struct process *process, struct worker **workers,
-                                        size_t count)
+static enum process_order strongest_order(const struct process *process)
 {
     enum process_order strongest = PROCESS_SERVE;
     int number;
     while ((number = stop_signals_next(process->signal_fd)) != 0) {
         enum process_order order = order_of(number);
         strongest = order > strongest ? order : strongest;
-    }
-    if (strongest == PROCESS_DRAIN) {
-        atomic_store(&process->server->scoreboard->draining, true);
-    }
-    for (size_t i = 0; i < count && strongest != PROCESS_SERVE; i++) {
-        if (strongest == PROCESS_DRAIN) {
-            worker_drain(workers[i]);
-        } else {
-            worker_stop(workers[i]);
+        if (number == SIGUSR1) {
+            server_reopen_logs(process->server);
         }
     }
     return strongest;
+}
+
+enum process_order process_pass_signals(struct process *process, struct worker **workers,
+                                        size_t count)
+{
+    static void (*const pass[])(struct worker *) = {
+        [PROCESS_RETIRE] = worker_retire,
+        [PROCESS_DRAIN] = worker_drain,
+        [PROCESS_STOP] = worker_stop,
+    };
+    const struct server *server = process->server;
+    enum process_order order = strongest_order(process);
+    if (order == PROCESS_RETIRE || order == PROCESS_DRAIN) {
+        scoreboard_mark_draining(server->scoreboard, process->first_slot,
+                                 server->plan.slots_per_process);
+    }
+    for (size_t i = 0; i < count && order != PROCESS_SERVE; i++) {
+        pass[order](workers[i]);
+    }
+    return order;
 }

@@ -49,7 +49,7 @@ static enum dispatch_result dispatch(void *data, struct http_exchange *exchange)
 {
     struct pool_member *member = data;
     struct threadpool *pool = member->pool;
-    if (pool->process->server->config->offload == CONFIG_OFFLOAD_BLOCKING &&
+    if (pool->process->server->config.offload == CONFIG_OFFLOAD_BLOCKING &&
         !exchange->route->blocks) {
         return DISPATCH_INLINE;
     }
@@ -133,7 +133,7 @@ static void open_pool(struct threadpool *pool, struct process *process)
     pool->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_barrier_init(&pool->started, NULL, pool->count + 1);
     if (plan->pool_threads > 0) {
-        pool->queue = queue_create(process->server->config->queue_length);
+        pool->queue = queue_create(process->server->config.queue_length);
     }
 }
 
@@ -182,8 +182,8 @@ static bool start_threads(struct threadpool *pool)
  */
 static uint64_t patience_ms(const struct threadpool *pool, enum process_order order)
 {
-    uint64_t drain_ms = pool->process->server->config->drain_timeout_ms;
-    return order == PROCESS_DRAIN ? drain_ms + HANDLER_PATIENCE_MS : HANDLER_PATIENCE_MS;
+    uint64_t drain_ms = pool->process->server->config.drain_timeout_ms;
+    return order == PROCESS_STOP ? HANDLER_PATIENCE_MS : drain_ms + HANDLER_PATIENCE_MS;
 }
 
 /* Waits for a signal or the end of a loop, at most until the deadline (0: none). */
@@ -213,7 +213,7 @@ static void direct(struct threadpool *pool)
         wait_for_news(pool, deadline_ms);
         enum process_order order = process_pass_signals(pool->process, pool->workers, pool->loops);
         if (order != PROCESS_SERVE) {
-            log_write(LOG_INFO, order == PROCESS_DRAIN ? "draining" : "stopping");
+            log_write(LOG_INFO, order == PROCESS_STOP ? "stopping" : "draining");
             deadline_ms = clock_monotonic_ms() + patience_ms(pool, order);
         }
     }

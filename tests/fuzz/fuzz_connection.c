@@ -145,7 +145,7 @@ static void prepare(void)
     plaintext_register(router);
     json_register(router);
     echo_register(router);
-    scoreboard = scoreboard_create(2, 2);
+    scoreboard = scoreboard_create(2);
     FUZZ_CHECK(scoreboard != NULL);
 }
 
@@ -223,7 +223,7 @@ static void start(bool json_log)
                              .drain_timeout_ms = LONG_MS,
                              .access_log_format =
                                  json_log ? CONFIG_ACCESS_LOG_JSON : CONFIG_ACCESS_LOG_COMBINED};
-    atomic_store(&scoreboard->draining, false);
+    atomic_store(&scoreboard->slots[0].draining, false);
     memset(scoreboard->slots, 0, 2 * sizeof(scoreboard->slots[0]));
     context = (struct handler_context){.slot = &scoreboard->slots[0],
                                        .files = file_cache_create(root_fd, CACHED_FILES)};
@@ -237,7 +237,6 @@ static void start(bool json_log)
                                      .listen_fd = listen_fd,
                                      .access_log_fd = log_fd,
                                      .max_connections = CLIENTS,
-                                     .server_draining = &scoreboard->draining,
                                      .dispatch = {.take = dispatch}};
     worker = worker_create(&options);
     FUZZ_CHECK(worker != NULL);
@@ -412,7 +411,7 @@ static void act(char action, bool small)
         drained = true;
         break;
     case 'g':
-        atomic_store(&scoreboard->draining, true);
+        scoreboard_mark_draining(scoreboard, 0, 1);
         break;
     case 'z':
         stopped = true;

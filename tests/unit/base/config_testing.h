@@ -118,6 +118,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.min_send_bytes_per_s, 1024);
     assert_int_equal(config.linger_timeout_ms, 2000);
     assert_int_equal(config.drain_timeout_ms, 30000);
+    assert_int_equal(config.upgrade_trial_ms, 10000);
     assert_int_equal(config.accept, CONFIG_ACCEPT_SHARED);
     assert_int_equal(config.dispatch, CONFIG_DISPATCH_CONNECTION);
     assert_int_equal(config.offload, CONFIG_OFFLOAD_BLOCKING);

@@ -50,6 +50,7 @@ static const struct number_case number_cases[] = {
            CONFIG_SERVER_PREFORK),
     NUMBER(linger_timeout_ms, "linger-timeout-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
     NUMBER(drain_timeout_ms, "drain-timeout-ms", 1, 86400000, false, CONFIG_SERVER_THREADPOOL),
+    NUMBER(upgrade_trial_ms, "upgrade-trial-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
 };
 
 enum { NUMBER_CASES = sizeof(number_cases) / sizeof(number_cases[0]) };

@@ -36,8 +36,8 @@ static struct death_record copies[DEATH_RECORDS];
 static int make(void **state)
 {
     (void)state;
-    scoreboard = scoreboard_create(SLOTS, SLOTS_EACH);
-    return scoreboard == NULL;
+    scoreboard = scoreboard_create(SLOTS);
+    return scoreboard == NULL || scoreboard_claim(scoreboard, SLOTS) != 0;
 }
 
 static int discard(void **state)
@@ -62,21 +62,63 @@ static void note(uint32_t slot, const char *line)
 
 static struct death_record *bury(uint32_t process)
 {
-    return scoreboard_bury(scoreboard, &(struct death_record){.process = process, .signal = 9});
+    return scoreboard_bury(scoreboard, &(struct death_record){.process = process,
+                                                              .first_slot = process * SLOTS_EACH,
+                                                              .slot_count = SLOTS_EACH,
+                                                              .signal = 9});
 }
 
 static void test_create(void **state)
 {
     (void)state;
     assert_int_equal(scoreboard->slot_count, SLOTS);
-    assert_int_equal(scoreboard->slots_per_process, SLOTS_EACH);
     assert_true(scoreboard->started_ms > 0);
     for (uint32_t i = 0; i < SLOTS; i++) {
-        assert_int_equal(scoreboard->slots[i].state, SLOT_EMPTY);
+        assert_int_equal(scoreboard->slots[i].state, SLOT_CLAIMED);
         assert_int_equal((uintptr_t)&scoreboard->slots[i] % 64, 0);
     }
     assert_int_equal(scoreboard_copy_deaths(scoreboard, copies), 0);
     scoreboard_destroy(NULL);
+}
+
+static void test_claims(void **state)
+{
+    (void)state;
+    struct scoreboard *board = scoreboard_create(6);
+    assert_non_null(board);
+    assert_int_equal(board->slot_count, 0);
+    assert_int_equal(scoreboard_claim(board, 2), 0);
+    assert_int_equal(scoreboard_claim(board, 2), 2);
+    assert_int_equal(board->slot_count, 4);
+    assert_true(scoreboard_has_room(board, 2));
+    assert_false(scoreboard_has_room(board, 3));
+    assert_int_equal(scoreboard_claim(board, 3), SCOREBOARD_FULL);
+    atomic_store(&board->slots[0].draining, true);
+    scoreboard_retire(board, 0, 2);
+    assert_int_equal(scoreboard_claim(board, 3), SCOREBOARD_FULL); /* not in a row */
+    assert_int_equal(scoreboard_claim(board, 1), 0);
+    assert_false(board->slots[0].draining);
+    scoreboard_bury(board, &(struct death_record){.first_slot = 2, .slot_count = 2});
+    assert_int_equal(scoreboard_claim(board, 5), 1);
+    assert_int_equal(board->slot_count, 6);
+    scoreboard_destroy(board);
+}
+
+/* Who was asked to end leaves its counts behind, and no death. */
+static void test_retire(void **state)
+{
+    (void)state;
+    slot_add(&scoreboard->slots[2].counters.requests_finished, 5);
+    slot_add(&scoreboard->slots[3].connections_open, 1);
+    scoreboard->slots[2].deaths = 3;
+    scoreboard_retire(scoreboard, 2, 2);
+    assert_int_equal(scoreboard->dead.requests_finished, 5);
+    assert_int_equal(scoreboard->slots[2].counters.requests_finished, 0);
+    assert_int_equal(scoreboard->slots[3].connections_open, 0);
+    assert_int_equal(scoreboard->slots[2].state, SLOT_EMPTY);
+    assert_int_equal(scoreboard->slots[2].deaths, 0);
+    assert_int_equal(scoreboard->deaths, 0);
+    assert_int_equal(scoreboard->requests_lost, 0);
 }
 
 static void test_enter_in_a_child_is_seen(void **state)
@@ -340,14 +382,16 @@ static void test_bury_names_the_requests(void **state)
 static void test_bury_names_only_so_many_requests(void **state)
 {
     (void)state;
-    struct scoreboard *wide = scoreboard_create(DEATH_REQUESTS + 4, DEATH_REQUESTS + 4);
+    struct scoreboard *wide = scoreboard_create(DEATH_REQUESTS + 4);
+    scoreboard_claim(wide, DEATH_REQUESTS + 4);
     struct client_address client = client_at("10.0.0.1", 1);
     assert_non_null(wide);
     for (uint32_t i = 0; i < wide->slot_count; i++) {
         slot_note_begin(&wide->slots[i], SPAN("GET / HTTP/1.1"), &client);
         wide->slots[i].counters.requests_started = 1;
     }
-    struct death_record *record = scoreboard_bury(wide, &(struct death_record){.process = 0});
+    struct death_record *record =
+        scoreboard_bury(wide, &(struct death_record){.slot_count = DEATH_REQUESTS + 4});
     assert_int_equal(record->request_count, DEATH_REQUESTS);
     assert_int_equal(record->requests[DEATH_REQUESTS - 1].slot, DEATH_REQUESTS - 1);
     assert_int_equal(record->in_progress, DEATH_REQUESTS + 4); /* counted all the same */
@@ -375,7 +419,13 @@ static void test_the_newest_deaths_are_remembered(void **state)
 {
     (void)state;
     for (int32_t death = 1; death <= 2 * DEATH_RECORDS + 5; death++) {
-        const struct death_record cause = {.process = 1, .pid = death, .exit_status = 3};
+        const struct death_record cause = {
+            .process = 1,
+            .first_slot = SLOTS_EACH,
+            .slot_count = SLOTS_EACH,
+            .pid = death,
+            .exit_status = 3,
+        };
         struct death_record *record = scoreboard_bury(scoreboard, &cause);
         record->recovery_ns = (uint64_t)death * 10; /* the record given is the one that is kept */
         uint32_t count = scoreboard_copy_deaths(scoreboard, copies);
@@ -448,6 +498,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_create),
+        TEST(test_claims),
+        TEST(test_retire),
         TEST(test_enter_in_a_child_is_seen),
         TEST(test_enter_in_a_thread),
         TEST(test_notes),

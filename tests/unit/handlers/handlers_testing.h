@@ -30,7 +30,8 @@ static struct client_address client;
 static inline int open_handlers(void **state)
 {
     (void)state;
-    scoreboard = scoreboard_create(4, 2);
+    scoreboard = scoreboard_create(4);
+    scoreboard_claim(scoreboard, 4);
     shared_cell_init(&process_cell, SHARED_CELL_THREADS);
     shared_cell_init(&shared_cell, SHARED_CELL_THREADS);
     environment = (struct handler_environment){

@@ -52,7 +52,7 @@ static void test_workers(void **state)
                           "\"connections_open\":3,\"connections_idle\":2,\"deaths\":4,"
                           "\"current\":\"GET /sleep?ms=5 HTTP/1.1\"}");
     assert_contains(text, "{\"worker\":0,\"process\":0,\"role\":\"loop\",\"pid\":0,\"tid\":0,"
-                          "\"generation\":0,\"state\":\"empty\",");
+                          "\"generation\":0,\"state\":\"starting\",");
     assert_contains(text, "\"current\":\"GET /status HTTP/1.1\""); /* its own */
     assert_contains(text, "\"state\":\"starting\"");
     slot_set_state(slot, SLOT_DRAINING);
@@ -77,7 +77,8 @@ static void test_totals(void **state)
         scoreboard->slots[i].connections_open = 4;
         scoreboard->slots[i].connections_idle = 1;
     }
-    scoreboard_bury(scoreboard, &(struct death_record){.process = 1});
+    scoreboard_bury(scoreboard,
+                    &(struct death_record){.process = 1, .first_slot = 2, .slot_count = 2});
     assert_contains(status(),
                     "\"totals\":{\"requests_started\":40,\"requests_finished\":28,"
                     "\"requests_aborted\":4,\"requests_handled\":0,\"bytes_sent\":400,"
@@ -95,12 +96,15 @@ static void test_deaths(void **state)
     slot_note_begin(slot, SPAN("GET /\"x\" HTTP/1.1"), &client);
     const struct death_record killed = {.time_ms = 1795222923456u,
                                         .process = 1,
+                                        .first_slot = 2,
+                                        .slot_count = 2,
                                         .pid = 55,
                                         .generation = 6,
                                         .signal = SIGSEGV,
                                         .lived_ns = 1234567890};
     scoreboard_bury(scoreboard, &killed)->recovery_ns = 1234567;
-    scoreboard_bury(scoreboard, &(struct death_record){.process = 0, .exit_status = 3});
+    scoreboard_bury(scoreboard,
+                    &(struct death_record){.process = 0, .slot_count = 2, .exit_status = 3});
     const char *text = status();
     assert_contains(text, "\"deaths\":[{\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,"
                           "\"pid\":55,\"generation\":6,\"cause\":\"signal\","

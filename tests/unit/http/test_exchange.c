@@ -55,7 +55,7 @@ static int make(void **state)
         router,
         &(struct route){.path = "/post", .methods = METHOD_BIT(METHOD_POST), .wants_body = true});
     exchange = http_exchange_create(&limits);
-    scoreboard = scoreboard_create(1, 1);
+    scoreboard = scoreboard_create(1);
     return exchange == NULL || scoreboard == NULL;
 }
 

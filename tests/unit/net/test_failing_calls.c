@@ -154,19 +154,20 @@ static int make(void **state)
                                        .methods = METHOD_BIT(METHOD_POST),
                                        .wants_body = true,
                                        .handler = echo});
-    scoreboard = scoreboard_create(1, 1);
+    scoreboard = scoreboard_create(1);
     context = (struct handler_context){.slot = &scoreboard->slots[0]};
     slot_enter(context.slot, 0, 1, SLOT_LOOP);
     if (!log_open(log_path) || !listener_open(&listener, "127.0.0.1:0", false, 1, error)) {
         return -1;
     }
-    options = (struct worker_options){.config = &config,
-                                      .router = router,
-                                      .context = &context,
-                                      .listen_fd = listener_fd(&listener, 0),
-                                      .access_log_fd = -1,
-                                      .max_connections = 1000,
-                                      .server_draining = &scoreboard->draining};
+    options = (struct worker_options){
+        .config = &config,
+        .router = router,
+        .context = &context,
+        .listen_fd = listener_fd(&listener, 0),
+        .access_log_fd = -1,
+        .max_connections = 1000,
+    };
     worker = worker_create(&options);
     descriptors = open_descriptors();
     return worker == NULL;

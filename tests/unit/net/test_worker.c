@@ -175,14 +175,13 @@ static int make(void **state)
     router_add(router, &(struct route){
                            .path = "/block", .methods = get, .handler = block, .data = &let_go});
     router_add(router, &(struct route){.path = "/file", .methods = get, .handler = serve_file});
-    scoreboard = scoreboard_create(1, 1);
+    scoreboard = scoreboard_create(1);
     context = (struct handler_context){.slot = &scoreboard->slots[0]};
     options = (struct worker_options){.config = &config,
                                       .router = router,
                                       .context = &context,
                                       .access_log_fd = -1,
                                       .max_connections = 1000,
-                                      .server_draining = &scoreboard->draining,
                                       .dispatch = {.take = dispatch, .data = &taken_count}};
     taken_count = 0;
     running = false;
@@ -1269,7 +1268,7 @@ static void test_server_drains(void **state)
     send_text(fd, GET("/a"));
     expect(fd, 200, "/a");
     assert_false(reply_closes());
-    atomic_store(&scoreboard->draining, true);
+    scoreboard_mark_draining(scoreboard, 0, 1);
     send_text(fd, GET("/b") GET("/dropped"));
     expect(fd, 200, "/b");
     assert_true(reply_closes());
@@ -1333,6 +1332,52 @@ static void test_stop_ends_a_drain(void **state)
     worker_drain(worker);
     join();
     close(fd);
+}
+
+/* Others go on serving: the socket stays open for them, and nobody is hurried. */
+static void test_retirement(void **state)
+{
+    (void)state;
+    serve();
+    int silent = connect_client(), asking = connect_client();
+    send_text(silent, GET("/a"));
+    expect(silent, 200, "/a");
+    send_text(asking, "GET /half HTTP/1.1\r\n");
+    await_count(&context.slot->connections_open, 2);
+    worker_retire(worker);
+    await_draining();
+    int late = connect_client(); /* for whoever watches the socket, too */
+    send_text(late, GET("/late"));
+    send_text(asking, "Host: a\r\n\r\n");
+    expect(asking, 200, "/half");
+    assert_true(reply_closes());
+    shutdown(asking, SHUT_WR);
+    assert_closed(asking);
+    usleep(1500 * 1000); /* longer than a drain would wait */
+    send_text(silent, GET("/b"));
+    expect(silent, 200, "/b");
+    assert_true(reply_closes());
+    shutdown(silent, SHUT_WR);
+    assert_closed(silent);
+    join();
+    int accepted = accept(options.listen_fd, NULL, NULL);
+    assert_true(accepted >= 0);
+    close(accepted);
+    close(late);
+}
+
+static void test_a_drain_hurries_a_retirement(void **state)
+{
+    (void)state;
+    serve();
+    int silent = connect_client();
+    send_text(silent, GET("/a"));
+    expect(silent, 200, "/a");
+    worker_retire(worker);
+    await_draining();
+    worker_drain(worker);
+    assert_closed(silent);
+    join();
 }
 
 /* ---- The access log ---- */
@@ -1452,6 +1497,8 @@ int main(void)
         TEST(test_drain_deadline),
         TEST(test_drain_without_connections),
         TEST(test_stop_ends_a_drain),
+        TEST(test_retirement),
+        TEST(test_a_drain_hurries_a_retirement),
         TEST(test_access_log),
         TEST(test_access_log_while_serving),
         TEST_FILES(test_requests_behind_a_file_from_elsewhere),

@@ -1,0 +1,237 @@
+#include "server/supervise/master_internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "server/supervise/inheritance.h"
+#include "server/supervise/process.h"
+#include "server/supervise/stop_signals.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { START_RETRY_MS = 200 };
+
+/* ---- Starting ---- */
+
+static void on_child_ready(void *data)
+{
+    struct master *master = data;
+    ssize_t ignored = write(master->ready_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)ignored;
+}
+
+/* What becomes of the forked process. PR_SET_PDEATHSIG makes it die with its master, however that
+ * dies; the check of the parent closes the gap before it is set. Ctrl-C reaches it, too: what that
+ * means the master tells it. */
+static _Noreturn void run_child(struct master *master, const struct child *child, pid_t master_pid)
+{
+    static const int signals[] = {SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, 0};
+    log_set_name("process %u", child->number); /* until its threads name themselves */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master_pid) {
+        _exit(PROCESS_EXIT_BOOT_FAILED);
+    }
+    close(master->signal_fd);
+    struct process process = {
+        .server = master->server,
+        .number = child->number,
+        .first_slot = child->first_slot,
+        .generation = child->generation,
+        .signal_fd = stop_signals_open(signals),
+        .ready = on_child_ready,
+        .ready_data = master,
+    };
+    if (process.signal_fd < 0) {
+        log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
+        _exit(PROCESS_EXIT_BOOT_FAILED);
+    }
+    exit(master->server->run(&process));
+}
+
+/* A server that runs waits for better times; one that is only starting says what is wrong. */
+static void on_start_failure(struct master *master, uint32_t number)
+{
+    if (master->phase == MASTER_STARTING) {
+        log_write(LOG_ERROR,
+                  "cannot fork worker process %u: %m; raise the limit of processes (ulimit -u, the "
+                  "pids cgroup), or ask for fewer workers",
+                  number);
+        master->exit_status = 1;
+        master_stop(master);
+        return;
+    }
+    log_write(LOG_ERROR, "cannot fork worker process %u: %m; trying again in %d ms", number,
+              START_RETRY_MS);
+    master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
+}
+
+static struct child *create_child(struct master *master, uint32_t number)
+{
+    struct scoreboard *scoreboard = master->server->scoreboard;
+    struct child *child = memory_alloc_zeroed(1, sizeof(*child));
+    child->number = number;
+    child->slot_count = master->server->plan.slots_per_process;
+    child->first_slot = scoreboard_claim(scoreboard, child->slot_count);
+    child->generation = atomic_fetch_add(&scoreboard->generation, 1) + 1;
+    child->started_ns = clock_monotonic_ns();
+    return child;
+}
+
+void children_start(struct master *master, uint32_t number, struct child **place)
+{
+    struct scoreboard *scoreboard = master->server->scoreboard;
+    pid_t master_pid = getpid();
+    if (!scoreboard_has_room(scoreboard, master->server->plan.slots_per_process)) {
+        log_write(LOG_WARN, "no room for worker process %u: its predecessors are still draining",
+                  number);
+        master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
+        return;
+    }
+    struct child *child = create_child(master, number);
+    fflush(NULL); /* or buffered output would be written twice */
+    child->pid = fork();
+    if (child->pid == 0) {
+        run_child(master, child, master_pid);
+    }
+    if (child->pid < 0) {
+        on_start_failure(master, number);
+        scoreboard_retire(scoreboard, child->first_slot, child->slot_count);
+        free(child);
+        return;
+    }
+    TAILQ_INSERT_TAIL(&master->children, child, link);
+    *place = child;
+}
+
+void children_start_due(struct master *master)
+{
+    if (master->phase != MASTER_STARTING && master->phase != MASTER_RUNNING) {
+        return;
+    }
+    uint64_t now_ms = clock_monotonic_ms();
+    for (uint32_t i = 0; i < master->seat_count && master->phase != MASTER_STOPPING; i++) {
+        struct seat *seat = &master->seats[i];
+        if (seat->child == NULL && seat->successor == NULL && now_ms >= seat->start_at_ms) {
+            children_start(master, i, &seat->child);
+        }
+    }
+}
+
+/* ---- Readiness ---- */
+
+static bool is_ready(const struct master *master, const struct child *child, uint64_t *ready_ns)
+{
+    *ready_ns = 0;
+    for (uint32_t i = 0; i < child->slot_count; i++) {
+        const struct worker_slot *slot = &master->server->scoreboard->slots[child->first_slot + i];
+        uint64_t slot_ready_ns = atomic_load(&slot->ready_ns);
+        if (atomic_load(&slot->generation) != child->generation ||
+            atomic_load(&slot->state) != SLOT_READY) {
+            return false;
+        }
+        *ready_ns = slot_ready_ns > *ready_ns ? slot_ready_ns : *ready_ns;
+    }
+    return true;
+}
+
+static void note_recovery(struct seat *seat, const struct child *child, uint64_t ready_ns)
+{
+    struct death_record *death = seat->last_death;
+    if (death == NULL) {
+        return;
+    }
+    seat->last_death = NULL;
+    uint64_t recovery_ns = ready_ns > seat->died_ns ? ready_ns - seat->died_ns : 1;
+    if (death->died_ns == seat->died_ns) {
+        death->recovery_ns = recovery_ns;
+    }
+    log_write(LOG_NOTICE,
+              "worker %u (pid %d, generation %u) is ready %.3f ms after the death of its "
+              "predecessor",
+              child->number, (int)child->pid, child->generation, (double)recovery_ns / 1e6);
+}
+
+static void on_ready(struct master *master, struct child *child, uint64_t ready_ns)
+{
+    child->ready = true;
+    if (master->on_trial) {
+        reload_commit(master); /* may move the seats */
+    }
+    if (child->number >= master->seat_count) {
+        return;
+    }
+    struct seat *seat = &master->seats[child->number];
+    note_recovery(seat, child, ready_ns);
+    if (seat->successor == child) {
+        rolling_succeed(master, seat);
+    }
+}
+
+static bool all_seats_ready(const struct master *master)
+{
+    for (uint32_t i = 0; i < master->seat_count; i++) {
+        if (master->seats[i].child == NULL || !master->seats[i].child->ready) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void children_check_readiness(struct master *master)
+{
+    struct child *child = TAILQ_FIRST(&master->children);
+    uint64_t ready_ns;
+    while (child != NULL) {
+        struct child *next = TAILQ_NEXT(child, link);
+        if (!child->ready && is_ready(master, child, &ready_ns)) {
+            on_ready(master, child, ready_ns);
+        }
+        child = next;
+    }
+    if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
+        master->phase = MASTER_RUNNING;
+        master->announce(master->server);
+        inheritance_tell_ready();
+    }
+}
+
+/* ---- Ending ---- */
+
+void children_retire(struct master *master, struct child *child)
+{
+    if (child->retiring) {
+        return;
+    }
+    child->retiring = true;
+    child->kill_at_ms =
+        clock_monotonic_ms() + master->server->config.drain_timeout_ms + STOP_PATIENCE_MS;
+    scoreboard_mark_draining(master->server->scoreboard, child->first_slot, child->slot_count);
+    kill(child->pid, master->moving ? SIGQUIT : SIGUSR2);
+}
+
+void children_signal(struct master *master, int number)
+{
+    struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        kill(child->pid, number);
+    }
+}
+
+void children_kill_late(struct master *master)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        if (child->kill_at_ms != 0 && now_ms >= child->kill_at_ms) {
+            log_write(LOG_WARN, "killing worker %u (pid %d), which has not ended in time",
+                      child->number, (int)child->pid);
+            kill(child->pid, SIGKILL);
+            child->kill_at_ms = now_ms + STOP_PATIENCE_MS;
+        }
+    }
+}

@@ -1,0 +1,154 @@
+#include "server/supervise/master_internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/signal_name.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+/* ---- The record ---- */
+
+static void describe_cause(const struct death_record *death, char *out, size_t bytes)
+{
+    if (death->signal == 0) {
+        snprintf(out, bytes, "exited with status %d", death->exit_status);
+        return;
+    }
+    char name[SIGNAL_NAME_BYTES];
+    signal_name(death->signal, name);
+    snprintf(out, bytes, "was killed by %s", name);
+}
+
+static void log_death(const struct death_record *death)
+{
+    char cause[64];
+    describe_cause(death, cause, sizeof(cause));
+    log_write(LOG_ERROR,
+              "worker %u (pid %d, generation %u) %s after %.3f s: %llu requests lost (%llu in "
+              "progress, %llu awaited on open connections); %llu idle connections cut",
+              death->process, death->pid, death->generation, cause, (double)death->lived_ns / 1e9,
+              (unsigned long long)death_requests_lost(death),
+              (unsigned long long)death->in_progress, (unsigned long long)death->awaited,
+              (unsigned long long)death->idle_cut);
+    for (uint32_t i = 0; i < death->request_count; i++) {
+        const struct request_copy *request = &death->requests[i];
+        log_write(LOG_ERROR, "in progress in worker %u: \"%s\" from %s", request->slot,
+                  request->line, request->client);
+    }
+}
+
+static struct death_record *bury(struct master *master, const struct child *child, int wait_status)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    struct death_record cause = {
+        .time_ms = clock_realtime_ms(),
+        .died_ns = now_ns,
+        .lived_ns = now_ns - child->started_ns,
+        .pid = child->pid,
+        .signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0,
+        .exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0,
+        .process = child->number,
+        .generation = child->generation,
+        .first_slot = child->first_slot,
+        .slot_count = child->slot_count,
+    };
+    return scoreboard_bury(master->server->scoreboard, &cause);
+}
+
+/* ---- What follows from it ---- */
+
+static bool was_asked_to(const struct master *master, const struct child *child, int wait_status)
+{
+    return (child->retiring || master->phase == MASTER_DRAINING ||
+            master->phase == MASTER_STOPPING) &&
+           WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+}
+
+static void schedule_respawn(struct seat *seat, struct death_record *death)
+{
+    seat->last_death = death;
+    seat->died_ns = death->died_ns;
+    uint64_t now_ms = death->died_ns / 1000000;
+    uint64_t delay_ms =
+        respawn_delay_ms(&seat->respawn, death->lived_ns / 1000000, now_ms, death->died_ns);
+    seat->start_at_ms = now_ms + delay_ms;
+    if (delay_ms > 0) {
+        log_write(LOG_WARN, "worker %u keeps dying at once: the next one starts in %llu ms",
+                  death->process, (unsigned long long)delay_ms);
+    }
+}
+
+/* The seat forgets its dead; with death it is to be filled again. */
+static void leave_seat(struct master *master, const struct child *child, struct death_record *death)
+{
+    if (child->number >= master->seat_count) { /* the seat itself is gone */
+        return;
+    }
+    struct seat *seat = &master->seats[child->number];
+    if (seat->successor == child) {
+        seat->successor = NULL;
+        rolling_fail(master, seat);
+    } else if (seat->child == child) {
+        seat->child = NULL;
+        if (death != NULL) {
+            schedule_respawn(seat, death);
+        }
+    }
+}
+
+static void on_death(struct master *master, struct child *child, int wait_status)
+{
+    struct death_record *death = bury(master, child, wait_status);
+    log_death(death);
+    leave_seat(master, child, death);
+    if (child->ready) {
+        return;
+    }
+    if (master->phase == MASTER_STARTING) {
+        log_write(LOG_ERROR, "a worker cannot start: giving up; the reason stands above");
+        master->exit_status = 1;
+        master_stop(master);
+    } else if (master->on_trial) {
+        reload_go_back(master);
+    }
+}
+
+static void on_end(struct master *master, struct child *child, int wait_status)
+{
+    TAILQ_REMOVE(&master->children, child, link);
+    if (was_asked_to(master, child, wait_status)) {
+        scoreboard_retire(master->server->scoreboard, child->first_slot, child->slot_count);
+        leave_seat(master, child, NULL);
+    } else {
+        on_death(master, child, wait_status);
+    }
+    free(child);
+}
+
+static struct child *find_child(struct master *master, pid_t pid)
+{
+    struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        if (child->pid == pid) {
+            return child;
+        }
+    }
+    return NULL;
+}
+
+void deaths_reap(struct master *master)
+{
+    int wait_status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
+        struct child *child = find_child(master, pid);
+        if (child != NULL) {
+            on_end(master, child, wait_status);
+        } else {
+            upgrade_is_over(master, pid, wait_status);
+        }
+    }
+}

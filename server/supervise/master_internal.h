@@ -1,0 +1,143 @@
+/* The master from inside: what its files share. master.c is the loop, children.c starts, retires
+ * and finds ready, deaths.c reaps, rolling.c replaces processes that live, reload.c and upgrade.c
+ * use it. All of it runs on the master's one thread. */
+#ifndef TWINHTTPD_SERVER_SUPERVISE_MASTER_INTERNAL_H
+#define TWINHTTPD_SERVER_SUPERVISE_MASTER_INTERNAL_H
+
+#include "server/supervise/respawn.h"
+#include "server/supervise/server.h"
+
+#include <sys/queue.h>
+#include <sys/types.h>
+
+enum {
+    STOP_PATIENCE_MS = 1000 /* after SIGTERM, and after a drain deadline: then SIGKILL */
+};
+
+enum master_phase {
+    MASTER_STARTING,
+    MASTER_RUNNING,
+    MASTER_HANDED_OVER, /* to a new program that is still on trial */
+    MASTER_DRAINING,
+    MASTER_STOPPING
+};
+
+/* A serving process. */
+struct child {
+    TAILQ_ENTRY(child) link;
+    pid_t pid;
+    uint32_t number; /* of its seat; others may have sat there before */
+    uint32_t first_slot;
+    uint32_t slot_count;
+    uint32_t generation;
+    uint64_t started_ns;
+    uint64_t kill_at_ms; /* 0: never */
+    bool ready;
+    bool retiring; /* asked to end while the server goes on */
+};
+
+/* The place of one serving process. */
+struct seat {
+    struct child *child;     /* NULL: none */
+    struct child *successor; /* started, and not ready yet; NULL: none */
+    bool outdated;           /* child is to be replaced, without a gap */
+    uint64_t start_at_ms;    /* without child: not before this */
+    struct respawn respawn;
+    struct death_record *last_death; /* whose recovery is still to be noted; NULL: none */
+    uint64_t died_ns;                /* of that death: its record may be another's by now */
+};
+
+struct master {
+    struct server *server;  /* what processes are started from */
+    struct server previous; /* on trial: what to go back to */
+    bool on_trial;          /* no process of *server has become ready yet */
+    const struct server_origin *origin;
+    void (*announce)(const struct server *server);
+    enum master_phase phase;
+    int exit_status;
+    int signal_fd;
+    int ready_fd;        /* eventfd: a child has become ready */
+    uint64_t kill_at_ms; /* when draining or stopping */
+    bool moving;         /* who retires leaves an address that nobody else serves */
+    bool rolling;        /* seats are outdated; to be told when none is any more */
+    uint32_t seat_count;
+    struct seat *seats;
+    TAILQ_HEAD(child_list, child) children;
+    pid_t upgrade_pid;        /* the new program; 0: none */
+    int upgrade_fd;           /* readable when it serves, or has ended; -1: none */
+    uint64_t upgrade_over_ms; /* end of its trial */
+};
+
+/* ---- master.c ---- */
+
+/* Ends the server at once. */
+void master_stop(struct master *master);
+
+/* ---- children.c ---- */
+
+/* Starts a process for each seat that has none, and has waited long enough. */
+void children_start_due(struct master *master);
+
+/* Starts a process for a seat, and puts it into *place. Reported on failure: *place stays NULL. */
+void children_start(struct master *master, uint32_t number, struct child **place);
+
+/* Asks it to end while others take over: it answers who is connected until the drain deadline. */
+void children_retire(struct master *master, struct child *child);
+
+/* To all of them. */
+void children_signal(struct master *master, int number);
+
+/* Kills who has not ended in time. */
+void children_kill_late(struct master *master);
+
+/* Looks who has become ready. */
+void children_check_readiness(struct master *master);
+
+/* ---- deaths.c ---- */
+
+/* Reaps everything: as PID 1 the master also inherits strangers. */
+void deaths_reap(struct master *master);
+
+/* ---- rolling.c ---- */
+
+/* Changes the number of seats: new ones are filled at once, who sits on those taken away retires.
+ */
+void rolling_resize(struct master *master, uint32_t seat_count);
+
+/* Marks a seat, or all, to be replaced one after the other. */
+void rolling_replace(struct master *master, uint32_t number);
+void rolling_replace_all(struct master *master);
+
+/* The next step, if nothing is to be waited for. */
+void rolling_advance(struct master *master);
+
+/* The seat's successor is ready, or has died before it was. */
+void rolling_succeed(struct master *master, struct seat *seat);
+void rolling_fail(struct master *master, struct seat *seat);
+
+/* ---- reload.c ---- */
+
+/* SIGHUP. A configuration that does not do leaves everything as it is. */
+void reload_begin(struct master *master);
+
+/* The first process of a new configuration serves, or cannot. */
+void reload_commit(struct master *master);
+void reload_go_back(struct master *master);
+
+/* ---- upgrade.c ---- */
+
+/* SIGUSR2: starts the program anew from its file, with the listening sockets. When that serves, the
+ * children here retire, and the master leaves after a trial; should the new program die before, it
+ * serves again itself. */
+void upgrade_begin(struct master *master);
+
+/* upgrade_fd is readable. */
+void upgrade_on_news(struct master *master);
+
+/* The process has ended: true if it was the new program. */
+bool upgrade_is_over(struct master *master, pid_t pid, int wait_status);
+
+/* Whether the trial has been passed, so that this master may leave. */
+bool upgrade_is_passed(const struct master *master);
+
+#endif

@@ -1,0 +1,54 @@
+/* A new configuration is on trial until its first process serves: until then whatever goes wrong
+ * leaves the old one in force. */
+#include "server/supervise/master_internal.h"
+
+#include "common/base/log.h"
+
+#include <string.h>
+
+void reload_begin(struct master *master)
+{
+    char error[SERVER_ERROR_BYTES];
+    struct server next;
+    if (master->phase != MASTER_RUNNING || master->on_trial) {
+        log_write(LOG_WARN, "not reloading: %s",
+                  master->on_trial ? "the last reload is not decided yet"
+                                   : "the server is starting or about to end");
+        return;
+    }
+    log_write(LOG_NOTICE, "reloading the configuration");
+    if (!server_reopen(&next, master->origin, master->server, error)) {
+        log_write(LOG_ERROR, "the new configuration is refused, the old one stays: %s", error);
+        return;
+    }
+    master->previous = *master->server;
+    *master->server = next;
+    master->on_trial = true;
+    rolling_replace_all(master);
+}
+
+void reload_commit(struct master *master)
+{
+    master->on_trial = false;
+    master->moving =
+        strcmp(master->previous.listener.address, master->server->listener.address) != 0;
+    server_close(&master->previous);
+    rolling_resize(master, master->server->plan.processes);
+    log_write(LOG_NOTICE, "the new configuration is in force: %u processes, listening on %s",
+              master->seat_count, master->server->listener.address);
+}
+
+void reload_go_back(struct master *master)
+{
+    log_write(LOG_ERROR, "no process can start with the new configuration, the old one stays; the "
+                         "reason stands above");
+    server_close(master->server);
+    *master->server = master->previous;
+    master->previous = (struct server){0};
+    master->on_trial = false;
+    log_open(master->server->config.error_log);
+    log_set_level(master->server->config.log_level);
+    for (uint32_t i = 0; i < master->seat_count; i++) {
+        master->seats[i].outdated = false;
+    }
+}

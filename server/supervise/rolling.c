@@ -1,0 +1,117 @@
+/* Replaces processes that live, one after the other: the successor is started beside the old one,
+ * and only when it serves does the old one retire. So there is never less capacity than before. */
+#include "server/supervise/master_internal.h"
+
+#include "common/base/log.h"
+#include "common/base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct seat *find_seat(struct master *master, bool (*wanted)(const struct seat *seat))
+{
+    for (uint32_t i = 0; i < master->seat_count; i++) {
+        if (wanted(&master->seats[i])) {
+            return &master->seats[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_changing(const struct seat *seat)
+{
+    return seat->successor != NULL ||
+           (seat->outdated && seat->child != NULL && !seat->child->ready);
+}
+
+static bool is_outdated(const struct seat *seat)
+{
+    return seat->outdated;
+}
+
+static void retire_sitters(struct master *master, struct seat *seat)
+{
+    if (seat->child != NULL) {
+        children_retire(master, seat->child);
+        seat->child = NULL;
+    }
+    if (seat->successor != NULL) {
+        children_retire(master, seat->successor);
+        seat->successor = NULL;
+    }
+}
+
+void rolling_resize(struct master *master, uint32_t seat_count)
+{
+    for (uint32_t i = seat_count; i < master->seat_count; i++) {
+        retire_sitters(master, &master->seats[i]);
+    }
+    if (seat_count > master->seat_count) {
+        struct seat *seats = memory_alloc_zeroed(seat_count, sizeof(*seats));
+        if (master->seat_count > 0) {
+            memcpy(seats, master->seats, master->seat_count * sizeof(*seats));
+        }
+        free(master->seats);
+        master->seats = seats;
+    }
+    master->seat_count = seat_count;
+}
+
+void rolling_replace(struct master *master, uint32_t number)
+{
+    master->seats[number].outdated = true;
+    master->rolling = true;
+}
+
+void rolling_replace_all(struct master *master)
+{
+    for (uint32_t i = 0; i < master->seat_count; i++) {
+        rolling_replace(master, i);
+    }
+}
+
+void rolling_advance(struct master *master)
+{
+    if (!master->rolling || master->phase != MASTER_RUNNING ||
+        find_seat(master, is_changing) != NULL) {
+        return;
+    }
+    struct seat *seat = find_seat(master, is_outdated);
+    if (seat == NULL) {
+        master->rolling = false;
+        master->moving = false;
+        log_write(LOG_NOTICE, "all processes have been replaced");
+        return;
+    }
+    if (seat->child == NULL) { /* it died: whoever comes next is a new one anyway */
+        seat->outdated = false;
+        rolling_advance(master);
+        return;
+    }
+    children_start(master, (uint32_t)(seat - master->seats), &seat->successor);
+    if (seat->successor == NULL) { /* reported; the old one goes on */
+        seat->outdated = false;
+    }
+}
+
+void rolling_succeed(struct master *master, struct seat *seat)
+{
+    struct child *old = seat->child;
+    seat->child = seat->successor;
+    seat->successor = NULL;
+    seat->outdated = false;
+    seat->respawn = (struct respawn){0};
+    if (old != NULL) {
+        children_retire(master, old);
+    }
+}
+
+void rolling_fail(struct master *master, struct seat *seat)
+{
+    uint32_t number = (uint32_t)(seat - master->seats);
+    seat->outdated = false;
+    if (master->phase == MASTER_RUNNING && !master->on_trial) {
+        log_write(LOG_ERROR, "the successor of worker %u could not start: the old one goes on",
+                  number);
+    }
+}

@@ -1,0 +1,272 @@
+#include "server/supervise/server.h"
+
+#include "common/base/log.h"
+#include "server/supervise/inheritance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { LOG_MODE = 0640 };
+
+/* One line: cause and fix. */
+static bool __attribute__((format(printf, 2, 3)))
+fail(char error[SERVER_ERROR_BYTES], const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error, SERVER_ERROR_BYTES, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+/* ---- The document root ---- */
+
+/* The sample document root: beside an installed binary, or in the source tree of a fresh build. */
+static const char *bundled_root(char path[PATH_MAX])
+{
+    char binary[PATH_MAX];
+    ssize_t bytes = readlink("/proc/self/exe", binary, sizeof(binary) - 1);
+    if (bytes > 0) {
+        binary[bytes] = '\0';
+        int length = snprintf(path, PATH_MAX, "%s/../share/twinhttpd/www", dirname(binary));
+        if (length > 0 && length < PATH_MAX && access(path, R_OK | X_OK) == 0) {
+            return path;
+        }
+    }
+    return TWINHTTPD_SOURCE_ROOT;
+}
+
+static bool open_root(struct server *server, char error[SERVER_ERROR_BYTES])
+{
+    char bundled[PATH_MAX];
+    const char *root = server->config.root;
+    if (root == NULL) {
+        root = bundled_root(bundled);
+    }
+    server->root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (server->root_fd < 0) {
+        return fail(error, "cannot open the document root %s: %s; name a directory with --root",
+                    root, strerror(errno));
+    }
+    struct open_how how = {.flags = O_PATH, .resolve = RESOLVE_BENEATH};
+    long fd = syscall(SYS_openat2, server->root_fd, ".", &how, sizeof(how));
+    if (fd < 0) {
+        return fail(error, "cannot search the document root %s: %s; %s", root, strerror(errno),
+                    errno == ENOSYS ? "Linux 5.6 or later is needed (openat2)"
+                                    : "check its permissions");
+    }
+    close((int)fd);
+    return true;
+}
+
+/* ---- Logs ---- */
+
+static int open_access_log(const char *path)
+{
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, LOG_MODE);
+}
+
+static bool open_logs(struct server *server, char error[SERVER_ERROR_BYTES])
+{
+    const struct config *config = &server->config;
+    if (config->access_log != NULL) {
+        server->access_log_fd = open_access_log(config->access_log);
+        if (server->access_log_fd < 0) {
+            return fail(error,
+                        "cannot open the access log %s: %s; choose another with --access-log",
+                        config->access_log, strerror(errno));
+        }
+    }
+    if (!log_open(config->error_log)) {
+        return fail(error, "cannot open the error log %s: %s; choose another with --error-log",
+                    config->error_log, strerror(errno));
+    }
+    log_set_level(config->log_level);
+    return true;
+}
+
+/* The descriptor keeps its number, so that whoever writes at this moment writes to one or the
+ * other. */
+static void reopen_access_log(const struct server *server)
+{
+    int fd = open_access_log(server->config.access_log);
+    if (fd < 0 || dup3(fd, server->access_log_fd, O_CLOEXEC) < 0) {
+        log_write(LOG_ERROR, "cannot reopen the access log %s: %m; it goes on in the old file",
+                  server->config.access_log);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+void server_reopen_logs(const struct server *server)
+{
+    if (!log_reopen(server->config.error_log)) {
+        log_write(LOG_ERROR, "cannot reopen the error log %s: %m; it goes on in the old file",
+                  server->config.error_log);
+    }
+    if (server->access_log_fd >= 0) {
+        reopen_access_log(server);
+    }
+}
+
+/* ---- Listening ---- */
+
+static bool is_same_listener(const struct server *server, const struct server *other)
+{
+    return other != NULL && strcmp(server->config.listen, other->config.listen) == 0 &&
+           server->config.accept == other->config.accept;
+}
+
+static bool open_listener(struct server *server, const struct server *predecessor,
+                          char error[SERVER_ERROR_BYTES])
+{
+    bool reuseport = server->config.accept == CONFIG_ACCEPT_REUSEPORT;
+    size_t count = reuseport ? (size_t)server->plan.processes * server->plan.loops : 1;
+    if (predecessor == NULL && inheritance_take(&server->listener, server->config.listen, count)) {
+        return true;
+    }
+    if (!is_same_listener(server, predecessor)) {
+        return listener_open(&server->listener, server->config.listen, reuseport, count, error);
+    }
+    if (count != predecessor->listener.count) {
+        return fail(error,
+                    "with \"accept: reuseport\" the number of event loops cannot change from %zu "
+                    "to %zu without a restart: closing a socket would cut who waits at it",
+                    predecessor->listener.count, count);
+    }
+    return listener_share(&server->listener, &predecessor->listener) ||
+           fail(error, "cannot take over the listening sockets: %s; raise the limit of open files",
+                strerror(errno));
+}
+
+/* ---- Memory ---- */
+
+/* The cell that every worker sees: in the prefork models it lies in a mapping that all processes
+ * share and its lock works between them; in one process plain memory and a plain lock do. */
+static bool map_shared_cell(struct server *server, char error[SERVER_ERROR_BYTES])
+{
+    bool processes = server->kind->server == CONFIG_SERVER_PREFORK;
+    void *memory = mmap(NULL, sizeof(struct shared_cell), PROT_READ | PROT_WRITE,
+                        (processes ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return fail(error, "cannot map memory: %s; free some", strerror(errno));
+    }
+    server->shared_cell = memory;
+    int failure = shared_cell_init(server->shared_cell,
+                                   processes ? SHARED_CELL_PROCESSES : SHARED_CELL_THREADS);
+    return failure == 0 ||
+           fail(error, "cannot make a shared lock: %s; check the C library", strerror(failure));
+}
+
+static bool map_scoreboard(struct server *server, char error[SERVER_ERROR_BYTES])
+{
+    const struct plan *plan = &server->plan;
+    struct scoreboard *scoreboard = scoreboard_create(plan->slot_capacity);
+    if (scoreboard == NULL) {
+        return fail(error, "cannot map the scoreboard: %s; ask for fewer workers or threads",
+                    strerror(errno));
+    }
+    snprintf(scoreboard->server, sizeof(scoreboard->server), "%s", server->kind->name);
+    snprintf(scoreboard->version, sizeof(scoreboard->version), "%s", TWINHTTPD_VERSION);
+    snprintf(scoreboard->model, sizeof(scoreboard->model), "%s", plan->model);
+    snprintf(scoreboard->dispatch, sizeof(scoreboard->dispatch), "%s", plan->dispatch);
+    server->scoreboard = scoreboard;
+    return true;
+}
+
+static bool share_memory(struct server *server, const struct server *predecessor,
+                         char error[SERVER_ERROR_BYTES])
+{
+    const struct plan *plan = &server->plan;
+    server->scoreboard = predecessor->scoreboard;
+    server->shared_cell = predecessor->shared_cell;
+    if (strcmp(plan->model, predecessor->plan.model) != 0 ||
+        strcmp(plan->dispatch, predecessor->plan.dispatch) != 0) {
+        return fail(error, "the model cannot change while the server runs: restart it");
+    }
+    if (plan->processes * plan->slots_per_process > server->scoreboard->slot_capacity / 2) {
+        return fail(error,
+                    "%u workers of %u threads are more than the scoreboard has room for while the "
+                    "old ones are there: restart the server",
+                    plan->processes, plan->slots_per_process);
+    }
+    return true;
+}
+
+/* ---- All of it ---- */
+
+static bool open_parts(struct server *server, const struct server *predecessor,
+                       char error[SERVER_ERROR_BYTES])
+{
+    if (!plan_make(&server->plan, &server->config, server->kind->server, error)) {
+        return false;
+    }
+    bool threads = server->plan.dispatch[0] != '\0';
+    server->run = threads ? server->kind->run_threads : server->kind->run_single;
+    if (predecessor != NULL ? !share_memory(server, predecessor, error)
+                            : !(map_scoreboard(server, error) && map_shared_cell(server, error))) {
+        return false;
+    }
+    return open_root(server, error) && open_listener(server, predecessor, error) &&
+           open_logs(server, error);
+}
+
+bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
+                 const struct server *predecessor, char error[SERVER_ERROR_BYTES])
+{
+    *server = (struct server){.kind = kind, .config = *config, .root_fd = -1, .access_log_fd = -1};
+    *config = (struct config){0};
+    if (open_parts(server, predecessor, error)) {
+        return true;
+    }
+    server_close(server);
+    if (predecessor == NULL) {
+        server_unmap(server);
+    }
+    return false;
+}
+
+bool server_reopen(struct server *server, const struct server_origin *origin,
+                   const struct server *predecessor, char error[SERVER_ERROR_BYTES])
+{
+    struct config config;
+    enum config_action action =
+        config_load(&config, origin->kind->server, origin->argc, origin->argv, error);
+    return action != CONFIG_INVALID &&
+           server_open(server, origin->kind, &config, predecessor, error);
+}
+
+void server_close(struct server *server)
+{
+    listener_close(&server->listener);
+    if (server->root_fd >= 0) {
+        close(server->root_fd);
+        server->root_fd = -1;
+    }
+    if (server->access_log_fd >= 0) {
+        close(server->access_log_fd);
+        server->access_log_fd = -1;
+    }
+    config_free(&server->config);
+}
+
+void server_unmap(struct server *server)
+{
+    scoreboard_destroy(server->scoreboard);
+    if (server->shared_cell != NULL) {
+        munmap(server->shared_cell, sizeof(struct shared_cell));
+    }
+    server->scoreboard = NULL;
+    server->shared_cell = NULL;
+}

@@ -1,0 +1,70 @@
+/* What a server has before its first process, made from its configuration: once at the start, and
+ * again for each reload. Forked processes inherit it. */
+#ifndef TWINHTTPD_SERVER_SUPERVISE_SERVER_H
+#define TWINHTTPD_SERVER_SUPERVISE_SERVER_H
+
+#include "common/base/config.h"
+#include "common/base/scoreboard.h"
+#include "common/handlers/handlers.h"
+#include "common/net/listener.h"
+#include "server/supervise/plan.h"
+
+struct process;
+
+/* A process model: serves in the calling process until it is told to stop; returns the process's
+ * exit status. */
+typedef int (*process_run_fn)(struct process *process);
+
+/* What tells one binary from the other. */
+struct server_kind {
+    const char *name; /* "prefork-server" */
+    enum config_server server;
+    process_run_fn run_single; /* one thread in a process; NULL if there is no such model */
+    process_run_fn run_threads;
+};
+
+/* How this program was started: what it takes to read its configuration again. */
+struct server_origin {
+    const struct server_kind *kind;
+    int argc;
+    char **argv;
+};
+
+struct server {
+    const struct server_kind *kind;
+    struct config config;
+    struct plan plan;
+    process_run_fn run;
+    struct listener listener;
+    int root_fd;
+    int access_log_fd; /* -1: off */
+    /* In memory that outlives any reload; whoever opened the first server unmaps them. */
+    struct scoreboard *scoreboard;
+    struct shared_cell *shared_cell; /* placed where the model's workers all see it */
+};
+
+enum { SERVER_ERROR_BYTES = CONFIG_ERROR_BYTES };
+
+/* Takes over the configuration (also on failure) and opens everything. With predecessor the memory
+ * is shared with that server, and its listening sockets, too, if the address is the same. False
+ * with one line in error: cause and fix. Closed by server_close. */
+bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
+                 const struct server *predecessor, char error[SERVER_ERROR_BYTES]);
+
+/* Closes this process's descriptors and frees the configuration; the memory that is shared stays.
+ */
+void server_close(struct server *server);
+
+/* Unmaps what server_open without a predecessor mapped. */
+void server_unmap(struct server *server);
+
+/* Reads the configuration again as at the start, and opens a server from it in the place of
+ * predecessor. False with one line in error: predecessor goes on. */
+bool server_reopen(struct server *server, const struct server_origin *origin,
+                   const struct server *predecessor, char error[SERVER_ERROR_BYTES]);
+
+/* Directs the logs to the files that have the logs' names now (after a rotation). What cannot be
+ * opened is reported, and written to where it went before. Safe while other threads write. */
+void server_reopen_logs(const struct server *server);
+
+#endif
