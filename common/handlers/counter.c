@@ -1,6 +1,7 @@
-/* GET /counter?mode=none|mutex|atomic&n=N: adds N to two counters, one of this process and one that
- * all processes share, and shows both. Where every worker is a process the first one differs from
- * worker to worker: that is the lesson. With mode=none increments get lost under load. */
+/* GET /counter?mode=none|mutex|fragile|atomic&n=N: adds N to two counters, one of this process and
+ * one that all processes share, and shows both. Where every worker is a process the first one
+ * differs from worker to worker: that is the lesson. With mode=none increments get lost under load.
+ */
 #include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
 #include "common/http/uri.h"
@@ -39,6 +40,16 @@ static bool add_mutex(struct shared_cell *cell, uint64_t n, uint64_t *after)
     return true;
 }
 
+static bool add_fragile(struct shared_cell *cell, uint64_t n, uint64_t *after)
+{
+    if (shared_cell_lock_fragile(cell) != 0) {
+        return false;
+    }
+    *after = increment_unlocked(cell, n);
+    shared_cell_unlock_fragile(cell);
+    return true;
+}
+
 static bool add_atomic(struct shared_cell *cell, uint64_t n, uint64_t *after)
 {
     *after = atomic_load(&cell->value);
@@ -54,6 +65,7 @@ static const struct counter_mode {
 } modes[] = {
     {{"none", 4}, add_none},
     {{"mutex", 5}, add_mutex},
+    {{"fragile", 7}, add_fragile},
     {{"atomic", 6}, add_atomic},
 };
 
@@ -76,8 +88,9 @@ static void counter(const struct http_request *request, struct http_response *re
     const struct counter_mode *mode = find_mode(request->query);
     uint64_t n, process_value, shared_value;
     if (mode == NULL || !uri_query_uint(request->query, "n", 1, COUNTER_MAX_N, &n)) {
-        http_response_text(response, 400,
-                           "mode must be none, mutex or atomic; n a number from 0 to 1000000");
+        http_response_text(
+            response, 400,
+            "mode must be none, mutex, fragile or atomic; n a number from 0 to 1000000");
         return;
     }
     if (!mode->add(env->process_cell, n, &process_value) ||
@@ -91,6 +104,7 @@ static void counter(const struct http_request *request, struct http_response *re
     json_put_string(&json, "mode", mode->name);
     json_put_uint(&json, "process", process_value);
     json_put_uint(&json, "shared", shared_value);
+    json_put_uint(&json, "recoveries", atomic_load(&env->shared_cell->recoveries));
     json_put_int(&json, "pid", getpid());
     json_put_uint(&json, "worker", context->slot_index);
     json_object_end(&json);

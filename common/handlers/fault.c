@@ -110,6 +110,27 @@ FAULT_HANDLER(fault_leak)
     buffer_printf(&response->text, "leaked %llu bytes\n", (unsigned long long)bytes);
 }
 
+/* Dies in the middle of what a lock of all workers guards: lock=mutex is robust between processes,
+ * lock=fragile is not, and whoever asks for it afterwards (/counter?mode=fragile) hangs. */
+FAULT_HANDLER(fault_die_holding_lock)
+{
+    (void)context;
+    struct handler_environment *env = data;
+    struct span lock = SPAN("mutex");
+    uri_query_param(request->query, "lock", &lock);
+    bool fragile = span_equal(lock, SPAN("fragile"));
+    if (!fragile && !span_equal(lock, SPAN("mutex"))) {
+        http_response_text(response, 400, "lock must be mutex or fragile");
+        return;
+    }
+    if ((fragile ? shared_cell_lock_fragile : shared_cell_lock)(env->shared_cell) != 0) {
+        http_response_error(response, 500);
+        return;
+    }
+    atomic_fetch_add(&env->shared_cell->value, 1);
+    raise(SIGKILL);
+}
+
 FAULT_HANDLER(fault_exit)
 {
     (void)context, (void)data;
@@ -121,9 +142,9 @@ FAULT_HANDLER(fault_exit)
     _exit((int)status);
 }
 
-void fault_register(struct router *router)
+void fault_register(struct router *router, struct handler_environment *env)
 {
-    static const struct route routes[] = {
+    const struct route routes[] = {
         {.path = "/fault/segv", .handler = fault_segv},
         {.path = "/fault/abort", .handler = fault_abort},
         {.path = "/fault/fpe", .handler = fault_fpe},
@@ -132,6 +153,7 @@ void fault_register(struct router *router)
         {.path = "/fault/deadlock", .handler = fault_deadlock, .blocks = true},
         {.path = "/fault/leak", .handler = fault_leak},
         {.path = "/fault/exit", .handler = fault_exit},
+        {.path = "/fault/die-holding-lock", .handler = fault_die_holding_lock, .data = env},
     };
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         struct route route = routes[i];

@@ -12,6 +12,6 @@ void handlers_register(struct router *router, struct handler_environment *enviro
     whoami_register(router, environment);
     status_register(router, environment);
     if (environment->faults) {
-        fault_register(router);
+        fault_register(router, environment);
     }
 }

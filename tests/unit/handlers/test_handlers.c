@@ -93,9 +93,10 @@ static void assert_counted(const char *target, const char *mode, unsigned proces
 {
     char expected[128];
     assert_int_equal(get(target), 200);
-    snprintf(expected, sizeof(expected),
-             "{\"mode\":\"%s\",\"process\":%u,\"shared\":%u,\"pid\":%d,\"worker\":1}", mode,
-             process, shared, (int)getpid());
+    snprintf(
+        expected, sizeof(expected),
+        "{\"mode\":\"%s\",\"process\":%u,\"shared\":%u,\"recoveries\":0,\"pid\":%d,\"worker\":1}",
+        mode, process, shared, (int)getpid());
     assert_string_equal(body(), expected);
     assert_string_equal(exchange->response.content_type, "application/json");
 }
@@ -108,6 +109,7 @@ static void test_counter(void **state)
     assert_counted("/counter?mode=none", "none", 2, 102);
     assert_counted("/counter?mode=mutex&n=10", "mutex", 12, 112);
     assert_counted("/counter?n=1000&mode=atomic", "atomic", 1012, 1112);
+    assert_counted("/counter?n=0&mode=fragile", "fragile", 1012, 1112);
     assert_counted("/counter?n=0&mode=mutex", "mutex", 1012, 1112);
     assert_counted("/counter?n=0&mode=none", "none", 1012, 1112);
     assert_int_equal(pthread_mutex_trylock(&process_cell.mutex), 0); /* given back */
@@ -143,11 +145,16 @@ static void test_faults_are_on(void **state)
     static const struct {
         const char *path;
         bool blocks;
-    } faults[] = {{"/fault/segv", false}, {"/fault/abort", false},
-                  {"/fault/fpe", false},  {"/fault/stack-overflow", false},
-                  {"/fault/hang", true},  {"/fault/deadlock", true},
-                  {"/fault/leak", false}, {"/fault/exit", false}};
-    fault_register(router);
+    } faults[] = {{"/fault/segv", false},
+                  {"/fault/abort", false},
+                  {"/fault/fpe", false},
+                  {"/fault/stack-overflow", false},
+                  {"/fault/hang", true},
+                  {"/fault/deadlock", true},
+                  {"/fault/leak", false},
+                  {"/fault/exit", false},
+                  {"/fault/die-holding-lock", false}};
+    fault_register(router, &environment);
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
         const struct route *route = router_match(router, span_of(faults[i].path));
         assert_string_equal(route->path, faults[i].path);
@@ -158,6 +165,7 @@ static void test_faults_are_on(void **state)
     assert_int_equal(get("/fault/leak?bytes=0"), 200);
     assert_int_equal(get("/fault/leak?bytes=x"), 400);
     assert_int_equal(get("/fault/exit?status=256"), 400);
+    assert_int_equal(get("/fault/die-holding-lock?lock=x"), 400);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_handlers, close_handlers)
