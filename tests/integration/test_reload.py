@@ -172,6 +172,7 @@ def test_no_request_fails_during_reloads(model, start_configured):
     load = wrk.start(server.url + "/hello.txt", duration_s=2 + RELOADS // 5)
     for _ in range(RELOADS):
         reload(server)
+    assert load.poll() is None, "the load ended before the last reload"
     assert_nothing_failed(wrk.finish(load, timeout_s=60 + RELOADS))
     totals = server.status()["totals"]
     assert (totals["deaths"], totals["requests_lost"]) == (0, 0)
@@ -301,5 +302,6 @@ def test_no_request_fails_during_upgrades(model, start_copied):
     pid = server.pid
     for _ in range(RELOADS):
         pid = upgrade(server, pid)
+    assert load.poll() is None, "the load ended before the last upgrade"
     assert_nothing_failed(wrk.finish(load, timeout_s=60 + RELOADS))
     end(server, pid)
