@@ -24,6 +24,20 @@ static void on_child_ready(void *data)
     (void)ignored;
 }
 
+/* What the master keeps open for itself. A listening socket that is given up must not stay open in
+ * those who never accept from it. */
+static void close_masters_own(struct master *master)
+{
+    close(master->signal_fd);
+    inheritance_close();
+    if (master->upgrade_fd >= 0) {
+        close(master->upgrade_fd);
+    }
+    if (master->on_trial) {
+        server_close(&master->previous);
+    }
+}
+
 /* What becomes of the forked process. PR_SET_PDEATHSIG makes it die with its master, however that
  * dies; the check of the parent closes the gap before it is set. Ctrl-C reaches it, too: what that
  * means the master tells it. */
@@ -34,7 +48,7 @@ static _Noreturn void run_child(struct master *master, const struct child *child
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master_pid) {
         _exit(PROCESS_EXIT_BOOT_FAILED);
     }
-    close(master->signal_fd);
+    close_masters_own(master);
     struct process process = {
         .server = master->server,
         .number = child->number,

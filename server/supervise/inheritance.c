@@ -3,7 +3,6 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,17 +91,29 @@ bool inheritance_take(struct listener *listener, const char *address, size_t cou
     return taken;
 }
 
-void inheritance_tell_ready(void)
+/* Where to tell it; -1: nobody waits. Known once. */
+static int take_ready_fd(void)
 {
     const char *text = getenv(READY_VARIABLE);
-    if (text == NULL) {
-        return;
-    }
-    int fd = next_fd(&text);
+    int fd = text != NULL ? next_fd(&text) : -1;
+    unsetenv(READY_VARIABLE);
+    return fd;
+}
+
+void inheritance_tell_ready(void)
+{
+    int fd = take_ready_fd();
     if (fd >= 0) {
         ssize_t ignored = write(fd, "1", 1);
         (void)ignored;
         close(fd);
     }
-    unsetenv(READY_VARIABLE);
+}
+
+void inheritance_close(void)
+{
+    int fd = take_ready_fd();
+    if (fd >= 0) {
+        close(fd);
+    }
 }

@@ -16,4 +16,7 @@ bool inheritance_take(struct listener *listener, const char *address, size_t cou
 /* Tells the old program that this one serves. Nothing happens where there is none. */
 void inheritance_tell_ready(void);
 
+/* In a process forked before that: it has nothing to tell. */
+void inheritance_close(void);
+
 #endif

@@ -30,6 +30,7 @@ void master_stop(struct master *master)
         master->phase = MASTER_STOPPING;
         master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
         listener_close(&master->server->listener);
+        upgrade_abandon(master);
         children_signal(master, SIGTERM);
     }
 }
@@ -52,6 +53,7 @@ static void drain(struct master *master)
     master->phase = MASTER_DRAINING;
     master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
     listener_close(&master->server->listener);
+    upgrade_abandon(master);
     TAILQ_FOREACH(child, &master->children, link)
     {
         scoreboard_mark_draining(master->server->scoreboard, child->first_slot, child->slot_count);
@@ -120,13 +122,21 @@ static void act_on_signals(struct master *master)
 
 /* ---- The loop ---- */
 
+/* What is past is done, or waits for news. */
+static uint64_t earlier_start(uint64_t due_ms, const struct seat *seat, uint64_t now_ms)
+{
+    bool waits = seat->successor == NULL && (seat->child == NULL || seat->outdated);
+    return waits && seat->start_at_ms > now_ms && seat->start_at_ms < due_ms ? seat->start_at_ms
+                                                                             : due_ms;
+}
+
 static uint64_t earlier(uint64_t due_ms, uint64_t other_ms)
 {
     return other_ms != 0 && other_ms < due_ms ? other_ms : due_ms;
 }
 
 /* When the next thing is to be done; UINT64_MAX: nothing is. */
-static uint64_t next_due_ms(const struct master *master)
+static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
 {
     uint64_t due_ms = earlier(UINT64_MAX, master->kill_at_ms);
     const struct child *child;
@@ -138,18 +148,15 @@ static uint64_t next_due_ms(const struct master *master)
         return earlier(due_ms, master->upgrade_over_ms);
     }
     for (uint32_t i = 0; i < master->seat_count && !is_ending(master); i++) {
-        const struct seat *seat = &master->seats[i];
-        if (seat->child == NULL && seat->successor == NULL) {
-            due_ms = earlier(due_ms, seat->start_at_ms);
-        }
+        due_ms = earlier_start(due_ms, &master->seats[i], now_ms);
     }
     return due_ms;
 }
 
 static int time_to_wait_ms(const struct master *master)
 {
-    uint64_t due_ms = next_due_ms(master);
     uint64_t now_ms = clock_monotonic_ms();
+    uint64_t due_ms = next_due_ms(master, now_ms);
     if (due_ms == UINT64_MAX) {
         return -1;
     }

@@ -131,6 +131,9 @@ void reload_go_back(struct master *master);
  * serves again itself. */
 void upgrade_begin(struct master *master);
 
+/* The server ends: a new program that does not serve yet ends, too. */
+void upgrade_abandon(struct master *master);
+
 /* upgrade_fd is readable. */
 void upgrade_on_news(struct master *master);
 

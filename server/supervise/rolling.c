@@ -2,6 +2,7 @@
  * and only when it serves does the old one retire. So there is never less capacity than before. */
 #include "server/supervise/master_internal.h"
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 
@@ -88,9 +89,8 @@ void rolling_advance(struct master *master)
         rolling_advance(master);
         return;
     }
-    children_start(master, (uint32_t)(seat - master->seats), &seat->successor);
-    if (seat->successor == NULL) { /* reported; the old one goes on */
-        seat->outdated = false;
+    if (clock_monotonic_ms() >= seat->start_at_ms) { /* else the last try has failed just now */
+        children_start(master, (uint32_t)(seat - master->seats), &seat->successor);
     }
 }
 

@@ -24,6 +24,14 @@ void stop_signals_block(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
+void stop_signals_unblock(void)
+{
+    sigset_t set;
+    make_set(&set, understood);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_DFL);
+}
+
 int stop_signals_open(const int *signals)
 {
     sigset_t set;

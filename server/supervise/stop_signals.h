@@ -7,6 +7,9 @@
  * SIGPIPE. */
 void stop_signals_block(void);
 
+/* Undoes that, for another program that this process is about to become. */
+void stop_signals_unblock(void);
+
 /* A non-blocking descriptor that delivers the given signals, a list that ends with 0. -1 with errno
  * set on failure. Closed by the caller. */
 int stop_signals_open(const int *signals);

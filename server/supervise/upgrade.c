@@ -4,15 +4,18 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "server/supervise/inheritance.h"
+#include "server/supervise/stop_signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static _Noreturn void run_new_program(const struct master *master, int ready_fd)
 {
     char *const *argv = master->origin->argv;
+    stop_signals_unblock();
     if (inheritance_offer(master->server, ready_fd)) {
         execvp(argv[0], argv);
     }
@@ -53,6 +56,13 @@ static void close_news(struct master *master)
 {
     close(master->upgrade_fd);
     master->upgrade_fd = -1;
+}
+
+void upgrade_abandon(struct master *master)
+{
+    if (master->upgrade_fd >= 0) {
+        kill(master->upgrade_pid, SIGTERM);
+    }
 }
 
 /* The new program accepts from the same sockets now. */

@@ -429,6 +429,28 @@ def test_the_master_survives_when_fork_fails(model, start_server, ordinary_user,
     assert server.get("/plaintext").status == 200
 
 
+@SUPERVISED
+def test_a_reload_waits_until_fork_works_again(model, start_server, ordinary_user, public_directory,
+                                               monkeypatch):
+    monkeypatch.setattr(servers, "BIN_DIR", public_directory)
+    server = start_server(model, root=public_directory, prefix=ordinary_user)
+
+    def limit_processes(soft):
+        subprocess.run([*ordinary_user, "prlimit", f"--pid={server.pid}", f"--nproc={soft}:"],
+                       check=True)
+
+    before = server.worker_pids()
+    limit_processes("1")
+    os.kill(server.pid, signal.SIGHUP)
+    server.wait_for_log(r"\[(error|warn)\].*fork")
+    assert server.worker_pids() == before
+    assert server.get("/plaintext").status == 200
+    limit_processes("10000")
+    server.wait_for_log("all processes have been replaced")
+    wait_until(lambda: not set(before) & set(server.worker_pids()), "the old ones are gone")
+    assert server.get("/plaintext").status == 200
+
+
 # Under load.
 
 @SUPERVISED

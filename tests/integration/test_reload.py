@@ -277,6 +277,29 @@ def test_a_program_that_cannot_start_changes_nothing(model, start_copied):
 
 
 @pytest.mark.models(("prefork", "threadpool-connection"))
+def test_a_stop_also_ends_a_program_that_is_not_ready(model, start_copied):
+    """Otherwise it would serve later, when everybody thinks that the server is down."""
+    server, program = start_copied
+    program.unlink()
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    os.kill(server.pid, signal.SIGUSR2)
+    server.wait_for_log("upgrading: started")
+    server.stop()
+
+
+def test_nothing_of_the_old_address_stays_open(model, start_configured):
+    """The sockets of a configuration on trial are the master's alone."""
+    server, _ = start_configured(model)
+    fds = [processes.open_fds(pid) for pid in server.worker_pids()]
+    for _ in range(3):
+        reload(server)
+    server.wait_for_full_strength()
+    wait_until(lambda: [processes.open_fds(pid) for pid in server.worker_pids()] == fds,
+               "as many descriptors as before")
+
+
+@pytest.mark.models(("prefork", "threadpool-connection"))
 def test_a_program_that_dies_on_trial_gives_the_service_back(model, tmp_path, site):
     command = [binary(model), "--listen", "127.0.0.1:0", "--root", str(site), "--upgrade-trial-ms", "60000",
                *model.options]
