@@ -92,6 +92,7 @@ void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
     atomic_store(&slot->process, process);
     atomic_store(&slot->generation, generation);
     atomic_store(&slot->role, role);
+    atomic_store(&slot->inbox, 0);
     atomic_store(&slot->heartbeat_ms, clock_monotonic_ms());
     atomic_store(&slot->state, SLOT_STARTING);
 }
@@ -206,6 +207,7 @@ static void empty_slot(struct scoreboard *scoreboard, uint32_t index, struct dea
     atomic_fetch_add(&scoreboard->dead.requests_handled, take(&counters->requests_handled));
     atomic_fetch_add(&scoreboard->dead.bytes_sent, take(&counters->bytes_sent));
     atomic_fetch_add(&scoreboard->dead.connections_accepted, take(&counters->connections_accepted));
+    atomic_fetch_add(&scoreboard->dead.connections_adopted, take(&counters->connections_adopted));
     atomic_fetch_add(&scoreboard->dead.connections_refused, take(&counters->connections_refused));
     slot_note_end(slot);
     atomic_store(&slot->current.sequence, 0); /* it may have died while it wrote a note */

@@ -54,6 +54,7 @@ struct slot_counters {
     _Atomic uint64_t requests_handled;  /* handlers run by this thread */
     _Atomic uint64_t bytes_sent;
     _Atomic uint64_t connections_accepted;
+    _Atomic uint64_t connections_adopted; /* handed over by another event loop */
     _Atomic uint64_t connections_refused; /* of clients that have too many */
 };
 
@@ -64,6 +65,7 @@ struct worker_slot {
     _Atomic uint32_t generation;
     _Atomic uint32_t state;        /* enum slot_state */
     _Atomic uint32_t role;         /* enum slot_role */
+    _Atomic uint32_t inbox;        /* where it is handed connections; 0: nowhere */
     _Atomic bool draining;         /* set before the order, so that a busy worker knows in time */
     _Atomic uint64_t heartbeat_ms; /* CLOCK_MONOTONIC, written by the loop or pool thread itself */
     _Atomic uint64_t ready_ns;     /* CLOCK_MONOTONIC of becoming ready */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 struct totals {
-    uint64_t started, finished, aborted, handled, bytes_sent, accepted, refused;
+    uint64_t started, finished, aborted, handled, bytes_sent, accepted, adopted, refused;
     uint64_t open, idle;
 };
 
@@ -20,6 +20,7 @@ static void add_counters(struct totals *totals, const struct slot_counters *coun
     totals->handled += atomic_load(&counters->requests_handled);
     totals->bytes_sent += atomic_load(&counters->bytes_sent);
     totals->accepted += atomic_load(&counters->connections_accepted);
+    totals->adopted += atomic_load(&counters->connections_adopted);
     totals->refused += atomic_load(&counters->connections_refused);
 }
 
@@ -42,6 +43,7 @@ static void put_totals(struct json_writer *json, const struct scoreboard *scoreb
     json_put_uint(json, "requests_handled", totals.handled);
     json_put_uint(json, "bytes_sent", totals.bytes_sent);
     json_put_uint(json, "connections_accepted", totals.accepted);
+    json_put_uint(json, "connections_adopted", totals.adopted);
     json_put_uint(json, "connections_refused", totals.refused);
     json_put_uint(json, "connections_open", totals.open);
     json_put_uint(json, "connections_idle", totals.idle);
@@ -86,6 +88,7 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     json_put_uint(json, "requests_handled", own.handled);
     json_put_uint(json, "bytes_sent", own.bytes_sent);
     json_put_uint(json, "connections_accepted", own.accepted);
+    json_put_uint(json, "connections_adopted", own.adopted);
     json_put_uint(json, "connections_refused", own.refused);
     json_put_uint(json, "connections_open", atomic_load(&slot->connections_open));
     json_put_uint(json, "connections_idle", atomic_load(&slot->connections_idle));

@@ -48,16 +48,11 @@ static void pause_listening(struct worker *worker)
     set_listening(worker, false);
 }
 
-static bool has_free_place(const struct worker *worker)
-{
-    return worker->connection_count < worker->options.max_connections;
-}
-
 void acceptor_resume(struct worker *worker)
 {
     if (!worker->acceptor.listening && !worker->draining && !worker->stopped &&
         worker_now_ms(worker) >= worker->acceptor.not_before_ms &&
-        (has_free_place(worker) || worker_has_idle(worker))) {
+        (worker_has_free_place(worker) || worker_has_idle(worker))) {
         set_listening(worker, true);
     }
 }
@@ -116,7 +111,7 @@ static bool accept_one(struct worker *worker)
         refuse(worker, fd, &client);
         return true;
     }
-    if (!has_free_place(worker) && !worker->draining) {
+    if (!worker_has_free_place(worker) && !worker->draining) {
         connection_evict_idle(worker); /* if none is silent after all, there is one too many */
     }
     connection_create(worker, fd, &client);
@@ -161,10 +156,10 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
             yield(worker);
             break;
         }
-        if (i > 0 && !has_free_place(worker)) {
+        if (i > 0 && !worker_has_free_place(worker)) {
             break; /* the next event tells whether anybody else waits */
         }
-        if (!has_free_place(worker) && !worker_has_idle(worker)) {
+        if (!worker_has_free_place(worker) && !worker_has_idle(worker)) {
             set_listening(worker, false);
             return;
         }

@@ -93,10 +93,10 @@ void connection_wait_for_request(struct connection *c, uint64_t timeout_ms)
     }
 }
 
-void connection_create(struct worker *worker, int fd, const struct client_address *client)
+struct connection *connection_enter(struct worker *worker, int fd,
+                                    const struct client_address *client)
 {
     struct connection *c = memory_alloc_zeroed(1, sizeof(*c));
-    struct worker_slot *slot = worker_slot_of(worker);
     worker->options.context->turn++; /* what it asks for was asked after what came before it */
     c->worker = worker;
     c->fd = fd;
@@ -104,10 +104,16 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
     c->counted = true;
     TAILQ_INSERT_TAIL(&worker->connections, c, link);
     worker->connection_count++;
-    slot_add(&slot->connections_open, 1);
-    slot_add(&slot->counters.connections_accepted, 1);
-    connection_wait_for_request(c, connection_config(c)->header_timeout_ms);
+    slot_add(&worker_slot_of(worker)->connections_open, 1);
     set_event(c, EV_READ);
+    return c;
+}
+
+void connection_create(struct worker *worker, int fd, const struct client_address *client)
+{
+    struct connection *c = connection_enter(worker, fd, client);
+    slot_add(&worker_slot_of(worker)->counters.connections_accepted, 1);
+    connection_wait_for_request(c, connection_config(c)->header_timeout_ms);
     if (worker->draining) { /* first of all, the queue is to be emptied */
         connection_watch_read(c);
     } else { /* the request has often come already; then nothing need be watched for it */

@@ -1,6 +1,6 @@
 /* A connection from inside: what the connection_*.c files share. connection.c owns it, and decides
  * when; connection_requests.c reads and answers, connection_sending.c sends, connection_journal.c
- * keeps the books. */
+ * keeps the books, connection_handover.c moves it to another worker. */
 #ifndef TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
 #define TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
 
@@ -55,6 +55,10 @@ static inline const struct config *connection_config(const struct connection *c)
 }
 
 /* ---- connection.c ---- */
+
+/* One more in the worker's list and gauge; nothing is watched and no deadline set. */
+struct connection *connection_enter(struct worker *worker, int fd,
+                                    const struct client_address *client);
 
 /* Which of the socket's events are waited for. */
 void connection_watch_read(struct connection *c);

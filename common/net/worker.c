@@ -76,6 +76,16 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     }
     log_budget_report(&worker->refusals, now_ms);
     acceptor_resume(worker);
+    if (worker->options.rebalance != NULL) {
+        worker->options.rebalance(worker->options.rebalance_data, worker,
+                                  worker->options.context->slot_index);
+    }
+}
+
+static void on_inbox(evutil_socket_t fd, short what, void *argument)
+{
+    (void)what;
+    worker_take_over(argument, fd);
 }
 
 /* ---- Commands and completions from other threads ---- */
@@ -128,6 +138,16 @@ static void drain_connections(struct connection_list *list, uint64_t now_ms)
     }
 }
 
+/* What has been handed over is this worker's, although it has not looked; what comes later is for
+ * whoever shares the inbox, or for its sender to take back. */
+static void close_inbox(struct worker *worker)
+{
+    if (worker->options.rebalance != NULL) {
+        worker_take_over(worker, worker->options.inbox_fd);
+        event_del(&worker->inbox_event);
+    }
+}
+
 static void begin_retirement(struct worker *worker)
 {
     if (worker->draining) {
@@ -137,6 +157,7 @@ static void begin_retirement(struct worker *worker)
     worker->drain_until_ms = worker_now_ms(worker) + worker->options.config->drain_timeout_ms;
     acceptor_close(worker);
     slot_set_state(worker_slot_of(worker), SLOT_DRAINING);
+    close_inbox(worker);
 }
 
 static void begin_drain(struct worker *worker)
@@ -217,6 +238,11 @@ static void add_events(struct worker *worker)
     event_assign(&worker->tick_event, worker->base, -1, EV_PERSIST, on_tick, worker);
     event_add(&worker->wake_event, NULL);
     event_add(&worker->tick_event, &tick);
+    if (worker->options.rebalance != NULL) {
+        event_assign(&worker->inbox_event, worker->base, worker->options.inbox_fd,
+                     EV_READ | EV_PERSIST, on_inbox, worker);
+        event_add(&worker->inbox_event, NULL);
+    }
     acceptor_open(worker);
 }
 
@@ -307,6 +333,9 @@ void worker_destroy(struct worker *worker)
     acceptor_close(worker);
     event_del(&worker->wake_event);
     event_del(&worker->tick_event);
+    if (worker->options.rebalance != NULL) {
+        event_del(&worker->inbox_event);
+    }
     event_base_free(worker->base);
     close(worker->wake_fd);
     pthread_mutex_destroy(&worker->completed_lock);

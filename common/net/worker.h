@@ -37,6 +37,10 @@ struct worker_options {
      * to them for a moment. NULL: always. */
     bool (*may_accept)(void *data, uint32_t slot_index);
     void *may_accept_data;
+    /* Called in each tick: the time for worker_hand_over. NULL: never. */
+    void (*rebalance)(const void *data, struct worker *worker, uint32_t slot_index);
+    const void *rebalance_data;
+    int inbox_fd; /* with rebalance: where it is handed connections; kept open by the caller */
     struct worker_dispatch dispatch;
 };
 
@@ -61,6 +65,16 @@ void worker_destroy(struct worker *worker);
 void worker_stop(struct worker *worker);
 void worker_drain(struct worker *worker);
 void worker_retire(struct worker *worker);
+
+/* On its own thread: sends up to count connections, of those that are in use but between two
+ * requests just now, to whoever reads the other end of to_fd (a pair of SOCK_SEQPACKET sockets).
+ * Their clients notice nothing. Returns how many went: fewer when no more can be had, or the queue
+ * is full. */
+uint64_t worker_hand_over(struct worker *worker, int to_fd, uint64_t count);
+
+/* On its own thread: takes connections that others have sent to from_fd. It reads its inbox by
+ * itself; this is for the inbox of a worker that cannot. */
+void worker_take_over(struct worker *worker, int from_fd);
 
 /* The loop, for the process model's own events on the same thread. */
 struct event_base *worker_event_base(struct worker *worker);

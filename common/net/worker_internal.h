@@ -23,6 +23,7 @@ struct worker {
     struct event_base *base;
     struct event tick_event;
     struct event wake_event;
+    struct event inbox_event; /* only with rebalance */
     int wake_fd;
     _Atomic int command; /* enum worker_command, the latest wins */
     pthread_mutex_t completed_lock;
@@ -56,6 +57,11 @@ uint64_t worker_now_ms(struct worker *worker);
 static inline struct worker_slot *worker_slot_of(struct worker *worker)
 {
     return worker->options.context->slot;
+}
+
+static inline bool worker_has_free_place(const struct worker *worker)
+{
+    return worker->connection_count < worker->options.max_connections;
 }
 
 /* Whether a connection has fallen idle. */

@@ -8,13 +8,14 @@ from support import models
 from support.client import request_bytes
 from support.waiting import wait_until
 
-TOTALS = {"requests_started", "requests_finished", "bytes_sent", "connections_accepted", "connections_refused",
+TOTALS = {"requests_started", "requests_finished", "bytes_sent", "connections_accepted", "connections_adopted",
+          "connections_refused",
           "connections_open", "connections_idle", "deaths", "requests_lost", "requests_aborted",
           "requests_handled"}
 WORKER = {"worker", "process", "role", "pid", "tid", "generation", "state", "heartbeat_age_ms",
           "requests_started", "requests_finished", "requests_aborted", "requests_handled",
-          "bytes_sent", "connections_accepted", "connections_refused", "connections_open", "connections_idle", "deaths",
-          "current"}
+          "bytes_sent", "connections_accepted", "connections_adopted", "connections_refused",
+          "connections_open", "connections_idle", "deaths", "current"}
 STATUS = {"server", "version", "model", "dispatch", "generation", "master_pid", "uptime_ms",
           "totals", "workers", "deaths"}
 

@@ -333,6 +333,7 @@ static void test_bury_moves_the_counters(void **state)
             slot->counters.requests_handled = 9;
             slot->counters.bytes_sent = 12345;
             slot->counters.connections_accepted = 4;
+            slot->counters.connections_adopted = 3;
             slot->connections_open = 3;
             slot->connections_busy = 1;
             slot->connections_idle = 1;
@@ -345,6 +346,7 @@ static void test_bury_moves_the_counters(void **state)
         assert_int_equal(scoreboard->dead.requests_handled, death * 18);
         assert_int_equal(scoreboard->dead.bytes_sent, death * 24690);
         assert_int_equal(scoreboard->dead.connections_accepted, death * 8);
+        assert_int_equal(scoreboard->dead.connections_adopted, death * 6);
         for (uint32_t i = 0; i < SLOTS_EACH; i++) {
             struct worker_slot *slot = &scoreboard->slots[i];
             static const struct slot_counters none;
