@@ -32,7 +32,7 @@ struct config_setting {
     const char *help;
 };
 
-enum { CONFIG_SETTINGS = 30, CONFIG_ALLOWED_BYTES = 128 };
+enum { CONFIG_SETTINGS = 31, CONFIG_ALLOWED_BYTES = 128 };
 
 extern const struct config_setting config_settings[CONFIG_SETTINGS];
 

@@ -59,7 +59,8 @@ def model_of(key: str, workers: int) -> Model:
 
 
 def run(bench: Bench, key: str, way: str, workers: int, round_number: int) -> AcceptRound:
-    with Server(model_of(key, workers), bench.bin_dir, bench.root, bench.scratch, ("--accept", way)) as server:
+    options = ("--accept", way, "--rebalance", "off")  # or the loops would share out what they have accepted
+    with Server(model_of(key, workers), bench.bin_dir, bench.root, bench.scratch, options) as server:
         server.check(CLOSE.path)
         speed.warm_up(bench, server, CLOSE)
         before = loop_figures(server.status(), "requests_handled")

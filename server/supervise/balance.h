@@ -1,14 +1,39 @@
-/* Fair shares of the connections where loops share one listening socket: the kernel wakes whoever
- * waited last, so that without this one worker may end up with nearly all of them. */
+/* Fair shares of the connections for event loops. A loop that has clearly more than another (by an
+ * eighth and four) leaves new connections to it where they share a listening socket: the kernel
+ * wakes whoever waited last, so that without this one worker may end up with nearly all of them.
+ * And it gives away some of those it has, since connections that are kept alive would never come
+ * back to the successor of a dead worker. */
 #ifndef TWINHTTPD_SERVER_SUPERVISE_BALANCE_H
 #define TWINHTTPD_SERVER_SUPERVISE_BALANCE_H
 
 #include "common/base/scoreboard.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
-/* Whether the loop in this slot may accept: false while a loop nearby (the next few slots, so that
- * the cost is bounded) that is alive has clearly fewer connections. */
+/* How many of the slots behind its own a loop looks at, so that the cost is bounded. */
+enum { BALANCE_NEIGHBOURS = 16 };
+
+struct balance_share {
+    uint32_t slot_index;
+    uint64_t connections;
+};
+
+/* The slots behind that one, round the end; returns how many. */
+uint32_t balance_neighbours(const struct scoreboard *scoreboard, uint32_t slot_index,
+                            uint32_t neighbours[BALANCE_NEIGHBOURS]);
+
+/* Whether that slot's loop lives, by the clock of the asking one, and takes connections. */
+bool balance_is_taking(const struct scoreboard *scoreboard, uint32_t slot_index, uint64_t now_ms);
+
+/* Whether the loop in this slot may accept: false while a neighbour has clearly fewer connections
+ * open. */
 bool balance_may_accept(const struct scoreboard *scoreboard, uint32_t slot_index);
+
+/* To which neighbours the loop should give how many of its connections in use, so that all come to
+ * an equal number; what is idle is no load and stays. Loops that ask at the same time do not give
+ * too much together. Returns how many shares there are: 0 unless a neighbour has clearly fewer. */
+size_t balance_shares(const struct scoreboard *scoreboard, uint32_t slot_index,
+                      struct balance_share shares[BALANCE_NEIGHBOURS]);
 
 #endif

@@ -1,6 +1,7 @@
 #include "server/supervise/plan.h"
 
 #include "common/base/cpus.h"
+#include "server/supervise/rebalance.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -78,7 +79,8 @@ static bool plan_descriptors(struct plan *plan, const struct config *config,
     uint64_t limit = raise_descriptor_limit();
     uint64_t listening =
         config->accept == CONFIG_ACCEPT_REUSEPORT ? (uint64_t)plan->processes * plan->loops : 1;
-    uint64_t fixed = PROCESS_FDS + listening + (uint64_t)plan->loops * LOOP_FDS;
+    uint64_t inboxes = config->rebalance ? rebalance_descriptors(plan->processes * plan->loops) : 0;
+    uint64_t fixed = PROCESS_FDS + listening + inboxes + (uint64_t)plan->loops * LOOP_FDS;
     uint64_t threads = plan->slots_per_process;
     uint64_t connections =
         config->max_connections != 0 ? config->max_connections : LEAST_CONNECTIONS;

@@ -60,6 +60,8 @@ struct worker *process_create_worker(struct process *process, struct handler_con
 {
     const struct server *server = process->server;
     size_t loop_index = (size_t)process->number * server->plan.loops + loop;
+    uint32_t inbox_id = rebalance_inbox_id(&server->rebalance, (uint32_t)loop_index);
+    atomic_store(&context->slot->inbox, inbox_id);
     return worker_create(&(struct worker_options){
         .config = &server->config,
         .router = process->router,
@@ -69,6 +71,9 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .max_connections = server->plan.max_connections,
         .may_accept = server->listener.count == 1 ? may_accept : NULL,
         .may_accept_data = server->scoreboard,
+        .rebalance = inbox_id != 0 ? rebalance_tick : NULL,
+        .rebalance_data = &server->rebalance,
+        .inbox_fd = rebalance_inbox(&server->rebalance, inbox_id),
         .dispatch = *dispatch,
     });
 }

@@ -204,6 +204,18 @@ static bool share_memory(struct server *server, const struct server *predecessor
     return true;
 }
 
+/* ---- Moving connections between loops ---- */
+
+static bool open_inboxes(struct server *server, const struct server *predecessor,
+                         char error[SERVER_ERROR_BYTES])
+{
+    uint32_t loops = server->config.rebalance ? server->plan.processes * server->plan.loops : 0;
+    return rebalance_open(&server->rebalance, server->scoreboard, loops,
+                          predecessor != NULL ? &predecessor->rebalance : NULL) ||
+           fail(error, "cannot make the event loops' inboxes: %s; raise the limit of open files",
+                strerror(errno));
+}
+
 /* ---- All of it ---- */
 
 static bool open_parts(struct server *server, const struct server *predecessor,
@@ -218,8 +230,8 @@ static bool open_parts(struct server *server, const struct server *predecessor,
                             : !(map_scoreboard(server, error) && map_shared_cell(server, error))) {
         return false;
     }
-    return open_root(server, error) && open_listener(server, predecessor, error) &&
-           open_logs(server, error);
+    return open_root(server, error) && open_inboxes(server, predecessor, error) &&
+           open_listener(server, predecessor, error) && open_logs(server, error);
 }
 
 bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
@@ -250,6 +262,7 @@ bool server_reopen(struct server *server, const struct server_origin *origin,
 void server_close(struct server *server)
 {
     listener_close(&server->listener);
+    rebalance_close(&server->rebalance);
     if (server->root_fd >= 0) {
         close(server->root_fd);
         server->root_fd = -1;

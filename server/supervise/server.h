@@ -8,6 +8,7 @@
 #include "common/handlers/handlers.h"
 #include "common/net/listener.h"
 #include "server/supervise/plan.h"
+#include "server/supervise/rebalance.h"
 
 struct process;
 
@@ -36,6 +37,7 @@ struct server {
     struct plan plan;
     process_run_fn run;
     struct listener listener;
+    struct rebalance rebalance;
     int root_fd;
     int access_log_fd; /* -1: off */
     /* In memory that outlives any reload; whoever opened the first server unmaps them. */

@@ -84,7 +84,7 @@ class Prober(threading.Thread):
 
 @SUPERVISED
 def test_kill_of_a_worker_is_accounted(model, start_server):
-    server = start_server(model)
+    server = start_server(model, "--rebalance", "off")  # who has a connection keeps it
     connections = connect_many(server)
     victim = connections[0][1]
     kill(victim)
@@ -139,7 +139,7 @@ def test_a_successor_serves(model, start_server):
 
 @SUPERVISED
 def test_idle_connections_are_cut_but_nothing_is_lost(model, start_server):
-    server = start_server(model)
+    server = start_server(model, "--rebalance", "off")
     connections = connect_many(server, 5)
     wait_until(lambda: server.status()["totals"]["connections_idle"] == 5,
                "the connections are idle")

@@ -124,6 +124,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.offload, CONFIG_OFFLOAD_BLOCKING);
     assert_int_equal(config.access_log_format, CONFIG_ACCESS_LOG_COMBINED);
     assert_int_equal(config.log_level, LOG_INFO);
+    assert_true(config.rebalance);
     assert_false(config.gzip);
     assert_false(config.faults);
     assert_false(config.bare);
@@ -144,6 +145,7 @@ static const char *const all_options[] = {"listen",
                                           "loops",
                                           "queue-length",
                                           "accept",
+                                          "rebalance",
                                           "dispatch",
                                           "offload",
                                           "gzip",

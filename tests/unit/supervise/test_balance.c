@@ -109,14 +109,169 @@ static void test_alone(void **state)
     scoreboard_destroy(alone);
 }
 
+/* ---- Shares of what is open already ---- */
+
+static void set_in_use(const uint64_t *in_use, uint32_t count)
+{
+    scoreboard_destroy(scoreboard);
+    scoreboard = scoreboard_create(count);
+    assert_non_null(scoreboard);
+    scoreboard->slot_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        scoreboard->slots[i].state = SLOT_READY;
+        scoreboard->slots[i].heartbeat_ms = NOW_MS;
+        scoreboard->slots[i].connections_open = in_use[i];
+    }
+}
+
+/* What the slot gives to each, carried out or not. */
+static uint64_t give(uint32_t from, bool carry_out)
+{
+    struct balance_share shares[BALANCE_NEIGHBOURS];
+    uint64_t given = 0;
+    size_t count = balance_shares(scoreboard, from, shares);
+    assert_in_range(count, 0, BALANCE_NEIGHBOURS);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(shares[i].connections > 0);
+        given += shares[i].connections;
+        if (carry_out) {
+            scoreboard->slots[from].connections_open -= shares[i].connections;
+            scoreboard->slots[shares[i].slot_index].connections_open += shares[i].connections;
+        }
+    }
+    return given;
+}
+
+static void test_half_of_the_difference(void **state)
+{
+    (void)state;
+    struct balance_share shares[BALANCE_NEIGHBOURS];
+    set_in_use((uint64_t[]){60, 4}, 2);
+    assert_int_equal(balance_shares(scoreboard, 0, shares), 1);
+    assert_int_equal(shares[0].slot_index, 1);
+    assert_int_equal(shares[0].connections, 28);
+    assert_int_equal(give(1, false), 0); /* who has fewer gives nothing */
+}
+
+/* The same margin as for new connections: small differences and small numbers stay as they are. */
+static void test_nothing_below_the_margin(void **state)
+{
+    (void)state;
+    set_in_use((uint64_t[]){4, 0}, 2);
+    assert_int_equal(give(0, false), 0);
+    set_in_use((uint64_t[]){5, 0}, 2);
+    assert_int_equal(give(0, false), 2);
+    set_in_use((uint64_t[]){84 + 10 + 4, 84}, 2);
+    assert_int_equal(give(0, false), 0);
+    set_in_use((uint64_t[]){84 + 10 + 5, 84}, 2);
+    assert_int_equal(give(0, false), 7);
+}
+
+static void test_only_to_who_takes_connections(void **state)
+{
+    (void)state;
+    set_in_use((uint64_t[]){60, 0}, 2);
+    scoreboard->slots[1].heartbeat_ms = NOW_MS - 501;
+    assert_int_equal(give(0, false), 0);
+    scoreboard->slots[1].heartbeat_ms = NOW_MS;
+    scoreboard->slots[1].state = SLOT_DRAINING;
+    assert_int_equal(give(0, false), 0);
+    scoreboard->slots[1].state = SLOT_READY;
+    scoreboard->slots[1].role = SLOT_POOL;
+    assert_int_equal(give(0, false), 0);
+}
+
+static void test_idle_ones_do_not_count(void **state)
+{
+    (void)state;
+    set_in_use((uint64_t[]){1000, 30}, 2);
+    scoreboard->slots[0].connections_idle = 970;
+    assert_int_equal(give(0, false), 0);
+    scoreboard->slots[1].connections_idle = 30;
+    assert_int_equal(give(0, false), 15);
+    scoreboard->slots[1].connections_idle = 31; /* read between two stores */
+    assert_int_equal(give(0, false), 15);
+}
+
+/* However many ask at once before anything has moved, nobody gets more than it lacks. */
+static void test_all_at_once(void **state)
+{
+    (void)state;
+    static const uint64_t cases[][5] = {
+        {100, 100, 100, 100, 0}, {100, 100, 0, 0, 0},  {64, 0, 0, 0, 0},
+        {90, 80, 70, 20, 10},    {100, 88, 88, 88, 0}, {1000, 10, 500, 3, 700},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t after[5], sum = 0;
+        set_in_use(cases[i], 5);
+        for (uint32_t from = 0; from < 5; from++) {
+            after[from] = cases[i][from];
+            sum += cases[i][from];
+        }
+        uint64_t fair = (sum + 4) / 5;
+        for (uint32_t from = 0; from < 5; from++) {
+            struct balance_share shares[BALANCE_NEIGHBOURS];
+            size_t count = balance_shares(scoreboard, from, shares);
+            for (size_t s = 0; s < count; s++) {
+                after[from] -= shares[s].connections;
+                after[shares[s].slot_index] += shares[s].connections;
+            }
+        }
+        for (uint32_t who = 0; who < 5; who++) {
+            if (cases[i][who] > fair) {
+                assert_in_range(after[who], fair, cases[i][who]);
+            } else {
+                assert_in_range(after[who], cases[i][who], fair);
+            }
+        }
+    }
+}
+
+/* One after the other, it soon ends, and near to equal shares; with 40 loops, where none sees all
+ * of the others, it ends, too. */
+static void test_it_settles(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {2, 3, 4, 7, 16, 17, 40};
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        uint64_t in_use[SLOTS] = {0};
+        uint64_t moved = 1;
+        int rounds = 0;
+        in_use[0] = 1000;
+        in_use[counts[i] / 2] += 300;
+        set_in_use(in_use, counts[i]);
+        for (; moved > 0; rounds++) {
+            assert_in_range(rounds, 0, 50);
+            moved = 0;
+            for (uint32_t from = 0; from < counts[i]; from++) {
+                moved += give(from, true);
+            }
+        }
+        assert_true(counts[i] > 3 || rounds <= 3);
+        for (uint32_t who = 0; who < counts[i] && counts[i] <= 17; who++) {
+            assert_in_range(scoreboard->slots[who].connections_open, 1300 / counts[i] * 3 / 4,
+                            1300 / counts[i] * 5 / 4);
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_equal_shares), TEST(test_a_fair_margin),
-        TEST(test_from_nothing), TEST(test_who_cannot_take_its_share),
-        TEST(test_neighbours),   TEST(test_alone),
+        TEST(test_equal_shares),
+        TEST(test_a_fair_margin),
+        TEST(test_from_nothing),
+        TEST(test_who_cannot_take_its_share),
+        TEST(test_neighbours),
+        TEST(test_alone),
+        TEST(test_half_of_the_difference),
+        TEST(test_nothing_below_the_margin),
+        TEST(test_only_to_who_takes_connections),
+        TEST(test_idle_ones_do_not_count),
+        TEST(test_all_at_once),
+        TEST(test_it_settles),
     };
     return cmocka_run_group_tests_name("balance", tests, NULL, NULL);
 }

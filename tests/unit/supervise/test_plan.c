@@ -209,6 +209,9 @@ static void test_too_few_descriptors(void **state)
     config.accept = CONFIG_ACCEPT_REUSEPORT; /* a socket for each of 8 loops */
     assert_true(plan_with(56, 56, &config, CONFIG_SERVER_PREFORK));
     assert_false(plan_with(55, 55, &config, CONFIG_SERVER_PREFORK));
+    config.rebalance = true; /* and an inbox */
+    assert_true(plan_with(64, 64, &config, CONFIG_SERVER_PREFORK));
+    assert_false(plan_with(63, 63, &config, CONFIG_SERVER_PREFORK));
 }
 
 static void test_too_few_descriptors_for_threads(void **state)
