@@ -229,6 +229,7 @@ void config_free(struct config *config)
     free(config->root);
     free(config->access_log);
     free(config->error_log);
+    free(config->user);
     *config = (struct config){0};
 }
 

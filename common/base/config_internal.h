@@ -12,6 +12,7 @@ enum config_kind {
     CONFIG_KIND_SWITCH, /* bool */
     CONFIG_KIND_FLAG,   /* bool; on the command line the option alone switches it on */
     CONFIG_KIND_PATH,   /* char * */
+    CONFIG_KIND_USER,   /* char * */
     CONFIG_KIND_LISTEN  /* char * */
 };
 
@@ -32,7 +33,7 @@ struct config_setting {
     const char *help;
 };
 
-enum { CONFIG_SETTINGS = 31, CONFIG_ALLOWED_BYTES = 128 };
+enum { CONFIG_SETTINGS = 32, CONFIG_ALLOWED_BYTES = 128 };
 
 extern const struct config_setting config_settings[CONFIG_SETTINGS];
 

@@ -79,6 +79,10 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .default_value = "stderr", .servers = BOTH_SERVERS, .help = "File of the error log."},
     {MEMBER(log_level), .option = "log-level", CHOICE(log_level_names), .default_value = "info",
      .servers = BOTH_SERVERS, .help = "The error log keeps this level and those behind it."},
+    {MEMBER(user), .option = "user", .kind = CONFIG_KIND_USER, .empty_word = "keep",
+     .default_value = "keep", .servers = BOTH_SERVERS,
+     .help =
+         "Who the serving processes become when root starts the server; the master stays root."},
     {MEMBER(max_connections), .option = "max-connections", RANGE(1, 1000000), .empty_word = "auto",
      .default_value = "auto", .servers = BOTH_SERVERS,
      .help = "Open connections of one event loop; auto: what the file descriptors allow."},
@@ -215,6 +219,14 @@ static bool is_listen_address(const char *text)
     return parse_number(colon + 1, 0, 65535, &port) && is_host(host);
 }
 
+/* Whether there is such a user is found out at the start, not here. */
+static bool is_user(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    return *text != '\0' && colon != text &&
+           (colon == NULL || (colon[1] != '\0' && strchr(colon + 1, ':') == NULL));
+}
+
 static uint64_t lowest(const struct config_setting *setting, enum config_server server)
 {
     return (setting->zero_servers & server) != 0 ? 0 : setting->min;
@@ -234,6 +246,8 @@ static bool parse(const struct config_setting *setting, enum config_server serve
         return parse_switch(text, number);
     case CONFIG_KIND_PATH:
         return *text != '\0';
+    case CONFIG_KIND_USER:
+        return is_user(text);
     case CONFIG_KIND_LISTEN:
         return is_listen_address(text);
     }
@@ -261,6 +275,7 @@ static void store(const struct config_setting *setting, struct config *config, c
         *(bool *)member = number != 0;
         break;
     case CONFIG_KIND_PATH:
+    case CONFIG_KIND_USER:
     case CONFIG_KIND_LISTEN:
         free(*(char **)member);
         *(char **)member = text == NULL ? NULL : memory_copy_string(text);
@@ -312,6 +327,9 @@ void config_setting_allowed(const struct config_setting *setting, enum config_se
         break;
     case CONFIG_KIND_PATH:
         snprintf(out, CONFIG_ALLOWED_BYTES, "%s%sa path", word, or_word);
+        break;
+    case CONFIG_KIND_USER:
+        snprintf(out, CONFIG_ALLOWED_BYTES, "%s%sNAME or NAME:GROUP", word, or_word);
         break;
     case CONFIG_KIND_LISTEN:
         snprintf(out, CONFIG_ALLOWED_BYTES,

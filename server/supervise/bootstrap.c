@@ -1,6 +1,7 @@
 #include "server/supervise/bootstrap.h"
 
 #include "common/base/log.h"
+#include "server/supervise/confinement.h"
 #include "server/supervise/health_check.h"
 #include "server/supervise/master.h"
 #include "server/supervise/process.h"
@@ -50,7 +51,7 @@ static int run_bare(struct server *server)
         log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
         return 1;
     }
-    int status = server->run(&process);
+    int status = confinement_enter(server) ? server->run(&process) : 1;
     close(process.signal_fd);
     return status == 0 ? 0 : 1;
 }

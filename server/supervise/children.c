@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "server/supervise/confinement.h"
 #include "server/supervise/inheritance.h"
 #include "server/supervise/process.h"
 #include "server/supervise/stop_signals.h"
@@ -39,13 +40,15 @@ static void close_masters_own(struct master *master)
 }
 
 /* What becomes of the forked process. PR_SET_PDEATHSIG makes it die with its master, however that
- * dies; the check of the parent closes the gap before it is set. Ctrl-C reaches it, too: what that
+ * dies; the check of the parent closes the gap before it is set. It comes after the confinement,
+ * since the kernel forgets it when a process changes its user. Ctrl-C reaches it, too: what that
  * means the master tells it. */
 static _Noreturn void run_child(struct master *master, const struct child *child, pid_t master_pid)
 {
     static const int signals[] = {SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, 0};
     log_set_name("process %u", child->number); /* until its threads name themselves */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != master_pid) {
+    if (!confinement_enter(master->server) || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+        getppid() != master_pid) {
         _exit(PROCESS_EXIT_BOOT_FAILED);
     }
     close_masters_own(master);

@@ -81,6 +81,7 @@ static bool is_over(const struct master *master)
 static void reopen_logs(struct master *master)
 {
     server_reopen_logs(master->server);
+    server_give_logs(master->server);
     children_signal(master, SIGUSR1);
     log_write(LOG_NOTICE, "the logs are open again");
 }

@@ -66,7 +66,7 @@ static bool open_root(struct server *server, char error[SERVER_ERROR_BYTES])
                                     : "check its permissions");
     }
     close((int)fd);
-    return true;
+    return privileges_check_root(&server->privileges, server->root_fd, root, error);
 }
 
 /* ---- Logs ---- */
@@ -74,6 +74,20 @@ static bool open_root(struct server *server, char error[SERVER_ERROR_BYTES])
 static int open_access_log(const char *path)
 {
     return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, LOG_MODE);
+}
+
+static bool give_logs(const struct server *server, char error[SERVER_ERROR_BYTES])
+{
+    return privileges_give_log(&server->privileges, server->config.error_log, error) &&
+           privileges_give_log(&server->privileges, server->config.access_log, error);
+}
+
+void server_give_logs(const struct server *server)
+{
+    char error[SERVER_ERROR_BYTES];
+    if (!give_logs(server, error)) {
+        log_write(LOG_ERROR, "%s", error);
+    }
 }
 
 static bool open_logs(struct server *server, char error[SERVER_ERROR_BYTES])
@@ -92,7 +106,7 @@ static bool open_logs(struct server *server, char error[SERVER_ERROR_BYTES])
                     config->error_log, strerror(errno));
     }
     log_set_level(config->log_level);
-    return true;
+    return give_logs(server, error);
 }
 
 /* The descriptor keeps its number, so that whoever writes at this moment writes to one or the
@@ -230,7 +244,8 @@ static bool open_parts(struct server *server, const struct server *predecessor,
                             : !(map_scoreboard(server, error) && map_shared_cell(server, error))) {
         return false;
     }
-    return open_root(server, error) && open_inboxes(server, predecessor, error) &&
+    return privileges_resolve(&server->privileges, server->config.user, error) &&
+           open_root(server, error) && open_inboxes(server, predecessor, error) &&
            open_listener(server, predecessor, error) && open_logs(server, error);
 }
 

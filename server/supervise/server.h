@@ -8,6 +8,7 @@
 #include "common/handlers/handlers.h"
 #include "common/net/listener.h"
 #include "server/supervise/plan.h"
+#include "server/supervise/privileges.h"
 #include "server/supervise/rebalance.h"
 
 struct process;
@@ -35,6 +36,7 @@ struct server {
     const struct server_kind *kind;
     struct config config;
     struct plan plan;
+    struct privileges privileges; /* of the serving processes */
     process_run_fn run;
     struct listener listener;
     struct rebalance rebalance;
@@ -68,5 +70,9 @@ bool server_reopen(struct server *server, const struct server_origin *origin,
 /* Directs the logs to the files that have the logs' names now (after a rotation). What cannot be
  * opened is reported, and written to where it went before. Safe while other threads write. */
 void server_reopen_logs(const struct server *server);
+
+/* Gives the log files to the user that the serving processes become; for the master, before it
+ * tells them to reopen the logs. */
+void server_give_logs(const struct server *server);
 
 #endif

@@ -1,6 +1,9 @@
 """Fixtures: a test that takes `server` or `model` runs once for each execution model."""
 
 import itertools
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +68,16 @@ def start_server(tmp_path, site):
     finally:
         for running in started:
             running.clean_up()
+
+
+@pytest.fixture
+def public_directory(monkeypatch):
+    """A document root that every user may read, with copies of the binaries, which are run from
+    there."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        for binary in {model.binary for model in models.selected()}:
+            shutil.copy(servers.BIN_DIR / binary, directory)
+        monkeypatch.setattr(servers, "BIN_DIR", directory)
+        yield directory

@@ -2,14 +2,11 @@
 
 import os
 import re
-import shutil
 import signal
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -396,21 +393,8 @@ def ordinary_user(request):
     return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
 
 
-@pytest.fixture
-def public_directory():
-    """A copy of binaries and a document root where every user may read."""
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        for binary in {model.binary for model in models.selected()}:
-            shutil.copy(servers.BIN_DIR / binary, directory)
-        yield directory
-
-
 @SUPERVISED
-def test_the_master_survives_when_fork_fails(model, start_server, ordinary_user, public_directory,
-                                             monkeypatch):
-    monkeypatch.setattr(servers, "BIN_DIR", public_directory)
+def test_the_master_survives_when_fork_fails(model, start_server, ordinary_user, public_directory):
     server = start_server(model, root=public_directory, prefix=ordinary_user)
 
     def limit_processes(soft):

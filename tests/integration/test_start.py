@@ -9,20 +9,9 @@ import pytest
 
 from support import models, processes, server as servers
 from support.client import Client
+from support.server import refusal
 
 EACH_BINARY = pytest.mark.models(models.ONE_OF_EACH_BINARY)
-
-
-def refusal(model, *options, **popen):
-    """The one line with which the binary refuses to start."""
-    result = servers.run_to_end(model, *options, start_new_session=True, **popen)
-    assert result.returncode == 1, result
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith(f"{model.binary}: ")
-    assert "; " in lines[0], f"no cause and fix: {lines[0]}"
-    return lines[0]
 
 
 @pytest.fixture

@@ -34,10 +34,22 @@ def binary(model):
     return str(path)
 
 
-def run_to_end(model, *options, timeout_s=30, **popen):
+def run_to_end(model, *options, timeout_s=30, prefix=(), **popen):
     """Runs the binary for a command that ends by itself."""
-    return subprocess.run([binary(model), *options], stdin=subprocess.DEVNULL, text=True,
+    return subprocess.run([*prefix, binary(model), *options], stdin=subprocess.DEVNULL, text=True,
                           capture_output=True, timeout=timeout_s, check=False, **popen)
+
+
+def refusal(model, *options, **popen):
+    """The one line with which the binary refuses to start."""
+    result = run_to_end(model, *options, start_new_session=True, **popen)
+    assert result.returncode == 1, result
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith(f"{model.binary}: ")
+    assert "; " in lines[0], f"no cause and fix: {lines[0]}"
+    return lines[0]
 
 
 class Server:

@@ -101,6 +101,7 @@ static inline void assert_defaults(void)
     assert_null(config.root);
     assert_null(config.access_log);
     assert_null(config.error_log);
+    assert_null(config.user);
     assert_int_equal(config.workers, 0);
     assert_int_equal(config.threads, 0);
     assert_int_equal(config.loops, 0);
@@ -153,6 +154,7 @@ static const char *const all_options[] = {"listen",
                                           "access-log",
                                           "access-log-format",
                                           "error-log",
+                                          "user",
                                           "log-level",
                                           "bare",
                                           "max-connections",

@@ -316,6 +316,33 @@ static void test_empty_paths(void **state)
     assert_yaml_refused("error_log:", "1: error_log: \"\" is not valid; use stderr or a path");
 }
 
+static void test_user(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"nobody", "www-data:adm", "1000", "a.b-c_d"};
+    static const char *const bad[] = {"", ":", ":group", "name:", "name:group:more"};
+    char yaml[CASE_BYTES];
+    char message[CONFIG_ERROR_BYTES];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_int_equal(load(CONFIG_SERVER_PREFORK, "--user", good[i], NULL), CONFIG_RUN);
+        assert_string_equal(config.user, good[i]);
+        snprintf(yaml, sizeof(yaml), "user: %s", good[i]);
+        assert_int_equal(load_yaml(CONFIG_SERVER_THREADPOOL, yaml), CONFIG_RUN);
+        assert_string_equal(config.user, good[i]);
+    }
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--user", "keep", NULL), CONFIG_RUN);
+    assert_null(config.user);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(message, sizeof(message),
+                 "--user: \"%s\" is not valid; use keep or NAME or NAME:GROUP", bad[i]);
+        assert_invalid(load(CONFIG_SERVER_PREFORK, "--user", bad[i], NULL), message);
+        snprintf(yaml, sizeof(yaml), "user: '%s'", bad[i]);
+        snprintf(message, sizeof(message),
+                 "1: user: \"%s\" is not valid; use keep or NAME or NAME:GROUP", bad[i]);
+        assert_yaml_refused(yaml, message);
+    }
+}
+
 static void test_listen(void **state)
 {
     (void)state;
@@ -603,6 +630,7 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_words_that_mean_no_path),
         cmocka_unit_test(test_empty_paths),
+        cmocka_unit_test(test_user),
         cmocka_unit_test(test_listen),
         cmocka_unit_test(test_bad_listen),
         cmocka_unit_test(test_host_longer_than_a_name),

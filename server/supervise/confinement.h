@@ -1,0 +1,11 @@
+/* What a serving process gives up before it serves. */
+#ifndef TWINHTTPD_SERVER_SUPERVISE_CONFINEMENT_H
+#define TWINHTTPD_SERVER_SUPERVISE_CONFINEMENT_H
+
+#include "server/supervise/server.h"
+
+/* Drops privileges in the calling process, as the settings say. False when that failed, reported:
+ * the process must not serve then. */
+bool confinement_enter(const struct server *server);
+
+#endif

@@ -1,0 +1,253 @@
+#include "server/supervise/privileges.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- Whom to become ---- */
+
+static bool find_user(struct privileges *privileges, const char *name, const char *group,
+                      char error[PRIVILEGES_ERROR_BYTES])
+{
+    const struct passwd *user = getpwnam(name);
+    if (user == NULL) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "there is no user \"%s\"; add it (useradd --system), or name another with --user",
+                 name);
+        return false;
+    }
+    privileges->uid = user->pw_uid;
+    privileges->gid = user->pw_gid;
+    if (group == NULL) {
+        return true;
+    }
+    const struct group *found = getgrnam(group);
+    if (found == NULL) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "there is no group \"%s\"; add it (groupadd --system), or name another with "
+                 "--user",
+                 group);
+        return false;
+    }
+    privileges->gid = found->gr_gid;
+    return true;
+}
+
+static bool may_become(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES])
+{
+    if (privileges->uid == 0) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "user %s would keep every privilege; name an ordinary user with --user",
+                 privileges->user);
+        return false;
+    }
+    if (privileges->changes && geteuid() != 0) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "cannot become user %s: only root can; start as root, or leave --user out",
+                 privileges->user);
+        return false;
+    }
+    return true;
+}
+
+bool privileges_resolve(struct privileges *privileges, const char *user,
+                        char error[PRIVILEGES_ERROR_BYTES])
+{
+    char name[PRIVILEGES_NAME_BYTES];
+    *privileges = (struct privileges){0};
+    if (user == NULL) {
+        return true;
+    }
+    if (strlen(user) >= sizeof(name)) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "no user has a name this long: %.40s...; "
+                 "name another with --user",
+                 user);
+        return false;
+    }
+    strcpy(name, user);
+    strcpy(privileges->user, user);
+    char *group = strchr(name, ':');
+    if (group != NULL) {
+        *group++ = '\0';
+    }
+    if (!find_user(privileges, name, group, error)) {
+        return false;
+    }
+    privileges->changes = privileges->uid != geteuid() || privileges->gid != getegid();
+    if (!may_become(privileges, error)) {
+        return false;
+    }
+    privileges->group_count = PRIVILEGES_GROUPS;
+    if (getgrouplist(name, privileges->gid, privileges->groups, &privileges->group_count) < 0) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "user %s is in more than %d groups; name one with fewer with --user", name,
+                 (int)PRIVILEGES_GROUPS);
+        return false;
+    }
+    return true;
+}
+
+/* ---- Giving up ---- */
+
+/* Without CAP_SETPCAP the set cannot shrink; then PR_SET_NO_NEW_PRIVS alone keeps what is left of
+ * it out of reach. */
+static bool drop_bounding_set(void)
+{
+    for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0;
+         capability++) {
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) {
+            return errno == EPERM;
+        }
+    }
+    return true;
+}
+
+static bool become(const struct privileges *privileges)
+{
+    return drop_bounding_set() &&
+           setgroups((size_t)privileges->group_count, privileges->groups) == 0 &&
+           setresgid(privileges->gid, privileges->gid, privileges->gid) == 0 &&
+           setresuid(privileges->uid, privileges->uid, privileges->uid) == 0;
+}
+
+/* All sets of them; the ambient one follows by itself. Who has none does not ask: a service
+ * manager's filter of system calls may forbid it. */
+static bool clear_capabilities(void)
+{
+    static const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct mine[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    return (syscall(SYS_capget, &header, mine) == 0 && memcmp(mine, none, sizeof(none)) == 0) ||
+           syscall(SYS_capset, &header, none) == 0;
+}
+
+static bool has_become(const struct privileges *privileges)
+{
+    uid_t uids[3];
+    gid_t gids[3];
+    if (getresuid(&uids[0], &uids[1], &uids[2]) != 0 ||
+        getresgid(&gids[0], &gids[1], &gids[2]) != 0) {
+        return false;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (uids[i] != privileges->uid || gids[i] != privileges->gid) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool can_come_back(void)
+{
+    return setresuid((uid_t)-1, 0, (uid_t)-1) == 0 || setgroups(0, NULL) == 0;
+}
+
+bool privileges_drop(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES])
+{
+    if (privileges->changes && !become(privileges)) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "cannot become user %s: %s; the master needs CAP_SETUID and CAP_SETGID",
+                 privileges->user, strerror(errno));
+        return false;
+    }
+    if (geteuid() != 0 && !clear_capabilities()) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES, "cannot give up capabilities: %s; start without",
+                 strerror(errno));
+        return false;
+    }
+    if (privileges->changes && (!has_become(privileges) || can_come_back())) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "user %s could become root again; check the kernel's security modules",
+                 privileges->user);
+        return false;
+    }
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "cannot rule out new privileges: %s; Linux 3.5 or later is needed",
+                 strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+/* ---- Files ---- */
+
+/* In a process of its own: as the user, tries what serving will need. Writes what is wrong. */
+static _Noreturn void try_root(const struct privileges *privileges, int root_fd, const char *root,
+                               int out)
+{
+    char error[PRIVILEGES_ERROR_BYTES] = "";
+    if (privileges_drop(privileges, error) && faccessat(root_fd, ".", X_OK, 0) != 0) {
+        snprintf(error, sizeof(error),
+                 "user %s cannot search the document root %s: %s; open it to that user, or choose "
+                 "another with --root",
+                 privileges->user, root, strerror(errno));
+    }
+    ssize_t ignored = write(out, error, strlen(error));
+    (void)ignored;
+    _exit(error[0] == '\0' ? 0 : 1);
+}
+
+bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
+                           char error[PRIVILEGES_ERROR_BYTES])
+{
+    int ends[2];
+    int status = 0;
+    if (!privileges->changes) {
+        return true;
+    }
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES, "cannot make a pipe: %s; free descriptors",
+                 strerror(errno));
+        return false;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        try_root(privileges, root_fd, root, ends[1]);
+    }
+    close(ends[1]);
+    ssize_t bytes = pid < 0 ? -1 : read(ends[0], error, PRIVILEGES_ERROR_BYTES - 1);
+    error[bytes > 0 ? bytes : 0] = '\0';
+    close(ends[0]);
+    bool good = pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+    if (!good && error[0] == '\0') {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "cannot try whether user %s can read the document root: %s; allow more processes",
+                 privileges->user,
+                 pid < 0 ? strerror(errno) : "the process that tried it has died");
+    }
+    return good;
+}
+
+bool privileges_give_log(const struct privileges *privileges, const char *path,
+                         char error[PRIVILEGES_ERROR_BYTES])
+{
+    struct stat status;
+    if (!privileges->changes || path == NULL) {
+        return true;
+    }
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    bool good = fd >= 0 && fstat(fd, &status) == 0;
+    if (good && S_ISREG(status.st_mode) && status.st_nlink == 1) {
+        good = fchownat(fd, "", privileges->uid, (gid_t)-1, AT_EMPTY_PATH) == 0;
+    }
+    if (!good) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "cannot give the log %s to user %s: %s; choose another place for it", path,
+                 privileges->user, strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return good;
+}

@@ -1,0 +1,46 @@
+/* Who the serving processes are, and what they give up for good before they read the first byte of
+ * a client. The master stays what it was started as: it still kills, replaces and watches them. */
+#ifndef TWINHTTPD_SERVER_SUPERVISE_PRIVILEGES_H
+#define TWINHTTPD_SERVER_SUPERVISE_PRIVILEGES_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum { PRIVILEGES_GROUPS = 64, PRIVILEGES_ERROR_BYTES = 256, PRIVILEGES_NAME_BYTES = 128 };
+
+/* Looked up once at the start: asking the user database again in every new process would cost time
+ * when a dead one is replaced. */
+struct privileges {
+    bool changes; /* false: the processes stay who they are */
+    char user[PRIVILEGES_NAME_BYTES];
+    uid_t uid;
+    gid_t gid;
+    gid_t groups[PRIVILEGES_GROUPS];
+    int group_count;
+};
+
+/* user as in struct config: "name", "name:group", or NULL to stay. False with one line in error:
+ * there is no such user, or this process may not become it. */
+bool privileges_resolve(struct privileges *privileges, const char *user,
+                        char error[PRIVILEGES_ERROR_BYTES]);
+
+/* Whether the user can be become, and can then search the document root: a process is forked to
+ * try it. root is its name, for the error. */
+bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
+                           char error[PRIVILEGES_ERROR_BYTES]);
+
+/* Gives a log file to the user, so that serving processes can open it again by its name. Left alone
+ * is what is no file of its own name alone: a pipe, a terminal, a symbolic or a second hard link
+ * (that could lead to a file of somebody else's, which root would give away). */
+bool privileges_give_log(const struct privileges *privileges, const char *path,
+                         char error[PRIVILEGES_ERROR_BYTES]);
+
+/* Drops, in the calling process: user and groups; unless it is still root then, every capability;
+ * with a change of user the bounding set, too; and in any case the chance to gain something by an
+ * exec (PR_SET_NO_NEW_PRIVS). Proves that there is no way back. False with one line in error.
+ *
+ * The kernel forgets PR_SET_PDEATHSIG when the user changes, and clears PR_SET_DUMPABLE: what a
+ * process needs of these is to be set after this. To be called before any thread is started. */
+bool privileges_drop(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES]);
+
+#endif

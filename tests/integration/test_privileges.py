@@ -1,0 +1,180 @@
+"""Who the serving processes are, and what they have given up."""
+
+import os
+import pwd
+import signal
+from pathlib import Path
+
+import pytest
+
+from support import models, processes, server as servers
+from support.client import request_bytes
+from support.server import refusal
+from support.waiting import wait_until
+
+EACH_BINARY = pytest.mark.models(models.ONE_OF_EACH_BINARY)
+ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root can change users")
+USER = pwd.getpwnam("nobody")
+CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+
+
+@pytest.fixture(autouse=True)
+def no_leak_checker(monkeypatch):
+    """It attaches to the process as a debugger, which a process that changed its user refuses."""
+    options = os.environ.get("ASAN_OPTIONS", "")
+    monkeypatch.setenv("ASAN_OPTIONS", f"{options}:detect_leaks=0")
+
+
+def fields_of_threads(pid):
+    """/proc/PID/status of each thread of a process, as dictionaries."""
+    tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
+    if servers.PRESET == "tsan":
+        del tasks[1:2]  # ThreadSanitizer's own thread, which it starts before all others
+    return [dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
+                 if ":\t" in line) for task in tasks]
+
+
+def assert_is_user(pid):
+    for fields in fields_of_threads(pid):
+        assert fields["Uid"].split() == [str(USER.pw_uid)] * 4
+        assert fields["Gid"].split() == [str(USER.pw_gid)] * 4
+        assert fields["Groups"].split() == [str(USER.pw_gid)]
+        assert {int(fields[name], 16) for name in (*CAPABILITY_SETS, "CapBnd")} == {0}
+        assert fields["NoNewPrivs"] == "1"
+
+
+def test_serving_processes_can_gain_no_privileges(model, start_server):
+    server = start_server(model)
+    for pid in server.worker_pids():
+        assert all(fields["NoNewPrivs"] == "1" for fields in fields_of_threads(pid))
+    if model.has_master:
+        assert fields_of_threads(server.pid)[0]["NoNewPrivs"] == "0"
+
+
+@ROOT_ONLY
+def test_serving_processes_become_the_user(model, start_server, tmp_path):
+    logs = [tmp_path / "access.log", tmp_path / "error.log"]
+    server = start_server(model, "--user", USER.pw_name, "--access-log", str(logs[0]),
+                          "--error-log", str(logs[1]))
+    assert server.get("/hello.txt").status == 200
+    for pid in server.worker_pids():
+        assert_is_user(pid)
+    assert [path.stat().st_uid for path in logs] == [USER.pw_uid] * 2
+    if model.has_master:
+        assert fields_of_threads(server.pid)[0]["Uid"].split() == ["0"] * 4
+    server.stop()
+    assert "GET /hello.txt" in logs[0].read_text()
+
+
+@ROOT_ONLY
+@pytest.mark.models(models.SUPERVISED)
+def test_successors_become_the_user(model, start_server):
+    server = start_server(model, "--user", USER.pw_name)
+    victim = server.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for_full_strength(without_pid=victim)
+    for pid in server.worker_pids():
+        assert_is_user(pid)
+
+
+@ROOT_ONLY
+@pytest.mark.models(models.SUPERVISED)
+def test_they_still_die_with_their_master(model, start_server):
+    """A change of the user makes the kernel forget that they are to."""
+    server = start_server(model, "--user", USER.pw_name)
+    with server.connect() as client:
+        client.send(request_bytes(target="/sleep?ms=60000"))
+        os.kill(server.pid, signal.SIGKILL)
+        server.process.wait(20)
+        wait_until(lambda: not processes.living_in_session(server.session), "the workers are gone")
+
+
+@ROOT_ONLY
+@pytest.mark.models(models.SUPERVISED)
+def test_the_user_can_reopen_logs(model, start_server, public_directory):
+    log = public_directory / "access.log"
+    server = start_server(model, "--user", USER.pw_name, "--access-log", str(log),
+                          root=public_directory)
+    log.rename(public_directory / "access.log.1")
+    os.kill(server.pid, signal.SIGUSR1)
+    server.wait_for_log("the logs are open again")
+    assert log.stat().st_uid == USER.pw_uid
+
+    def is_written():
+        assert server.get("/plaintext").status == 200
+        return log.read_text()
+    wait_until(is_written, "the new file is written to")
+    server.assert_clean_log()
+
+
+@ROOT_ONLY
+@EACH_BINARY
+def test_a_group_of_its_own(model, start_server):
+    server = start_server(model, "--user", f"{USER.pw_name}:daemon")
+    for pid in server.worker_pids():
+        for fields in fields_of_threads(pid):
+            assert fields["Gid"].split() == ["1"] * 4
+
+
+@ROOT_ONLY
+@EACH_BINARY
+def test_files_closed_to_the_user_are_forbidden(model, start_server, tmp_path):
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "secret.txt").write_text("secret")
+    (tmp_path / "www" / "secret.txt").chmod(0o600)
+    assert start_server(model, root=tmp_path / "www").get("/secret.txt").status == 200
+    server = start_server(model, "--user", USER.pw_name, root=tmp_path / "www")
+    assert server.get("/secret.txt").status == 403
+
+
+@ROOT_ONLY
+@EACH_BINARY
+def test_capabilities_of_an_ordinary_user_stay_with_the_master(model, start_server,
+                                                               public_directory):
+    prefix = ["setpriv", f"--reuid={USER.pw_uid}", f"--regid={USER.pw_gid}", "--clear-groups",
+              "--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"]
+    server = start_server(model, root=public_directory, prefix=prefix)
+    assert int(fields_of_threads(server.pid)[0]["CapEff"], 16) != 0
+    for pid in server.worker_pids():
+        for fields in fields_of_threads(pid):
+            assert {int(fields[name], 16) for name in CAPABILITY_SETS} == {0}
+
+
+# Refusals.
+
+@EACH_BINARY
+@pytest.mark.parametrize("user, cause", [
+    ("no-such-user", 'no user "no-such-user"'),
+    ("nobody:no-such-group", 'no group "no-such-group"'),
+    ("root", "user root would keep every privilege"),
+])
+def test_users_that_cannot_be(model, user, cause):
+    assert cause in refusal(model, "--listen", "127.0.0.1:0", "--user", user)
+
+
+@ROOT_ONLY
+@EACH_BINARY
+def test_a_document_root_that_is_closed_to_the_user(model, tmp_path):
+    tmp_path.chmod(0o700)
+    message = refusal(model, "--listen", "127.0.0.1:0", "--root", str(tmp_path), "--user",
+                      USER.pw_name)
+    assert f"user {USER.pw_name} cannot search the document root {tmp_path}" in message
+
+
+@ROOT_ONLY
+@EACH_BINARY
+def test_only_root_can_become_another(model, public_directory, start_server):
+    ordinary = {"user": USER.pw_uid, "group": USER.pw_gid, "extra_groups": []}
+    listen = ("--listen", "127.0.0.1:0", "--root", str(public_directory))
+    assert "only root can" in refusal(model, *listen, "--user", "daemon", **ordinary)
+    server = start_server(model, "--user", USER.pw_name, root=public_directory, **ordinary)
+    assert server.get("/plaintext").status == 200, "it is that user already"
+
+
+@ROOT_ONLY
+@EACH_BINARY
+def test_root_without_the_capability(model, site):
+    prefix = ["setpriv", "--bounding-set=-setuid"]
+    message = refusal(model, "--listen", "127.0.0.1:0", "--root", str(site), "--user",
+                      USER.pw_name, prefix=prefix)
+    assert "CAP_SETUID" in message
