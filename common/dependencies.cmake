@@ -2,6 +2,7 @@
 #   twinhttpd::event   libevent 2.1, core only
 #   twinhttpd::cyaml   libcyaml, with libyaml below it
 #   twinhttpd::zlib    zlib, for compression on the fly
+#   twinhttpd::seccomp libseccomp, for the system calls that serving processes may make
 #   twinhttpd::llhttp  llhttp 9 as a library (Debian 13 and later: libllhttp-dev), or else
 #                      compiled from the sources in Debian 12's node-llhttp
 
@@ -27,6 +28,12 @@ if(NOT ZLIB_FOUND)
     message(FATAL_ERROR "zlib was not found. Install it: apt-get install zlib1g-dev")
 endif()
 add_library(twinhttpd::zlib ALIAS PkgConfig::ZLIB)
+
+pkg_check_modules(SECCOMP IMPORTED_TARGET libseccomp>=2.5)
+if(NOT SECCOMP_FOUND)
+    message(FATAL_ERROR "libseccomp was not found. Install it: apt-get install libseccomp-dev")
+endif()
+add_library(twinhttpd::seccomp ALIAS PkgConfig::SECCOMP)
 
 option(TWINHTTPD_LLHTTP_FROM_SOURCES "Compile llhttp even where pkg-config knows libllhttp" OFF)
 set(TWINHTTPD_LLHTTP_SOURCES "/usr/share/llhttp" CACHE PATH

@@ -19,6 +19,7 @@ enum {
 static const char *const accept_names[] = {"shared", "reuseport", NULL};
 static const char *const dispatch_names[] = {"connection", "request", NULL};
 static const char *const offload_names[] = {"blocking", "all", NULL};
+static const char *const seccomp_names[] = {"off", "log", "on", NULL};
 static const char *const access_log_format_names[] = {"combined", "json", NULL};
 static const char *const log_level_names[] = {"debug", "info", "notice", "warn", "error", NULL};
 
@@ -83,6 +84,10 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .default_value = "keep", .servers = BOTH_SERVERS,
      .help =
          "Who the serving processes become when root starts the server; the master stays root."},
+    {MEMBER(seccomp), .option = "seccomp", CHOICE(seccomp_names), .default_value = "off",
+     .servers = BOTH_SERVERS,
+     .help = "Kill serving processes that make a system call they have no need of (on), or only\n"
+             "      note it in the kernel's log (log)."},
     {MEMBER(max_connections), .option = "max-connections", RANGE(1, 1000000), .empty_word = "auto",
      .default_value = "auto", .servers = BOTH_SERVERS,
      .help = "Open connections of one event loop; auto: what the file descriptors allow."},

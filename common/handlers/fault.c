@@ -142,6 +142,15 @@ FAULT_HANDLER(fault_exit)
     _exit((int)status);
 }
 
+/* What code that does not belong here would do. Becomes another program, which ends well, unless
+ * something stops it. */
+FAULT_HANDLER(fault_exec)
+{
+    (void)request, (void)context, (void)data;
+    execl("/bin/true", "true", (char *)NULL);
+    http_response_error(response, 500);
+}
+
 void fault_register(struct router *router, struct handler_environment *env)
 {
     const struct route routes[] = {
@@ -153,6 +162,7 @@ void fault_register(struct router *router, struct handler_environment *env)
         {.path = "/fault/deadlock", .handler = fault_deadlock, .blocks = true},
         {.path = "/fault/leak", .handler = fault_leak},
         {.path = "/fault/exit", .handler = fault_exit},
+        {.path = "/fault/exec", .handler = fault_exec},
         {.path = "/fault/die-holding-lock", .handler = fault_die_holding_lock, .data = env},
     };
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {

@@ -4,7 +4,7 @@
 
 #include "server/supervise/server.h"
 
-/* Drops privileges in the calling process, as the settings say. False when that failed, reported:
+/* Drops privileges and enters the sandbox, as the settings say. False when that failed, reported:
  * the process must not serve then. */
 bool confinement_enter(const struct server *server);
 

@@ -57,7 +57,7 @@ def test_wrong_methods(client, target, allowed, method):
 
 
 @pytest.mark.parametrize("fault", ["segv", "abort", "fpe", "stack-overflow", "hang", "deadlock",
-                                   "leak?bytes=1", "exit?status=1", "", "other"])
+                                   "leak?bytes=1", "exit?status=1", "exec", "", "other"])
 def test_faults_are_not_found_unless_turned_on(client, fault):
     assert client.get(f"/fault/{fault}").status == 404
 

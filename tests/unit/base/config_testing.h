@@ -123,6 +123,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.accept, CONFIG_ACCEPT_SHARED);
     assert_int_equal(config.dispatch, CONFIG_DISPATCH_CONNECTION);
     assert_int_equal(config.offload, CONFIG_OFFLOAD_BLOCKING);
+    assert_int_equal(config.seccomp, CONFIG_SECCOMP_OFF);
     assert_int_equal(config.access_log_format, CONFIG_ACCESS_LOG_COMBINED);
     assert_int_equal(config.log_level, LOG_INFO);
     assert_true(config.rebalance);
@@ -155,6 +156,7 @@ static const char *const all_options[] = {"listen",
                                           "access-log-format",
                                           "error-log",
                                           "user",
+                                          "seccomp",
                                           "log-level",
                                           "bare",
                                           "max-connections",

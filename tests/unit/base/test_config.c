@@ -178,6 +178,7 @@ static const struct choice_case choice_cases[] = {
     {"accept", offsetof(struct config, accept), "shared|reuseport"},
     {"dispatch", offsetof(struct config, dispatch), "connection|request"},
     {"offload", offsetof(struct config, offload), "blocking|all"},
+    {"seccomp", offsetof(struct config, seccomp), "off|log|on"},
     {"access-log-format", offsetof(struct config, access_log_format), "combined|json"},
     {"log-level", offsetof(struct config, log_level), "debug|info|notice|warn|error"},
 };
@@ -235,6 +236,7 @@ static void test_every_choice(void **state)
     assert_int_equal(CONFIG_ACCEPT_REUSEPORT, 1);
     assert_int_equal(CONFIG_DISPATCH_REQUEST, 1);
     assert_int_equal(CONFIG_OFFLOAD_ALL, 1);
+    assert_int_equal(CONFIG_SECCOMP_ON, 2);
     assert_int_equal(CONFIG_ACCESS_LOG_JSON, 1);
     assert_int_equal(LOG_ERROR, 4);
 }
