@@ -230,6 +230,7 @@ void config_free(struct config *config)
     free(config->access_log);
     free(config->error_log);
     free(config->user);
+    free(config->pid_file);
     *config = (struct config){0};
 }
 

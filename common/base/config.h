@@ -24,6 +24,7 @@ struct config {
     char *root;       /* document root; NULL: the bundled one */
     char *access_log; /* path; NULL: off */
     char *error_log;  /* path; NULL: standard error */
+    char *pid_file;   /* path; NULL: off */
     char *user;       /* "name" or "name:group" of the serving processes; NULL: as started */
     uint64_t workers; /* prefork: worker processes */
     uint64_t threads; /* threadpool: pool threads; prefork: threads in each worker, 0: none */

@@ -88,6 +88,9 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .servers = BOTH_SERVERS,
      .help = "Kill serving processes that make a system call they have no need of (on), or only\n"
              "      note it in the kernel's log (log)."},
+    {MEMBER(pid_file), .option = "pid-file", .kind = CONFIG_KIND_PATH, .empty_word = "off",
+     .default_value = "off", .servers = BOTH_SERVERS,
+     .help = "File for the pid of the master; a second server with the same file is refused."},
     {MEMBER(max_connections), .option = "max-connections", RANGE(1, 1000000), .empty_word = "auto",
      .default_value = "auto", .servers = BOTH_SERVERS,
      .help = "Open connections of one event loop; auto: what the file descriptors allow."},

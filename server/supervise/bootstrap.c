@@ -3,7 +3,9 @@
 #include "common/base/log.h"
 #include "server/supervise/confinement.h"
 #include "server/supervise/health_check.h"
+#include "server/supervise/inheritance.h"
 #include "server/supervise/master.h"
+#include "server/supervise/pid_file.h"
 #include "server/supervise/process.h"
 #include "server/supervise/stop_signals.h"
 
@@ -56,16 +58,24 @@ static int run_bare(struct server *server)
     return status == 0 ? 0 : 1;
 }
 
+/* A bare server leaves the pid file: it has given up what removing it may need. Nobody is misled,
+ * since the lock on it ends with the process. */
 static int run_server(const struct server_origin *origin, struct config *config)
 {
     struct server server;
     char error[SERVER_ERROR_BYTES];
     stop_signals_block();
-    if (!server_open(&server, origin->kind, config, NULL, error)) {
+    if (!pid_file_create(config->pid_file, inheritance_is_offered(), error) ||
+        !server_open(&server, origin->kind, config, NULL, error)) {
+        pid_file_remove();
         fprintf(stderr, "%s: %s\n", origin->kind->name, error);
         return 1;
     }
-    int status = server.config.bare ? run_bare(&server) : master_run(&server, origin, announce);
+    bool bare = server.config.bare;
+    int status = bare ? run_bare(&server) : master_run(&server, origin, announce);
+    if (!bare) {
+        pid_file_remove();
+    }
     server_close(&server);
     server_unmap(&server);
     return status;

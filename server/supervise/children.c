@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "server/supervise/confinement.h"
 #include "server/supervise/inheritance.h"
+#include "server/supervise/pid_file.h"
 #include "server/supervise/process.h"
 #include "server/supervise/stop_signals.h"
 
@@ -211,6 +212,7 @@ void children_check_readiness(struct master *master)
     if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
         master->phase = MASTER_RUNNING;
         master->announce(master->server);
+        pid_file_claim();
         inheritance_tell_ready();
     }
 }

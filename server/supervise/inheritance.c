@@ -91,6 +91,11 @@ bool inheritance_take(struct listener *listener, const char *address, size_t cou
     return taken;
 }
 
+bool inheritance_is_offered(void)
+{
+    return getenv(READY_VARIABLE) != NULL;
+}
+
 /* Where to tell it; -1: nobody waits. Known once. */
 static int take_ready_fd(void)
 {

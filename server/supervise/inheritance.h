@@ -13,6 +13,9 @@ bool inheritance_offer(const struct server *server, int ready_fd);
  * are so many; else they are closed and false is returned. Only the first call finds any. */
 bool inheritance_take(struct listener *listener, const char *address, size_t count);
 
+/* Whether this program was started to replace another one that still serves. */
+bool inheritance_is_offered(void);
+
 /* Tells the old program that this one serves. Nothing happens where there is none. */
 void inheritance_tell_ready(void);
 

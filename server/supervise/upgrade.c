@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "server/supervise/inheritance.h"
+#include "server/supervise/pid_file.h"
 #include "server/supervise/stop_signals.h"
 
 #include <errno.h>
@@ -111,6 +112,7 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
     }
     if (master->phase == MASTER_HANDED_OVER) {
         master->phase = MASTER_RUNNING;
+        pid_file_claim();
     }
     return true;
 }

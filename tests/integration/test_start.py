@@ -119,6 +119,7 @@ def test_health_check(model, start_server):
     (["--root", "/etc/passwd"], "/etc/passwd"),
     (["--access-log", "/no/such/directory/log"], "/no/such/directory/log"),
     (["--error-log", "/no/such/directory/log"], "/no/such/directory/log"),
+    (["--pid-file", "/no/such/directory/pid"], "/no/such/directory/pid"),
 ])
 def test_bad_options(model, options, culprit):
     assert culprit in refusal(model, "--listen", "127.0.0.1:0", *options)

@@ -102,6 +102,7 @@ static inline void assert_defaults(void)
     assert_null(config.access_log);
     assert_null(config.error_log);
     assert_null(config.user);
+    assert_null(config.pid_file);
     assert_int_equal(config.workers, 0);
     assert_int_equal(config.threads, 0);
     assert_int_equal(config.loops, 0);
@@ -157,6 +158,7 @@ static const char *const all_options[] = {"listen",
                                           "error-log",
                                           "user",
                                           "seccomp",
+                                          "pid-file",
                                           "log-level",
                                           "bare",
                                           "max-connections",
