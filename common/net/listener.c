@@ -70,19 +70,22 @@ static bool set_option(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
 }
 
-/* Accepted sockets inherit the options. TCP_NODELAY: responses are written whole, so there is
- * nothing for Nagle's algorithm to gather. TCP_NOTSENT_LOWAT: a thousand clients that do not read
- * would else fill the kernel's memory for TCP, some megabytes each, and it would then cut others.
- */
+/* Accepted sockets inherit them. TCP_NODELAY: responses are written whole, so there is nothing for
+ * Nagle's algorithm to gather. TCP_NOTSENT_LOWAT: a thousand clients that do not read would else
+ * fill the kernel's memory for TCP, some megabytes each, and it would then cut others. */
+static bool set_inherited_options(int fd)
+{
+    return set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&
+           set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES);
+}
+
 static int open_socket(const struct sockaddr_storage *address, socklen_t bytes, bool reuseport)
 {
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -1;
     }
-    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
-        set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&
-        set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES) &&
+    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) && set_inherited_options(fd) &&
         (!reuseport || set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) &&
         bind(fd, (const struct sockaddr *)address, bytes) == 0 && listen(fd, BACKLOG) == 0) {
         return fd;
@@ -162,11 +165,16 @@ bool listener_open(struct listener *listener, const char *address, bool reusepor
     return true;
 }
 
+static bool has_option(int fd, int option, int wanted)
+{
+    int value;
+    socklen_t bytes = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) == 0 && value == wanted;
+}
+
 static bool is_listening(int fd)
 {
-    int listening = 0;
-    socklen_t bytes = sizeof(listening);
-    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &bytes) == 0 && listening != 0;
+    return has_option(fd, SO_ACCEPTCONN, 1);
 }
 
 bool listener_read_address(struct listener *listener)
@@ -179,6 +187,56 @@ bool listener_read_address(struct listener *listener)
         }
     }
     return read_bound_address(listener, &address, sizeof(address));
+}
+
+/* NULL: it is a socket to accept HTTP connections from. */
+static const char *reason_to_refuse(int fd)
+{
+    if (!has_option(fd, SO_TYPE, SOCK_STREAM)) {
+        return "it is no stream socket";
+    }
+    if (!has_option(fd, SO_DOMAIN, AF_INET) && !has_option(fd, SO_DOMAIN, AF_INET6)) {
+        return "it is no TCP socket";
+    }
+    return is_listening(fd) ? NULL : "it does not listen";
+}
+
+static bool adopt_socket(int fd, char error[LISTENER_ERROR_BYTES])
+{
+    const char *reason = reason_to_refuse(fd);
+    if (reason == NULL && (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 ||
+                           fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || !set_inherited_options(fd))) {
+        reason = strerror(errno);
+    }
+    if (reason != NULL) {
+        snprintf(error, LISTENER_ERROR_BYTES,
+                 "cannot take over descriptor %d from the service manager: %s; pass it a TCP "
+                 "address (ListenStream= of a .socket unit, with Accept=no)",
+                 fd, reason);
+    }
+    return reason == NULL;
+}
+
+bool listener_adopt(struct listener *listener, int first_fd, size_t count,
+                    char error[LISTENER_ERROR_BYTES])
+{
+    bool good = true;
+    *listener = (struct listener){.fds = memory_alloc_zeroed(count, sizeof(listener->fds[0]))};
+    while (listener->count < count) {
+        int fd = first_fd + (int)listener->count;
+        listener->fds[listener->count++] = fd;
+        good = good && adopt_socket(fd, error);
+    }
+    if (good && !listener_read_address(listener)) {
+        snprintf(error, LISTENER_ERROR_BYTES,
+                 "cannot tell the address of descriptor %d: %s; bind it before it is passed",
+                 first_fd, strerror(errno));
+        good = false;
+    }
+    if (!good) {
+        listener_close(listener);
+    }
+    return good;
 }
 
 bool listener_share(struct listener *listener, const struct listener *other)

@@ -21,6 +21,13 @@ struct listener {
  * error: cause and fix. Closed by listener_close. */
 bool listener_open(struct listener *listener, const char *address, bool reuseport, size_t count,
                    char error[LISTENER_ERROR_BYTES]);
+
+/* Takes over count sockets that a service manager has bound and that listen: descriptors first_fd
+ * and on. False with one line in error: one of them is no listening TCP socket; all are closed
+ * then. */
+bool listener_adopt(struct listener *listener, int first_fd, size_t count,
+                    char error[LISTENER_ERROR_BYTES]);
+
 void listener_close(struct listener *listener);
 
 /* Another set of descriptors for the same sockets; closing one leaves the other as it is. False

@@ -7,6 +7,7 @@
 #include "server/supervise/master.h"
 #include "server/supervise/pid_file.h"
 #include "server/supervise/process.h"
+#include "server/supervise/service_manager.h"
 #include "server/supervise/stop_signals.h"
 
 #include <signal.h>
@@ -31,29 +32,42 @@ static void announce(const struct server *server)
     fflush(stdout);
 }
 
+struct bare {
+    struct server *server;
+    struct service_manager service_manager;
+};
+
 static void announce_bare(void *data)
 {
-    announce(data);
+    char status[SERVICE_MANAGER_STATUS_BYTES];
+    struct bare *bare = data;
+    announce(bare->server);
+    server_describe(bare->server, status, sizeof(status));
+    service_manager_ready(&bare->service_manager, status);
 }
 
-/* Without a master: a crash ends the service, and nobody counts what it cost. */
+/* Without a master: a crash ends the service, nobody counts what it cost, and the service manager's
+ * watchdog gets no signs of life. */
 static int run_bare(struct server *server)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, 0};
     atomic_store(&server->scoreboard->generation, 1);
+    struct bare bare = {.server = server};
     struct process process = {
         .server = server,
         .first_slot = scoreboard_claim(server->scoreboard, server->plan.slots_per_process),
         .generation = 1,
         .signal_fd = stop_signals_open(signals),
         .ready = announce_bare,
-        .ready_data = server,
+        .ready_data = &bare,
     };
     if (process.signal_fd < 0) {
         log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
         return 1;
     }
+    service_manager_open(&bare.service_manager);
     int status = confinement_enter(server) ? server->run(&process) : 1;
+    service_manager_close(&bare.service_manager);
     close(process.signal_fd);
     return status == 0 ? 0 : 1;
 }

@@ -31,6 +31,7 @@ static void on_child_ready(void *data)
 static void close_masters_own(struct master *master)
 {
     close(master->signal_fd);
+    service_manager_close(&master->service_manager);
     inheritance_close();
     if (master->upgrade_fd >= 0) {
         close(master->upgrade_fd);
@@ -212,6 +213,7 @@ void children_check_readiness(struct master *master)
     if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
         master->phase = MASTER_RUNNING;
         master->announce(master->server);
+        master_tell_serving(master);
         pid_file_claim();
         inheritance_tell_ready();
     }

@@ -27,6 +27,7 @@ void master_stop(struct master *master)
 {
     if (master->phase != MASTER_STOPPING) {
         log_write(LOG_NOTICE, "stopping");
+        service_manager_stopping(&master->service_manager, "stopping");
         master->phase = MASTER_STOPPING;
         master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
         listener_close(&master->server->listener);
@@ -50,6 +51,7 @@ static void drain(struct master *master)
     uint64_t deadline_ms = master->server->config.drain_timeout_ms;
     log_write(LOG_NOTICE, "draining: no new connections, up to %llu ms for those that are open",
               (unsigned long long)deadline_ms);
+    service_manager_stopping(&master->service_manager, "draining");
     master->phase = MASTER_DRAINING;
     master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
     listener_close(&master->server->listener);
@@ -164,6 +166,13 @@ static int time_to_wait_ms(const struct master *master)
     return due_ms > now_ms ? (int)(due_ms - now_ms) : 0;
 }
 
+void master_tell_serving(struct master *master)
+{
+    char status[SERVICE_MANAGER_STATUS_BYTES];
+    server_describe(master->server, status, sizeof(status));
+    service_manager_ready(&master->service_manager, status);
+}
+
 static void wait_for_news(struct master *master)
 {
     struct pollfd watched[] = {
@@ -171,8 +180,9 @@ static void wait_for_news(struct master *master)
         {.fd = master->ready_fd, .events = POLLIN},
         {.fd = master->upgrade_fd, .events = POLLIN}, /* -1 is passed over */
     };
-    if (poll(watched, sizeof(watched) / sizeof(watched[0]), time_to_wait_ms(master)) < 0 &&
-        errno != EINTR) {
+    service_manager_beat(&master->service_manager);
+    int wait_ms = service_manager_wait_ms(&master->service_manager, time_to_wait_ms(master));
+    if (poll(watched, sizeof(watched) / sizeof(watched[0]), wait_ms) < 0 && errno != EINTR) {
         log_write(LOG_ERROR, "poll: %m");
         master_stop(master);
     }
@@ -211,6 +221,7 @@ static bool open_master(struct master *master)
         log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
         return false;
     }
+    service_manager_open(&master->service_manager);
     rolling_resize(master, master->server->plan.processes);
     return true;
 }
@@ -223,6 +234,7 @@ static void close_master(struct master *master)
     if (master->upgrade_fd >= 0) {
         close(master->upgrade_fd);
     }
+    service_manager_close(&master->service_manager);
     free(master->seats);
     close(master->signal_fd);
     close(master->ready_fd);

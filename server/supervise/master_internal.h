@@ -6,6 +6,7 @@
 
 #include "server/supervise/respawn.h"
 #include "server/supervise/server.h"
+#include "server/supervise/service_manager.h"
 
 #include <sys/queue.h>
 #include <sys/types.h>
@@ -53,6 +54,7 @@ struct master {
     bool on_trial;          /* no process of *server has become ready yet */
     const struct server_origin *origin;
     void (*announce)(const struct server *server);
+    struct service_manager service_manager;
     enum master_phase phase;
     int exit_status;
     int signal_fd;
@@ -92,6 +94,11 @@ void children_kill_late(struct master *master);
 
 /* Looks who has become ready. */
 void children_check_readiness(struct master *master);
+
+/* ---- master.c ---- */
+
+/* Tells the service manager what is served, and that nothing else is going on. */
+void master_tell_serving(struct master *master);
 
 /* ---- deaths.c ---- */
 

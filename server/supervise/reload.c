@@ -17,8 +17,10 @@ void reload_begin(struct master *master)
         return;
     }
     log_write(LOG_NOTICE, "reloading the configuration");
+    service_manager_reloading(&master->service_manager, "reloading the configuration");
     if (!server_reopen(&next, master->origin, master->server, error)) {
         log_write(LOG_ERROR, "the new configuration is refused, the old one stays: %s", error);
+        master_tell_serving(master);
         return;
     }
     master->previous = *master->server;
@@ -36,6 +38,7 @@ void reload_commit(struct master *master)
     rolling_resize(master, master->server->plan.processes);
     log_write(LOG_NOTICE, "the new configuration is in force: %u processes, listening on %s",
               master->seat_count, master->server->listener.address);
+    master_tell_serving(master);
 }
 
 void reload_go_back(struct master *master)
@@ -51,4 +54,5 @@ void reload_go_back(struct master *master)
     for (uint32_t i = 0; i < master->seat_count; i++) {
         master->seats[i].outdated = false;
     }
+    master_tell_serving(master);
 }

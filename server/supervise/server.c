@@ -2,6 +2,7 @@
 
 #include "common/base/log.h"
 #include "server/supervise/inheritance.h"
+#include "server/supervise/service_manager.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -142,6 +143,20 @@ static bool is_same_listener(const struct server *server, const struct server *o
            server->config.accept == other->config.accept;
 }
 
+static bool adopt_listener(struct server *server, size_t passed, size_t wanted,
+                           char error[SERVER_ERROR_BYTES])
+{
+    if (passed != wanted) {
+        return fail(error,
+                    "the service manager passes %zu sockets, and \"accept: %s\" takes %zu; list as "
+                    "many ListenStream= in the .socket unit (with ReusePort=yes for several)",
+                    passed,
+                    server->config.accept == CONFIG_ACCEPT_REUSEPORT ? "reuseport" : "shared",
+                    wanted);
+    }
+    return listener_adopt(&server->listener, SERVICE_MANAGER_FIRST_SOCKET, wanted, error);
+}
+
 static bool open_listener(struct server *server, const struct server *predecessor,
                           char error[SERVER_ERROR_BYTES])
 {
@@ -149,6 +164,10 @@ static bool open_listener(struct server *server, const struct server *predecesso
     size_t count = reuseport ? (size_t)server->plan.processes * server->plan.loops : 1;
     if (predecessor == NULL && inheritance_take(&server->listener, server->config.listen, count)) {
         return true;
+    }
+    size_t passed = service_manager_take_sockets();
+    if (passed > 0) {
+        return adopt_listener(server, passed, count, error);
     }
     if (!is_same_listener(server, predecessor)) {
         return listener_open(&server->listener, server->config.listen, reuseport, count, error);
@@ -272,6 +291,13 @@ bool server_reopen(struct server *server, const struct server_origin *origin,
         config_load(&config, origin->kind->server, origin->argc, origin->argv, error);
     return action != CONFIG_INVALID &&
            server_open(server, origin->kind, &config, predecessor, error);
+}
+
+void server_describe(const struct server *server, char *out, size_t bytes)
+{
+    char shape[160];
+    plan_describe(&server->plan, shape, sizeof(shape));
+    snprintf(out, bytes, "serving http://%s with %s", server->listener.address, shape);
 }
 
 void server_close(struct server *server)

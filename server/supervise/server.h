@@ -67,6 +67,9 @@ void server_unmap(struct server *server);
 bool server_reopen(struct server *server, const struct server_origin *origin,
                    const struct server *predecessor, char error[SERVER_ERROR_BYTES]);
 
+/* "serving http://127.0.0.1:8080 with 2 workers": one line for people. */
+void server_describe(const struct server *server, char *out, size_t bytes);
+
 /* Directs the logs to the files that have the logs' names now (after a rotation). What cannot be
  * opened is reported, and written to where it went before. Safe while other threads write. */
 void server_reopen_logs(const struct server *server);

@@ -70,6 +70,7 @@ void upgrade_abandon(struct master *master)
 static void hand_over(struct master *master)
 {
     log_write(LOG_NOTICE, "the new program (pid %d) serves: retiring", (int)master->upgrade_pid);
+    service_manager_name_main(&master->service_manager, (int)master->upgrade_pid);
     master->phase = MASTER_HANDED_OVER;
     master->upgrade_over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
     for (uint32_t i = 0; i < master->seat_count; i++) {
@@ -113,6 +114,8 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
     if (master->phase == MASTER_HANDED_OVER) {
         master->phase = MASTER_RUNNING;
         pid_file_claim();
+        service_manager_name_main(&master->service_manager, (int)getpid());
+        master_tell_serving(master);
     }
     return true;
 }

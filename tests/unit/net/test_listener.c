@@ -290,6 +290,99 @@ static void test_forbidden_port(void **state)
     assert_refused("127.0.0.1:80", true, 2, "need root or CAP_NET_BIND_SERVICE");
 }
 
+/* ---- sockets from a service manager ---- */
+
+enum { PASSED_MAX = 3 };
+
+static int listening_socket(int domain, int type)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(domain, type, 0);
+    assert_true(fd >= 0);
+    if (domain == AF_INET) {
+        assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    }
+    if (domain == AF_INET && type == SOCK_STREAM) {
+        assert_int_equal(listen(fd, 1), 0);
+    }
+    return fd;
+}
+
+/* Moves the sockets to descriptors in a row, far from all others; returns the first. */
+static int pass(const int *fds, size_t count)
+{
+    const int first = 100;
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(dup2(fds[i], first + (int)i), first + (int)i);
+        close(fds[i]);
+    }
+    return first;
+}
+
+static void test_adopts_sockets(void **state)
+{
+    (void)state;
+    for (size_t count = 1; count <= PASSED_MAX; count++) {
+        int fds[PASSED_MAX];
+        struct sockaddr_in bound;
+        socklen_t bytes = sizeof(bound);
+        for (size_t i = 0; i < count; i++) {
+            fds[i] = listening_socket(AF_INET, SOCK_STREAM);
+        }
+        assert_int_equal(getsockname(fds[0], (struct sockaddr *)&bound, &bytes), 0);
+        assert_true(listener_adopt(&listener, pass(fds, count), count, error));
+        assert_int_equal(listener.count, count);
+        assert_int_equal(atoi(listener.address + 10), ntohs(bound.sin_port));
+        for (size_t i = 0; i < count; i++) {
+            int fd = listener_fd(&listener, i);
+            assert_int_not_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+            assert_int_not_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+            assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 524288);
+        }
+        assert_takes_connections();
+        listener_close(&listener);
+    }
+}
+
+/* The last of several; the good ones are closed as well. */
+static void assert_not_adopted(int bad, const char *cause)
+{
+    size_t before = open_descriptors() - 1;
+    int fds[] = {listening_socket(AF_INET, SOCK_STREAM), listening_socket(AF_INET, SOCK_STREAM),
+                 bad};
+    assert_false(listener_adopt(&listener, pass(fds, 3), 3, error));
+    assert_contains(error, "cannot take over descriptor 102 from the service manager: ");
+    assert_contains(error, cause);
+    assert_contains(error, "; pass it a TCP address");
+    assert_null(listener.fds);
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void test_adopts_nothing_but_listening_tcp_sockets(void **state)
+{
+    (void)state;
+    int idle = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(idle >= 0);
+    assert_not_adopted(listening_socket(AF_INET, SOCK_DGRAM), "it is no stream socket");
+    assert_not_adopted(open("/dev/null", O_RDONLY), "it is no stream socket");
+    assert_not_adopted(listening_socket(AF_UNIX, SOCK_STREAM), "it is no TCP socket");
+    assert_not_adopted(idle, "it does not listen");
+}
+
+static void test_adopting_can_fail(void **state)
+{
+    (void)state;
+    int fd = listening_socket(AF_INET, SOCK_STREAM);
+    failing_setsockopt = fail_next(1, ENOBUFS);
+    assert_false(listener_adopt(&listener, pass(&fd, 1), 1, error));
+    assert_contains(error, "descriptor 100 from the service manager: No buffer space available; ");
+    fd = listening_socket(AF_INET, SOCK_STREAM);
+    failing_getsockname = fail_next(1, ENOBUFS);
+    assert_false(listener_adopt(&listener, pass(&fd, 1), 1, error));
+    assert_contains(error, "address of descriptor 100: No buffer space available; ");
+    assert_null(listener.fds);
+}
+
 static void test_resolve(void **state)
 {
     (void)state;
@@ -326,6 +419,9 @@ int main(void)
         TEST(test_address_of_another_machine),
         TEST(test_every_step_can_fail),
         TEST(test_forbidden_port),
+        TEST(test_adopts_sockets),
+        TEST(test_adopts_nothing_but_listening_tcp_sockets),
+        TEST(test_adopting_can_fail),
         TEST(test_resolve),
     };
     return cmocka_run_group_tests_name("listener", tests, NULL, NULL);

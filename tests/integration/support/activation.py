@@ -1,0 +1,44 @@
+#!/usr/bin/python3
+"""Starts a command as a service manager does: with sockets as descriptors 3 and on.
+
+Usage: activation.py KIND... -- COMMAND [ARGUMENT]...
+KIND: tcp (listening), reuseport (listening, all on one port), unix, udp, idle (TCP, not listening).
+"""
+
+import os
+import socket
+import sys
+
+FIRST_SOCKET = 3
+_HOST = "127.0.0.1"
+
+
+def _open(kind, port):
+    family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    if kind == "reuseport":
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    opened.bind("" if kind == "unix" else (_HOST, port if kind == "reuseport" else 0))
+    if kind not in ("udp", "idle"):
+        opened.listen()
+    return opened
+
+
+def main():
+    end = sys.argv.index("--")
+    kinds, command = sys.argv[1:end], sys.argv[end + 1:]
+    sockets = []
+    for kind in kinds:
+        port = sockets[0].getsockname()[1] if sockets and kind == "reuseport" else 0
+        sockets.append(_open(kind, port))
+    # First out of the way of the places that they go to.
+    copies = [os.dup2(one.fileno(), 100 + index) for index, one in enumerate(sockets)]
+    for index, copy in enumerate(copies):
+        os.dup2(copy, FIRST_SOCKET + index)
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    os.environ["LISTEN_FDS"] = str(len(copies))
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()
