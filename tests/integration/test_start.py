@@ -1,9 +1,11 @@
 """Starting: banner, options, configuration file, and every way to refuse to start."""
 
+import contextlib
 import os
 import resource
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,51 @@ def test_as_many_workers_as_the_affinity_mask_has_cpus(model, tmp_path, site):
     command = [servers.binary(model), "--listen", "127.0.0.1:0", "--root", str(site)]
     server = servers.Server(model, command, tmp_path,
                             preexec_fn=lambda: os.sched_setaffinity(0, one_cpu))
+    try:
+        assert len(server.status()["workers"]) == 1
+        server.stop()
+    finally:
+        server.clean_up()
+
+
+# The hierarchy that can limit CPU time, and the file and value that leave half a CPU (cgroups v1, v2).
+HALF_A_CPU = (("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "50000"),
+              ("/sys/fs/cgroup", "cpu.max", "50000 100000"))
+
+
+@pytest.fixture
+def group_with_half_a_cpu():
+    """A group without a limit of its own, in one that has half a CPU."""
+    if os.getuid() != 0:
+        pytest.skip("only root can make control groups")
+    for hierarchy, name, value in HALF_A_CPU:
+        outer = Path(hierarchy, f"twinhttpd-test-{os.getpid()}")
+        inner = outer / "inner"
+        with contextlib.ExitStack() as undo:
+            try:
+                outer.mkdir()
+                undo.callback(outer.rmdir)
+                inner.mkdir()
+                undo.callback(inner.rmdir)
+                if (outer / name).exists():
+                    (outer / name).write_text(value)
+                    yield inner
+                    return
+            except OSError:
+                continue
+    pytest.skip("no cgroup hierarchy here in which CPU time can be limited")
+
+
+@EACH_BINARY
+def test_as_many_workers_as_the_control_group_has_cpus(model, tmp_path, site,
+                                                       group_with_half_a_cpu):
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("this machine has one CPU anyway")
+    command = [servers.binary(model), "--listen", "127.0.0.1:0", "--root", str(site)]
+
+    def join():
+        (group_with_half_a_cpu / "cgroup.procs").write_text(str(os.getpid()))
+    server = servers.Server(model, command, tmp_path, preexec_fn=join)
     try:
         assert len(server.status()["workers"]) == 1
         server.stop()
