@@ -120,7 +120,7 @@ def test_guarded_counters_lose_nothing(model, mode, start_server):
 def test_a_counter_without_guard_still_answers(server):
     answers = count_together(server, "/counter?mode=none")
     assert len(answers) == CONNECTIONS * REQUESTS_EACH
-    assert all(set(answer) == {"mode", "process", "shared", "pid", "worker"}
+    assert all(set(answer) == {"mode", "process", "shared", "recoveries", "pid", "worker"}
                for answer in answers)
 
 
