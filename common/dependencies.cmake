@@ -3,6 +3,7 @@
 #   twinhttpd::cyaml   libcyaml, with libyaml below it
 #   twinhttpd::zlib    zlib, for compression on the fly
 #   twinhttpd::seccomp libseccomp, for the system calls that serving processes may make
+#   twinhttpd::backtrace  libbacktrace, which comes with gcc; without it crash stories have no names
 #   twinhttpd::llhttp  llhttp 9 as a library (Debian 13 and later: libllhttp-dev), or else
 #                      compiled from the sources in Debian 12's node-llhttp
 
@@ -34,6 +35,17 @@ if(NOT SECCOMP_FOUND)
     message(FATAL_ERROR "libseccomp was not found. Install it: apt-get install libseccomp-dev")
 endif()
 add_library(twinhttpd::seccomp ALIAS PkgConfig::SECCOMP)
+include(CheckIncludeFile)
+check_include_file(backtrace.h TWINHTTPD_HAS_BACKTRACE)
+add_library(twin_backtrace INTERFACE)
+if(TWINHTTPD_HAS_BACKTRACE)
+    target_link_libraries(twin_backtrace INTERFACE backtrace)
+    target_compile_definitions(twin_backtrace INTERFACE TWINHTTPD_BACKTRACE=1)
+else()
+    message(STATUS "libbacktrace was not found (gcc brings it): crash stories will have no names")
+    target_compile_definitions(twin_backtrace INTERFACE TWINHTTPD_BACKTRACE=0)
+endif()
+add_library(twinhttpd::backtrace ALIAS twin_backtrace)
 
 option(TWINHTTPD_LLHTTP_FROM_SOURCES "Compile llhttp even where pkg-config knows libllhttp" OFF)
 set(TWINHTTPD_LLHTTP_SOURCES "/usr/share/llhttp" CACHE PATH

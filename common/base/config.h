@@ -50,10 +50,11 @@ struct config {
     enum config_seccomp seccomp; /* of the serving processes */
     enum config_access_log_format access_log_format;
     enum log_level log_level;
-    bool rebalance; /* event loops hand connections to others that have clearly fewer */
-    bool gzip;      /* compress on the fly */
-    bool faults;    /* /fault/... answers only when this is on */
-    bool bare;      /* threadpool: run without a master */
+    bool rebalance;  /* event loops hand connections to others that have clearly fewer */
+    bool gzip;       /* compress on the fly */
+    bool faults;     /* /fault/... answers only when this is on */
+    bool core_files; /* a worker that dies of a signal leaves one */
+    bool bare;       /* threadpool: run without a master */
 };
 
 /* What the command line asks for. */

@@ -58,6 +58,11 @@ void log_set_level(enum log_level level)
     log_threshold = level;
 }
 
+int log_descriptor(void)
+{
+    return log_fd;
+}
+
 bool log_enabled(enum log_level level)
 {
     return level >= log_threshold;

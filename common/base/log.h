@@ -25,6 +25,9 @@ void log_set_name(const char *format, ...) __attribute__((format(printf, 1, 2)))
  * kept. */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The log's descriptor, for a process that closes all others. */
+int log_descriptor(void);
+
 /* Whether a line of this level would be written. */
 bool log_enabled(enum log_level level);
 

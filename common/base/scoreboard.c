@@ -211,6 +211,72 @@ static void empty_slot(struct scoreboard *scoreboard, uint32_t index, struct dea
     atomic_fetch_add(&scoreboard->dead.connections_refused, take(&counters->connections_refused));
     slot_note_end(slot);
     atomic_store(&slot->current.sequence, 0); /* it may have died while it wrote a note */
+    atomic_store(&slot->crash.written, 0);
+}
+
+/* Where the frame of this depth is kept. */
+static uint32_t frame_place(uint32_t depth)
+{
+    return depth < CRASH_INNER_FRAMES
+               ? depth
+               : CRASH_INNER_FRAMES + (depth - CRASH_INNER_FRAMES) % CRASH_OUTER_FRAMES;
+}
+
+void crash_note_add_frame(struct crash_note *note, uint64_t address)
+{
+    uint32_t depth = atomic_load_explicit(&note->frames_met, memory_order_relaxed);
+    note->frames[frame_place(depth)] = address;
+    atomic_store_explicit(&note->frames_met, depth + 1, memory_order_release);
+}
+
+static void copy_frames(const struct crash_note *note, struct crash_story *story)
+{
+    uint32_t met = atomic_load(&note->frames_met);
+    uint32_t kept = met < CRASH_FRAMES ? met : CRASH_FRAMES;
+    story->left_out = met - kept;
+    story->left_out_at = CRASH_INNER_FRAMES;
+    for (uint32_t i = 0; i < kept; i++) {
+        uint32_t depth = i < CRASH_INNER_FRAMES ? i : i + story->left_out;
+        story->frames[i].address = note->frames[frame_place(depth)];
+    }
+    story->frame_count = kept;
+}
+
+static bool read_crash_note(const struct crash_note *note, struct crash_story *story)
+{
+    if (atomic_load_explicit(&note->written, memory_order_acquire) == 0) {
+        return false;
+    }
+    story->told = true;
+    story->stack_overflow = note->stack_overflow != 0;
+    story->signal = note->signal;
+    story->code = note->code;
+    story->pid = note->pid;
+    story->tid = note->tid;
+    story->slot = note->slot;
+    story->sender_pid = note->sender_pid;
+    story->sender_uid = note->sender_uid;
+    story->address = note->address;
+    copy_frames(note, story);
+    return true;
+}
+
+void scoreboard_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint32_t count,
+                           struct crash_story *story)
+{
+    memset(story, 0, sizeof(*story));
+    story->slot = -1;
+    for (uint32_t i = first; i < first + count; i++) {
+        if (read_crash_note(&scoreboard->slots[i].crash, story)) {
+            break;
+        }
+    }
+    if ((uint32_t)story->slot < first || (uint32_t)story->slot >= first + count) {
+        story->slot = -1;
+        return;
+    }
+    story->has_request = slot_note_read(&scoreboard->slots[story->slot], &story->request);
+    story->request.slot = (uint32_t)story->slot;
 }
 
 uint64_t death_requests_lost(const struct death_record *record)
@@ -225,6 +291,7 @@ struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
     struct death_record *record = &scoreboard->records[number % DEATH_RECORDS];
     atomic_fetch_add(&scoreboard->death_sequence, 1);
     *record = *cause;
+    record->crash_state = cause->crash.told ? CRASH_BURIED : CRASH_NONE;
     for (uint32_t i = cause->first_slot; i < cause->first_slot + cause->slot_count; i++) {
         empty_slot(scoreboard, i, record);
         atomic_fetch_add(&scoreboard->slots[i].deaths, 1);
@@ -246,6 +313,19 @@ void scoreboard_retire(struct scoreboard *scoreboard, uint32_t first, uint32_t c
     }
 }
 
+void scoreboard_publish_crash(struct death_record *record, const struct crash_story *story)
+{
+    record->crash = *story;
+    atomic_store_explicit(&record->crash_state, CRASH_PUBLISHED, memory_order_release);
+}
+
+static void copy_death(const struct death_record *record, struct death_record *out)
+{
+    uint32_t state = atomic_load_explicit(&record->crash_state, memory_order_acquire);
+    *out = *record;
+    out->crash.told = state == CRASH_PUBLISHED;
+}
+
 uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,
                                 struct death_record out[DEATH_RECORDS])
 {
@@ -255,7 +335,7 @@ uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,
         uint64_t deaths = atomic_load(&scoreboard->deaths);
         uint32_t count = deaths < DEATH_RECORDS ? (uint32_t)deaths : DEATH_RECORDS;
         for (uint32_t i = 0; i < count; i++) {
-            out[i] = scoreboard->records[(deaths - count + i) % DEATH_RECORDS];
+            copy_death(&scoreboard->records[(deaths - count + i) % DEATH_RECORDS], &out[i]);
         }
         if (before % 2 == 0 && before == atomic_load(&scoreboard->death_sequence)) {
             return count;

@@ -26,6 +26,17 @@ enum {
     DEATH_REQUESTS = 16     /* how many requests in progress a death record names */
 };
 
+/* Of the backtrace of a crash. */
+enum {
+    CRASH_INNER_FRAMES = 12, /* the newest... */
+    CRASH_OUTER_FRAMES = 32, /* ...and the oldest are kept, should there be more */
+    CRASH_FRAMES = CRASH_INNER_FRAMES + CRASH_OUTER_FRAMES,
+    CRASH_STORY_FRAMES = 60, /* functions that were inlined have frames of their own */
+    CRASH_FUNCTION_BYTES = 48,
+    CRASH_FILE_BYTES = 56,
+    CRASH_MODULE_BYTES = 32
+};
+
 /* A client's address, packed so that it can be copied in three words. */
 struct client_address {
     uint64_t words[CLIENT_WORDS];
@@ -44,6 +55,62 @@ struct request_copy {
     uint32_t slot;
     char line[NOTE_LINE_BYTES + 1];
     char client[CLIENT_TEXT_BYTES];
+};
+
+/* What a thread that dies of a fault writes in its signal handler. Whoever reads it trusts no
+ * number in it: the process may have been damaged. */
+struct crash_note {
+    _Atomic uint32_t written; /* all but the frames is there */
+    int32_t signal;
+    int32_t code; /* si_code */
+    int32_t pid;
+    int32_t tid;
+    int32_t slot;       /* in the scoreboard; -1: a thread that has none */
+    int32_t sender_pid; /* of a signal that was sent */
+    uint32_t sender_uid;
+    uint32_t stack_overflow; /* 0: no */
+    uint64_t address;        /* si_addr */
+    /* Frames met so far: the first stay, the others go round in what is left. */
+    _Atomic uint32_t frames_met;
+    uint64_t frames[CRASH_FRAMES]; /* each address lies within the instruction that calls */
+};
+
+/* One frame of a story. Without debug information file is empty; without a symbol function, too. */
+struct crash_frame {
+    uint64_t address;
+    uint64_t offset; /* in the module */
+    uint32_t line;
+    char function[CRASH_FUNCTION_BYTES];
+    char file[CRASH_FILE_BYTES]; /* relative to the source root */
+    char module[CRASH_MODULE_BYTES];
+};
+
+/* How far the story of a death is. */
+enum crash_state {
+    CRASH_NONE,
+    CRASH_BURIED,   /* it has addresses and no names */
+    CRASH_IN_HANDS, /* somebody looks the names up */
+    CRASH_PUBLISHED
+};
+
+/* A crash note as a reader holds it, with the request it belongs to and its addresses' names. */
+struct crash_story {
+    bool told; /* false: nothing was written, as by SIGKILL */
+    bool stack_overflow;
+    bool has_request;
+    int32_t signal;
+    int32_t code;
+    int32_t pid;
+    int32_t tid;
+    int32_t slot; /* -1: none */
+    int32_t sender_pid;
+    uint32_t sender_uid;
+    uint64_t address;
+    struct request_copy request; /* that the thread's handler was working on */
+    uint32_t left_out;           /* frames that are missing before frames[left_out_at] */
+    uint32_t left_out_at;
+    uint32_t frame_count;
+    struct crash_frame frames[CRASH_STORY_FRAMES]; /* innermost first */
 };
 
 /* Counters only grow; the master moves them into the scoreboard's totals when the process dies. */
@@ -76,6 +143,7 @@ struct worker_slot {
     _Atomic uint64_t connections_idle; /* between requests, and silent for a second */
     _Atomic uint64_t deaths;           /* of threads in this place; written by the master */
     alignas(64) struct request_note current;
+    alignas(64) struct crash_note crash; /* of the whole process: in its first slot */
 };
 
 /* What one death cost. Written by the master. */
@@ -96,6 +164,8 @@ struct death_record {
     uint32_t slot_count;
     uint32_t request_count; /* of requests[] */
     struct request_copy requests[DEATH_REQUESTS];
+    _Atomic uint32_t crash_state; /* enum crash_state */
+    struct crash_story crash;
 };
 
 struct scoreboard {
@@ -147,6 +217,9 @@ static inline void slot_subtract(_Atomic uint64_t *gauge, uint64_t amount)
                           memory_order_relaxed);
 }
 
+/* Adds the next outer frame to a note. Async-signal-safe. */
+void crash_note_add_frame(struct crash_note *note, uint64_t address);
+
 /* The calling thread moves into the slot: pid, tid, generation, role; state becomes STARTING. */
 void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
                 enum slot_role role);
@@ -169,10 +242,19 @@ struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
 /* Master: the same for a process that has ended because it was asked to: no death, nothing lost. */
 void scoreboard_retire(struct scoreboard *scoreboard, uint32_t first, uint32_t count);
 
+/* Reads what a dying process wrote into its slots; to be called before it is buried. The frames
+ * have addresses and no names yet. */
+void scoreboard_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint32_t count,
+                           struct crash_story *story);
+
+/* Puts the complete story into a record, from any process. */
+void scoreboard_publish_crash(struct death_record *record, const struct crash_story *story);
+
 /* Requests that a death cost: in progress and awaited. */
 uint64_t death_requests_lost(const struct death_record *record);
 
-/* Copies the newest records, oldest first; returns how many. */
+/* Copies the newest records, oldest first; returns how many. A crash story that is not complete yet
+ * is not told. */
 uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,
                                 struct death_record out[DEATH_RECORDS]);
 

@@ -3,6 +3,7 @@
 #include "common/handlers/handlers.h"
 #include "common/http/uri.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ FAULT_HANDLER(fault_abort)
     abort();
 }
 
-DELIBERATE static int divide(int dividend, volatile int divisor)
+DELIBERATE static int divide(volatile int dividend, volatile int divisor)
 {
     return dividend / divisor; /* NOLINT(clang-analyzer-core.DivideZero) */
 }
@@ -49,6 +50,45 @@ FAULT_HANDLER(fault_fpe)
     if (divide(1, 0) == 0) {
         raise(SIGFPE);
     }
+    http_response_error(response, 500);
+}
+
+/* Reads a page of a mapping whose file has no such page. */
+DELIBERATE static int read_beyond_the_file(void)
+{
+    volatile const char *page;
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    void *mapping = mmap(NULL, 1, PROT_READ, MAP_SHARED, fd, (off_t)1 << 40);
+    close(fd);
+    if (mapping == MAP_FAILED) {
+        return 0;
+    }
+    page = mapping;
+    return *page;
+}
+
+FAULT_HANDLER(fault_bus)
+{
+    (void)request, (void)context, (void)data;
+    http_response_error(response, read_beyond_the_file() == 0 ? 500 : 503);
+}
+
+DELIBERATE static void run_no_instruction(void)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("ud2");
+#else
+    raise(SIGILL); /* the signal is the point */
+#endif
+}
+
+FAULT_HANDLER(fault_ill)
+{
+    (void)request, (void)context, (void)data;
+    run_no_instruction();
     http_response_error(response, 500);
 }
 
@@ -157,6 +197,8 @@ void fault_register(struct router *router, struct handler_environment *env)
         {.path = "/fault/segv", .handler = fault_segv},
         {.path = "/fault/abort", .handler = fault_abort},
         {.path = "/fault/fpe", .handler = fault_fpe},
+        {.path = "/fault/bus", .handler = fault_bus},
+        {.path = "/fault/ill", .handler = fault_ill},
         {.path = "/fault/stack-overflow", .handler = fault_stack_overflow},
         {.path = "/fault/hang", .handler = fault_hang, .blocks = true},
         {.path = "/fault/deadlock", .handler = fault_deadlock, .blocks = true},

@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "common/base/signal_name.h"
 #include "common/handlers/handlers.h"
+#include "common/handlers/status_crash.h"
 
 #include <stdlib.h>
 
@@ -162,6 +163,7 @@ static void put_death(struct json_writer *json, const struct death_record *death
         json_put_milliseconds(json, "recovery_ms", death->recovery_ns / 1000);
     }
     put_requests(json, death);
+    status_put_crash(json, &death->crash);
     json_object_end(json);
 }
 

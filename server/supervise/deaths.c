@@ -54,6 +54,8 @@ static struct death_record *bury(struct master *master, const struct child *chil
         .first_slot = child->first_slot,
         .slot_count = child->slot_count,
     };
+    scoreboard_read_crash(master->server->scoreboard, cause.first_slot, cause.slot_count,
+                          &cause.crash);
     return scoreboard_bury(master->server->scoreboard, &cause);
 }
 

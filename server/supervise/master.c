@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "server/supervise/crash_teller.h"
 #include "server/supervise/master_internal.h"
 #include "server/supervise/stop_signals.h"
 
@@ -193,6 +194,7 @@ static void loop(struct master *master)
     while (true) {
         children_start_due(master);
         rolling_advance(master);
+        crash_teller_start(master->server->scoreboard);
         if (is_over(master)) {
             return;
         }

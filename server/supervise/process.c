@@ -1,14 +1,36 @@
 #include "server/supervise/process.h"
 
+#include "common/base/crash_story.h"
 #include "common/base/log.h"
 #include "server/supervise/balance.h"
+#include "server/supervise/core_files.h"
+#include "server/supervise/crash_report.h"
+#include "server/supervise/crash_teller.h"
 #include "server/supervise/stop_signals.h"
 
 #include <signal.h>
 
+/* In the signal handler of a process that has no master to do it. */
+static void tell_crash(void *data)
+{
+    const struct process *process = data;
+    const struct server *server = process->server;
+    struct crash_story story;
+    scoreboard_read_crash(server->scoreboard, process->first_slot, server->plan.slots_per_process,
+                          &story);
+    if (server->config.seccomp == CONFIG_SECCOMP_ON) { /* may not fork: a story without names */
+        crash_log(&story, process->number);
+    } else {
+        crash_teller_run(&story, process->number);
+    }
+}
+
 void process_open(struct process *process)
 {
     const struct server *server = process->server;
+    core_files_allow(server->config.core_files);
+    crash_report_open(&server->scoreboard->slots[process->first_slot].crash,
+                      server->config.bare ? tell_crash : NULL, process);
     int error = shared_cell_init(&process->cell, SHARED_CELL_THREADS);
     if (error != 0) {
         log_write(LOG_WARN, "cannot make a lock: error %d; /counter will not work", error);
@@ -42,6 +64,7 @@ void process_enter(struct process *process, uint32_t slot_in_process, enum slot_
     };
     log_set_name("worker %u", index);
     slot_enter(context->slot, process->number, process->generation, role);
+    crash_report_enter_thread(index);
 }
 
 void process_leave(struct handler_context *context)

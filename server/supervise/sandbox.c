@@ -78,6 +78,8 @@ static const struct allowed_call allowed_calls[] = {
     {"rt_sigprocmask", "abort, every new thread"},
     {"rt_sigreturn", "the end of a handler"},
     {"sigaltstack", "handlers for the end of a stack"},
+    {"alarm", "the patience of a crash handler"},
+    {"setitimer", "the same, where there is no alarm"},
     {"restart_syscall", "the kernel's own, after SIGCONT"},
     /* time */
     {"clock_gettime", "CPU time; where there is no vDSO, every clock"},
@@ -107,11 +109,13 @@ static int allow_threads(scmp_filter_ctx filter)
                        : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 }
 
-/* Signals to this process (abort, raise), to no other one of the same user. */
+/* Signals to this process (abort, raise; a crash handler that passes the signal on), to no other
+ * one of the same user. */
 static int allow_own_signals(scmp_filter_ctx filter)
 {
     const struct scmp_arg_cmp self = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0);
-    return allow(filter, "tgkill", &self);
+    int result = allow(filter, "tgkill", &self);
+    return result != 0 ? result : allow(filter, "rt_tgsigqueueinfo", &self);
 }
 
 static int fill(scmp_filter_ctx filter)

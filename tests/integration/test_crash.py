@@ -244,7 +244,7 @@ def test_a_crash_is_told_with_its_request(model, start_server, fault, signal_nam
                                                                        f"{client.name}"))
     server.wait_for_full_strength(without_pid=victim)
     assert server.get("/plaintext").status == 200
-    assert processes.zombie_children(server.pid) == []
+    wait_until(lambda: processes.zombie_children(server.pid) == [], "the crash teller is reaped")
 
 
 @pytest.mark.models(("threadpool-bare",))

@@ -130,6 +130,7 @@ static inline void assert_defaults(void)
     assert_true(config.rebalance);
     assert_false(config.gzip);
     assert_false(config.faults);
+    assert_false(config.core_files);
     assert_false(config.bare);
 }
 
@@ -153,6 +154,7 @@ static const char *const all_options[] = {"listen",
                                           "offload",
                                           "gzip",
                                           "faults",
+                                          "core-files",
                                           "access-log",
                                           "access-log-format",
                                           "error-log",

@@ -258,6 +258,11 @@ static void test_switches(void **state)
     assert_int_equal(load(CONFIG_SERVER_PREFORK, "--faults", "on", NULL), CONFIG_RUN);
     assert_true(config.faults);
     assert_false(config.bare);
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--core-files", "on", NULL), CONFIG_RUN);
+    assert_true(config.core_files);
+    assert_int_equal(load_yaml(CONFIG_SERVER_THREADPOOL, "core_files: on"), CONFIG_RUN);
+    assert_true(config.core_files);
+    assert_false(config.faults);
     assert_int_equal(load(CONFIG_SERVER_PREFORK, "--faults", "off", NULL), CONFIG_RUN);
     assert_false(config.faults);
     assert_int_equal(load(CONFIG_SERVER_THREADPOOL, "--bare", NULL), CONFIG_RUN);

@@ -107,14 +107,73 @@ static void test_deaths(void **state)
     scoreboard_bury(scoreboard,
                     &(struct death_record){.process = 0, .slot_count = 2, .exit_status = 3});
     const char *text = status();
-    assert_contains(text, "\"deaths\":[{\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,"
-                          "\"pid\":55,\"generation\":6,\"cause\":\"signal\","
-                          "\"signal\":\"SIGSEGV\",\"exit_status\":null,\"lived_ms\":1234,"
-                          "\"requests_lost\":5,\"in_progress\":2,\"awaited\":3,\"idle_cut\":1,"
-                          "\"recovery_ms\":1.234,\"requests\":[{\"worker\":3,"
-                          "\"line\":\"GET /\\\"x\\\" HTTP/1.1\",\"client\":\"unknown\"}]},{");
+    assert_contains(
+        text, "\"deaths\":[{\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,"
+              "\"pid\":55,\"generation\":6,\"cause\":\"signal\","
+              "\"signal\":\"SIGSEGV\",\"exit_status\":null,\"lived_ms\":1234,"
+              "\"requests_lost\":5,\"in_progress\":2,\"awaited\":3,\"idle_cut\":1,"
+              "\"recovery_ms\":1.234,\"requests\":[{\"worker\":3,"
+              "\"line\":\"GET /\\\"x\\\" HTTP/1.1\",\"client\":\"unknown\"}],\"crash\":null},{");
     assert_contains(text, "\"cause\":\"exit\",\"signal\":null,\"exit_status\":3,");
     assert_contains(text, "\"recovery_ms\":null,\"requests\":[");
+    assert_contains(text, "],\"crash\":null}");
+}
+
+static void test_crash_of_a_thread(void **state)
+{
+    (void)state;
+    struct crash_story story = {.told = true,
+                                .signal = SIGSEGV,
+                                .code = SEGV_MAPERR,
+                                .tid = 78,
+                                .slot = 3,
+                                .address = 0x18,
+                                .has_request = true,
+                                .left_out = 7,
+                                .left_out_at = 1,
+                                .frame_count = 2,
+                                .frames = {{.address = 0x1234,
+                                            .offset = 0x34,
+                                            .line = 25,
+                                            .function = "write_to_null",
+                                            .file = "common/handlers/fault.c",
+                                            .module = "prefork-server"},
+                                           {.address = UINT64_MAX}}};
+    strcpy(story.request.line, "GET /\"x\" HTTP/1.1");
+    strcpy(story.request.client, "127.0.0.1:4711");
+    struct death_record *record =
+        scoreboard_bury(scoreboard, &(struct death_record){.signal = SIGSEGV});
+    scoreboard_publish_crash(record, &story);
+    assert_contains(status(),
+                    "\"crash\":{\"signal\":\"SIGSEGV\",\"code\":\"SEGV_MAPERR\","
+                    "\"address\":\"0x18\",\"stack_overflow\":false,\"sender\":null,\"tid\":78,"
+                    "\"worker\":3,\"request\":{\"line\":\"GET /\\\"x\\\" HTTP/1.1\","
+                    "\"client\":\"127.0.0.1:4711\"},\"frames_left_out\":7,\"frames\":["
+                    "{\"frame\":0,\"function\":\"write_to_null\","
+                    "\"file\":\"common/handlers/fault.c\",\"line\":25,\"address\":\"0x1234\","
+                    "\"module\":\"prefork-server\",\"offset\":\"0x34\"},"
+                    "{\"frame\":8,\"function\":null,\"file\":null,\"line\":null,"
+                    "\"address\":\"0xffffffffffffffff\",\"module\":null,\"offset\":\"0x0\"}]}}");
+}
+
+static void test_crash_by_a_signal_from_outside(void **state)
+{
+    (void)state;
+    struct crash_story story = {.told = true,
+                                .signal = SIGABRT,
+                                .code = SI_USER,
+                                .tid = 78,
+                                .slot = -1,
+                                .sender_pid = 99,
+                                .sender_uid = 1000};
+    struct death_record *record =
+        scoreboard_bury(scoreboard, &(struct death_record){.signal = SIGABRT});
+    scoreboard_publish_crash(record, &story);
+    assert_contains(status(), "\"crash\":{\"signal\":\"SIGABRT\",\"code\":\"SI_USER\","
+                              "\"address\":null,\"stack_overflow\":false,"
+                              "\"sender\":{\"pid\":99,\"uid\":1000},\"tid\":78,"
+                              "\"worker\":null,\"request\":null,\"frames_left_out\":0,"
+                              "\"frames\":[]}}");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_handlers, close_handlers)
@@ -122,10 +181,8 @@ static void test_deaths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_server),
-        TEST(test_workers),
-        TEST(test_totals),
-        TEST(test_deaths),
+        TEST(test_server), TEST(test_workers),           TEST(test_totals),
+        TEST(test_deaths), TEST(test_crash_of_a_thread), TEST(test_crash_by_a_signal_from_outside),
     };
     return cmocka_run_group_tests_name("server_status", tests, NULL, NULL);
 }

@@ -1,0 +1,17 @@
+/* A dying thread's own report: signal handlers for the signals that a fault ends in, which write a
+ * crash note (scoreboard.h) and then let the signal do what it would have done without them. */
+#ifndef TWINHTTPD_SERVER_SUPERVISE_CRASH_REPORT_H
+#define TWINHTTPD_SERVER_SUPERVISE_CRASH_REPORT_H
+
+#include "common/base/scoreboard.h"
+
+/* Installs the handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT in this process, and gives
+ * the calling thread a signal stack. The note must outlive the process. tell, unless NULL, is
+ * called in the handler once the note is written: for a process that has nobody to read it. */
+void crash_report_open(struct crash_note *note, void (*tell)(void *data), void *data);
+
+/* Gives the calling thread a signal stack of its own, so that even an overflow of the other one can
+ * be reported; the stack goes with the thread. The thread's faults are noted under this slot. */
+void crash_report_enter_thread(uint32_t slot);
+
+#endif
