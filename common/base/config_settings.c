@@ -20,6 +20,7 @@ static const char *const accept_names[] = {"shared", "reuseport", NULL};
 static const char *const dispatch_names[] = {"connection", "request", NULL};
 static const char *const offload_names[] = {"blocking", "all", NULL};
 static const char *const seccomp_names[] = {"off", "log", "on", NULL};
+static const char *const on_fault_names[] = {"die", "recover", NULL};
 static const char *const access_log_format_names[] = {"combined", "json", NULL};
 static const char *const log_level_names[] = {"debug", "info", "notice", "warn", "error", NULL};
 
@@ -61,6 +62,10 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
     {MEMBER(offload), .option = "offload", CHOICE(offload_names), .default_value = "blocking",
      .servers = BOTH_SERVERS,
      .help = "Request dispatch: which requests go to the pool: those that block, or all."},
+    {MEMBER(on_fault), .option = "on-fault", CHOICE(on_fault_names), .default_value = "die",
+     .servers = BOTH_SERVERS,
+     .help = "Request dispatch: what a fault in a pool thread's handler ends: the process, or the\n"
+             "      thread alone, which answers 500. The latter may leave damage behind."},
     {MEMBER(gzip), .option = "gzip", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
      .servers = BOTH_SERVERS,
      .help = "Compress text on the fly, for clients that accept gzip; stored .br, .zst and .gz\n"

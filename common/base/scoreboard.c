@@ -209,6 +209,7 @@ static void empty_slot(struct scoreboard *scoreboard, uint32_t index, struct dea
     atomic_fetch_add(&scoreboard->dead.connections_accepted, take(&counters->connections_accepted));
     atomic_fetch_add(&scoreboard->dead.connections_adopted, take(&counters->connections_adopted));
     atomic_fetch_add(&scoreboard->dead.connections_refused, take(&counters->connections_refused));
+    atomic_fetch_add(&scoreboard->dead.faults_recovered, take(&counters->faults_recovered));
     slot_note_end(slot);
     atomic_store(&slot->current.sequence, 0); /* it may have died while it wrote a note */
     atomic_store(&slot->crash.written, 0);
@@ -311,6 +312,13 @@ void scoreboard_retire(struct scoreboard *scoreboard, uint32_t first, uint32_t c
         atomic_store(&scoreboard->slots[i].deaths, 0);
         atomic_store(&scoreboard->slots[i].state, SLOT_EMPTY);
     }
+}
+
+void scoreboard_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct crash_story *story)
+{
+    scoreboard_read_crash(scoreboard, slot, 1, story);
+    atomic_store(&scoreboard->slots[slot].crash.written, 0);
+    slot_note_end(&scoreboard->slots[slot]);
 }
 
 void scoreboard_publish_crash(struct death_record *record, const struct crash_story *story)

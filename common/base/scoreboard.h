@@ -123,6 +123,7 @@ struct slot_counters {
     _Atomic uint64_t connections_accepted;
     _Atomic uint64_t connections_adopted; /* handed over by another event loop */
     _Atomic uint64_t connections_refused; /* of clients that have too many */
+    _Atomic uint64_t faults_recovered;    /* of handlers, answered with 500 */
 };
 
 struct worker_slot {
@@ -246,6 +247,10 @@ void scoreboard_retire(struct scoreboard *scoreboard, uint32_t first, uint32_t c
  * have addresses and no names yet. */
 void scoreboard_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint32_t count,
                            struct crash_story *story);
+
+/* For a thread that lives on: reads what it wrote into its slot, and clears that and the request's
+ * note. */
+void scoreboard_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct crash_story *story);
 
 /* Puts the complete story into a record, from any process. */
 void scoreboard_publish_crash(struct death_record *record, const struct crash_story *story);

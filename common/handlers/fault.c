@@ -171,6 +171,18 @@ FAULT_HANDLER(fault_die_holding_lock)
     raise(SIGKILL);
 }
 
+/* Faults while it holds the lock of its own process. Should the process outlive that (on_fault:
+ * recover), everybody who wants the lock (/counter?mode=mutex) waits for ever. */
+FAULT_HANDLER(fault_segv_holding_lock)
+{
+    (void)request, (void)context;
+    struct handler_environment *env = data;
+    if (shared_cell_lock(env->process_cell) == 0) {
+        write_to_null();
+    }
+    http_response_error(response, 500);
+}
+
 FAULT_HANDLER(fault_exit)
 {
     (void)context, (void)data;
@@ -205,6 +217,7 @@ void fault_register(struct router *router, struct handler_environment *env)
         {.path = "/fault/leak", .handler = fault_leak},
         {.path = "/fault/exit", .handler = fault_exit},
         {.path = "/fault/exec", .handler = fault_exec},
+        {.path = "/fault/segv-holding-lock", .handler = fault_segv_holding_lock, .data = env},
         {.path = "/fault/die-holding-lock", .handler = fault_die_holding_lock, .data = env},
     };
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {

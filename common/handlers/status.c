@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 struct totals {
-    uint64_t started, finished, aborted, handled, bytes_sent, accepted, adopted, refused;
+    uint64_t started, finished, aborted, handled, bytes_sent, accepted, adopted, refused, recovered;
     uint64_t open, idle;
 };
 
@@ -23,6 +23,7 @@ static void add_counters(struct totals *totals, const struct slot_counters *coun
     totals->accepted += atomic_load(&counters->connections_accepted);
     totals->adopted += atomic_load(&counters->connections_adopted);
     totals->refused += atomic_load(&counters->connections_refused);
+    totals->recovered += atomic_load(&counters->faults_recovered);
 }
 
 static void put_totals(struct json_writer *json, const struct scoreboard *scoreboard)
@@ -46,6 +47,7 @@ static void put_totals(struct json_writer *json, const struct scoreboard *scoreb
     json_put_uint(json, "connections_accepted", totals.accepted);
     json_put_uint(json, "connections_adopted", totals.adopted);
     json_put_uint(json, "connections_refused", totals.refused);
+    json_put_uint(json, "faults_recovered", totals.recovered);
     json_put_uint(json, "connections_open", totals.open);
     json_put_uint(json, "connections_idle", totals.idle);
     json_put_uint(json, "deaths", atomic_load(&scoreboard->deaths));
@@ -91,6 +93,7 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     json_put_uint(json, "connections_accepted", own.accepted);
     json_put_uint(json, "connections_adopted", own.adopted);
     json_put_uint(json, "connections_refused", own.refused);
+    json_put_uint(json, "faults_recovered", own.recovered);
     json_put_uint(json, "connections_open", atomic_load(&slot->connections_open));
     json_put_uint(json, "connections_idle", atomic_load(&slot->connections_idle));
     json_put_uint(json, "deaths", atomic_load(&slot->deaths));

@@ -37,6 +37,7 @@ static struct {
 } crash;
 
 static _Thread_local int32_t thread_slot = -1;
+static _Thread_local struct crash_landing *thread_landing;
 
 /* ---- The end ---- */
 
@@ -63,13 +64,18 @@ static void end_on_return(int number, siginfo_t *info)
     }
 }
 
-static void end_now(int number)
+static void unblock(int number)
 {
     sigset_t set;
-    restore_default(number);
     sigemptyset(&set);
     sigaddset(&set, number);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void end_now(int number)
+{
+    restore_default(number);
+    unblock(number);
     syscall(SYS_tgkill, getpid(), this_thread(), number);
 }
 
@@ -161,10 +167,31 @@ static void write_note(struct crash_note *note, const siginfo_t *info, const voi
 
 /* ---- Handlers ---- */
 
+/* What the thread did itself, unless the process is ending anyway. */
+static bool may_land(int number, const siginfo_t *info)
+{
+    return thread_landing != NULL && info->si_code > 0 && number != SIGABRT && number != SIGILL &&
+           atomic_load(&crash.reporter) == 0;
+}
+
+/* A fault on the way ends the process: there is no landing any more. The mask comes from the
+ * kernel: for sigsetjmp to save it would take a system call for each request. */
+static _Noreturn void land(const siginfo_t *info, const void *context)
+{
+    struct crash_landing *landing = thread_landing;
+    thread_landing = NULL;
+    write_note(landing->note, info, context);
+    pthread_sigmask(SIG_SETMASK, &((const ucontext_t *)context)->uc_sigmask, NULL);
+    siglongjmp(landing->point, 1);
+}
+
 /* The signal itself is blocked meanwhile: the same fault once more, in here, makes the kernel end
  * the process by it. Another fault in here comes in anew. */
 static void on_fault(int number, siginfo_t *info, void *context)
 {
+    if (may_land(number, info)) {
+        land(info, context);
+    }
     int32_t me = this_thread();
     int32_t reporter = 0;
     if (atomic_compare_exchange_strong(&crash.reporter, &reporter, me)) {
@@ -269,4 +296,9 @@ void crash_report_enter_thread(uint32_t slot)
 {
     thread_slot = (int32_t)slot;
     enter_thread();
+}
+
+void crash_report_land_at(struct crash_landing *landing)
+{
+    thread_landing = landing;
 }

@@ -111,6 +111,13 @@ bool plan_make(struct plan *plan, const struct config *config, enum config_serve
                char error[PLAN_ERROR_BYTES])
 {
     plan_model(plan, config, server);
+    if (config->on_fault == CONFIG_ON_FAULT_RECOVER && plan->pool_threads == 0) {
+        snprintf(
+            error, PLAN_ERROR_BYTES,
+            "on_fault recover needs pool threads, since a thread that has an event loop cannot "
+            "be replaced; add --dispatch request with threads, or use --on-fault die");
+        return false;
+    }
     return plan_descriptors(plan, config, error);
 }
 

@@ -3,7 +3,9 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "server/supervise/crash_teller.h"
 #include "server/threadpool/queue.h"
+#include "server/threadpool/recovery.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +31,8 @@ struct pool_member {
     struct handler_context context;
     struct worker *worker;      /* of a loop thread */
     struct queue_chain pending; /* of a loop thread: what this turn hands over */
+    bool is_successor;          /* of a pool thread that has retired: the others run already */
+    _Atomic bool retired;       /* the thread has left this place: it is to have a successor */
 };
 
 struct threadpool {
@@ -91,14 +95,47 @@ static void *run_loop_thread(void *argument)
     return NULL;
 }
 
-static void run_batch(struct http_exchange *batch, struct handler_context *context)
+/* Where a fault ends the process. */
+static bool run_or_die(struct http_exchange *exchange, struct handler_context *context)
 {
+    http_exchange_run(exchange, context);
+    return true;
+}
+
+/* False: a handler has faulted, and the thread is to retire; the story tells of it. */
+static bool run_batch(struct pool_member *member, struct http_exchange *batch,
+                      struct crash_story *story)
+{
+    const struct config *config = &member->pool->process->server->config;
+    bool (*run)(struct http_exchange * exchange, struct handler_context * context) =
+        config->on_fault == CONFIG_ON_FAULT_RECOVER ? recovery_run : run_or_die;
+    bool sound = true;
     while (batch != NULL) {
         struct http_exchange *exchange = batch;
         batch = exchange->next;
-        http_exchange_run(exchange, context);
+        if (!run(exchange, &member->context)) {
+            scoreboard_take_crash(member->pool->process->server->scoreboard,
+                                  member->context.slot_index, story);
+            sound = false;
+        }
         exchange->complete(exchange); /* from here on it is the loop's again */
     }
+    return sound;
+}
+
+/* Leaves the place to a successor, which the main thread starts, and tells why. Once it has left,
+ * the pool may be gone before the thread. */
+static void retire(struct pool_member *member, const struct crash_story *story)
+{
+    uint32_t process = member->pool->process->number;
+    int ended_fd = member->pool->ended_fd;
+    log_write(LOG_ERROR, "worker %u: a handler has faulted: this thread answers 500 and retires",
+              process);
+    atomic_store(&member->retired, true);
+    pthread_detach(pthread_self());
+    ssize_t ignored = write(ended_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)ignored;
+    crash_teller_run(story, process);
 }
 
 static void *run_pool_thread(void *argument)
@@ -106,17 +143,23 @@ static void *run_pool_thread(void *argument)
     struct pool_member *member = argument;
     struct threadpool *pool = member->pool;
     struct worker_slot *slot;
-    bool closed = false;
+    struct crash_story story;
+    bool closed = false, sound = true;
     process_enter(pool->process, member->slot, SLOT_POOL, &member->context);
     slot = member->context.slot;
     slot_set_state(slot, SLOT_READY);
-    pthread_barrier_wait(&pool->started);
-    while (!closed) {
+    if (!member->is_successor) {
+        pthread_barrier_wait(&pool->started);
+    }
+    while (!closed && sound) {
         struct http_exchange *batch = queue_pop(pool->queue, HEARTBEAT_MS, &closed);
         member->context.turn++;
         member->context.now_ms = clock_monotonic_ms();
         atomic_store_explicit(&slot->heartbeat_ms, member->context.now_ms, memory_order_relaxed);
-        run_batch(batch, &member->context);
+        sound = run_batch(member, batch, &story);
+    }
+    if (!sound) {
+        retire(member, &story);
     }
     return NULL;
 }
@@ -178,6 +221,24 @@ static bool start_threads(struct threadpool *pool)
     return true;
 }
 
+/* Who has retired does not use its place any more, though it may still be telling why. */
+static void replace_retired_threads(struct threadpool *pool)
+{
+    for (uint32_t i = pool->loops; i < pool->count; i++) {
+        struct pool_member *member = &pool->members[i];
+        if (!atomic_exchange(&member->retired, false)) {
+            continue;
+        }
+        process_leave(&member->context);
+        member->is_successor = true;
+        int error = pthread_create(&member->thread, NULL, run_pool_thread, member);
+        if (error != 0) { /* rather a new process than one with too few threads */
+            log_write(LOG_ERROR, "cannot replace a thread that has retired: %s", strerror(error));
+            _exit(1);
+        }
+    }
+}
+
 /* How long the loops may take to end after an order. A loop that is stuck in a handler never does.
  */
 static uint64_t patience_ms(const struct threadpool *pool, enum process_order order)
@@ -211,6 +272,7 @@ static void direct(struct threadpool *pool)
     while (atomic_load(&pool->loops_ended) < pool->loops &&
            (deadline_ms == 0 || clock_monotonic_ms() < deadline_ms)) {
         wait_for_news(pool, deadline_ms);
+        replace_retired_threads(pool);
         enum process_order order = process_pass_signals(pool->process, pool->workers, pool->loops);
         if (order != PROCESS_SERVE) {
             log_write(LOG_INFO, order == PROCESS_STOP ? "stopping" : "draining");
@@ -229,7 +291,8 @@ static bool join_threads(struct threadpool *pool)
     until.tv_nsec %= 1000000000;
     uint32_t stuck = 0;
     for (uint32_t i = 0; i < pool->count; i++) {
-        stuck += pthread_timedjoin_np(pool->members[i].thread, NULL, &until) != 0;
+        stuck += !atomic_load(&pool->members[i].retired) &&
+                 pthread_timedjoin_np(pool->members[i].thread, NULL, &until) != 0;
     }
     if (stuck > 0) {
         log_write(LOG_WARN, "%u threads are still in a handler: leaving without them", stuck);

@@ -11,11 +11,12 @@ from support.waiting import wait_until
 TOTALS = {"requests_started", "requests_finished", "bytes_sent", "connections_accepted", "connections_adopted",
           "connections_refused",
           "connections_open", "connections_idle", "deaths", "requests_lost", "requests_aborted",
-          "requests_handled"}
+          "requests_handled", "faults_recovered"}
 WORKER = {"worker", "process", "role", "pid", "tid", "generation", "state", "heartbeat_age_ms",
           "requests_started", "requests_finished", "requests_aborted", "requests_handled",
           "bytes_sent", "connections_accepted", "connections_adopted", "connections_refused",
-          "connections_open", "connections_idle", "deaths", "current"}
+          "connections_open", "connections_idle", "deaths", "current",
+          "faults_recovered"}
 STATUS = {"server", "version", "model", "dispatch", "generation", "master_pid", "uptime_ms",
           "totals", "workers", "deaths"}
 

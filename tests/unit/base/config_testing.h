@@ -125,6 +125,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.dispatch, CONFIG_DISPATCH_CONNECTION);
     assert_int_equal(config.offload, CONFIG_OFFLOAD_BLOCKING);
     assert_int_equal(config.seccomp, CONFIG_SECCOMP_OFF);
+    assert_int_equal(config.on_fault, CONFIG_ON_FAULT_DIE);
     assert_int_equal(config.access_log_format, CONFIG_ACCESS_LOG_COMBINED);
     assert_int_equal(config.log_level, LOG_INFO);
     assert_true(config.rebalance);
@@ -152,6 +153,7 @@ static const char *const all_options[] = {"listen",
                                           "rebalance",
                                           "dispatch",
                                           "offload",
+                                          "on-fault",
                                           "gzip",
                                           "faults",
                                           "core-files",

@@ -179,6 +179,7 @@ static const struct choice_case choice_cases[] = {
     {"dispatch", offsetof(struct config, dispatch), "connection|request"},
     {"offload", offsetof(struct config, offload), "blocking|all"},
     {"seccomp", offsetof(struct config, seccomp), "off|log|on"},
+    {"on-fault", offsetof(struct config, on_fault), "die|recover"},
     {"access-log-format", offsetof(struct config, access_log_format), "combined|json"},
     {"log-level", offsetof(struct config, log_level), "debug|info|notice|warn|error"},
 };

@@ -145,11 +145,19 @@ static void test_faults_are_on(void **state)
     static const struct {
         const char *path;
         bool blocks;
-    } faults[] = {
-        {"/fault/segv", false}, {"/fault/abort", false},   {"/fault/fpe", false},
-        {"/fault/bus", false},  {"/fault/ill", false},     {"/fault/stack-overflow", false},
-        {"/fault/hang", true},  {"/fault/deadlock", true}, {"/fault/leak", false},
-        {"/fault/exit", false}, {"/fault/exec", false},    {"/fault/die-holding-lock", false}};
+    } faults[] = {{"/fault/segv", false},
+                  {"/fault/abort", false},
+                  {"/fault/fpe", false},
+                  {"/fault/bus", false},
+                  {"/fault/ill", false},
+                  {"/fault/stack-overflow", false},
+                  {"/fault/hang", true},
+                  {"/fault/deadlock", true},
+                  {"/fault/leak", false},
+                  {"/fault/exit", false},
+                  {"/fault/exec", false},
+                  {"/fault/segv-holding-lock", false},
+                  {"/fault/die-holding-lock", false}};
     fault_register(router, &environment);
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
         const struct route *route = router_match(router, span_of(faults[i].path));

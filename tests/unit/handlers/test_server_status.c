@@ -49,6 +49,7 @@ static void test_workers(void **state)
     assert_contains(text, "\"requests_started\":10,\"requests_finished\":8,\"requests_aborted\":1,"
                           "\"requests_handled\":0,\"bytes_sent\":1234,\"connections_accepted\":0,"
                           "\"connections_adopted\":0,\"connections_refused\":0,"
+                          "\"faults_recovered\":0,"
                           "\"connections_open\":3,\"connections_idle\":2,\"deaths\":4,"
                           "\"current\":\"GET /sleep?ms=5 HTTP/1.1\"}");
     assert_contains(text, "{\"worker\":0,\"process\":0,\"role\":\"loop\",\"pid\":0,\"tid\":0,"
@@ -75,16 +76,18 @@ static void test_totals(void **state)
         counters->connections_accepted = 5;
         counters->connections_adopted = 3;
         counters->connections_refused = 2;
+        counters->faults_recovered = 3;
         scoreboard->slots[i].connections_open = 4;
         scoreboard->slots[i].connections_idle = 1;
     }
     scoreboard_bury(scoreboard,
                     &(struct death_record){.process = 1, .first_slot = 2, .slot_count = 2});
-    assert_contains(status(), "\"totals\":{\"requests_started\":40,\"requests_finished\":28,"
-                              "\"requests_aborted\":4,\"requests_handled\":0,\"bytes_sent\":400,"
-                              "\"connections_accepted\":20,\"connections_adopted\":12,"
-                              "\"connections_refused\":8,\"connections_open\":8,"
-                              "\"connections_idle\":2,\"deaths\":1,\"requests_lost\":10}");
+    assert_contains(status(),
+                    "\"totals\":{\"requests_started\":40,\"requests_finished\":28,"
+                    "\"requests_aborted\":4,\"requests_handled\":0,\"bytes_sent\":400,"
+                    "\"connections_accepted\":20,\"connections_adopted\":12,"
+                    "\"connections_refused\":8,\"faults_recovered\":12,\"connections_open\":8,"
+                    "\"connections_idle\":2,\"deaths\":1,\"requests_lost\":10}");
 }
 
 static void test_deaths(void **state)

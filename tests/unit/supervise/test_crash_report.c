@@ -281,6 +281,73 @@ static void test_two_threads_at_once(void **state)
     assert_int_equal(frame_of("write_to"), 0);
 }
 
+/* Landing. */
+
+static struct crash_landing landing;
+
+/* Faults, lands and goes on, more than once: the signal is not left blocked. */
+static void land_three_times(void)
+{
+    landing.note = &scoreboard->slots[SLOT].crash;
+    for (volatile int i = 0; i < 3; i++) {
+        if (sigsetjmp(landing.point, 0) == 0) {
+            crash_report_land_at(&landing);
+            (i == 1 ? die_of_a_recursion : die_of_a_write)();
+        }
+    }
+}
+
+static void test_landing(void **state)
+{
+    (void)state;
+    int status = die(land_three_times, NULL, board_note());
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(story.told);
+    assert_int_equal(story.signal, SIGSEGV);
+    assert_int_equal(story.slot, SLOT);
+    assert_int_equal(board_note()->written, 0); /* the process has not died */
+    scoreboard_take_crash(scoreboard, SLOT, &story);
+    assert_true(story.told);
+    scoreboard_read_crash(scoreboard, 0, 4, &story);
+    assert_false(story.told);
+}
+
+static void abort_instead_of_landing(void)
+{
+    landing.note = &scoreboard->slots[SLOT].crash;
+    if (sigsetjmp(landing.point, 0) == 0) {
+        crash_report_land_at(&landing);
+        abort();
+    }
+}
+
+static void signal_instead_of_landing(void)
+{
+    landing.note = &scoreboard->slots[SLOT].crash;
+    if (sigsetjmp(landing.point, 0) == 0) {
+        crash_report_land_at(&landing);
+        kill(getpid(), SIGSEGV);
+    }
+}
+
+static void fault_after_landing_is_over(void)
+{
+    landing.note = &scoreboard->slots[SLOT].crash;
+    if (sigsetjmp(landing.point, 0) == 0) {
+        crash_report_land_at(&landing);
+        crash_report_land_at(NULL);
+        die_of_a_write();
+    }
+}
+
+static void test_what_does_not_land(void **state)
+{
+    (void)state;
+    assert_killed_by(die(abort_instead_of_landing, NULL, board_note()), SIGABRT);
+    assert_killed_by(die(signal_instead_of_landing, NULL, board_note()), SIGSEGV);
+    assert_killed_by(die(fault_after_landing_is_over, NULL, board_note()), SIGSEGV);
+}
+
 static void *overflow(void *argument)
 {
     crash_report_enter_thread(SLOT + 1);
@@ -359,6 +426,8 @@ int main(void)
         TEST(test_a_note_that_cannot_be_written),
         TEST(test_two_threads_at_once),
         TEST(test_a_stack_overflow_of_a_thread),
+        TEST(test_landing),
+        TEST(test_what_does_not_land),
         TEST(test_signal_stacks_go_with_their_threads),
     };
     return cmocka_run_group_tests_name("crash_report", tests, NULL, NULL);

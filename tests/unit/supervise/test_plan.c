@@ -129,6 +129,21 @@ static void test_what_is_left_open_is_the_number_of_cpus(void **state)
     assert_int_equal(result->plan.pool_threads, cpus);
 }
 
+static void test_recovery_needs_pool_threads(void **state)
+{
+    (void)state;
+    struct config config = {.threads = 2, .on_fault = CONFIG_ON_FAULT_RECOVER};
+    assert_false(plan(&config, CONFIG_SERVER_THREADPOOL));
+    assert_string_equal(result->error,
+                        "on_fault recover needs pool threads, since a thread that has an event "
+                        "loop cannot be replaced; add --dispatch request with threads, or use "
+                        "--on-fault die");
+    assert_false(plan(&config, CONFIG_SERVER_PREFORK));
+    config.dispatch = CONFIG_DISPATCH_REQUEST;
+    assert_true(plan(&config, CONFIG_SERVER_THREADPOOL));
+    assert_true(plan(&config, CONFIG_SERVER_PREFORK));
+}
+
 static void test_description_is_cut(void **state)
 {
     (void)state;
@@ -250,6 +265,7 @@ int main(void)
         cmocka_unit_test(test_threadpool),
         cmocka_unit_test(test_hybrid),
         cmocka_unit_test(test_what_is_left_open_is_the_number_of_cpus),
+        cmocka_unit_test(test_recovery_needs_pool_threads),
         cmocka_unit_test(test_description_is_cut),
         cmocka_unit_test(test_the_soft_limit_is_raised),
         cmocka_unit_test(test_descriptors_suffice),
