@@ -10,6 +10,15 @@
 
 #include <signal.h>
 
+void process_tell_crash(const struct process *process, const struct crash_story *story)
+{
+    if (process->server->config.seccomp == CONFIG_SECCOMP_ON) { /* may not fork */
+        crash_log(story, process->number);
+    } else {
+        crash_teller_run(story, process->number);
+    }
+}
+
 /* In the signal handler of a process that has no master to do it. */
 static void tell_crash(void *data)
 {
@@ -18,11 +27,7 @@ static void tell_crash(void *data)
     struct crash_story story;
     scoreboard_read_crash(server->scoreboard, process->first_slot, server->plan.slots_per_process,
                           &story);
-    if (server->config.seccomp == CONFIG_SECCOMP_ON) { /* may not fork: a story without names */
-        crash_log(&story, process->number);
-    } else {
-        crash_teller_run(&story, process->number);
-    }
+    process_tell_crash(process, &story);
 }
 
 void process_open(struct process *process)

@@ -127,15 +127,15 @@ static bool run_batch(struct pool_member *member, struct http_exchange *batch,
  * the pool may be gone before the thread. */
 static void retire(struct pool_member *member, const struct crash_story *story)
 {
-    uint32_t process = member->pool->process->number;
+    const struct process *process = member->pool->process;
     int ended_fd = member->pool->ended_fd;
     log_write(LOG_ERROR, "worker %u: a handler has faulted: this thread answers 500 and retires",
-              process);
+              process->number);
     atomic_store(&member->retired, true);
     pthread_detach(pthread_self());
     ssize_t ignored = write(ended_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)ignored;
-    crash_teller_run(story, process);
+    process_tell_crash(process, story);
 }
 
 static void *run_pool_thread(void *argument)
