@@ -39,8 +39,8 @@ void process_leave(struct handler_context *context);
 struct worker *process_create_worker(struct process *process, struct handler_context *context,
                                      uint32_t loop, const struct worker_dispatch *dispatch);
 
-/* Logs a crash without the master's help: with the names of the functions, unless a filter of system
- * calls keeps it from starting the process that looks them up. */
+/* Logs a crash without the master's help: with the names of the functions, unless a filter of
+ * system calls keeps it from starting the process that looks them up. */
 void process_tell_crash(const struct process *process, const struct crash_story *story);
 
 /* What a process is told by signals; the later outweighs the earlier. */

@@ -3,7 +3,6 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
-#include "server/supervise/crash_teller.h"
 #include "server/threadpool/queue.h"
 #include "server/threadpool/recovery.h"
 

@@ -11,7 +11,7 @@ from support.waiting import wait_until
 
 # Every handler runs on a pool thread.
 POOLS = pytest.mark.models(("threadpool-request-all", "hybrid-request"))
-RECOVER = ("--faults", "on", "--on-fault", "recover")
+RECOVER = ("--faults", "on", "--on-fault", "recover", "--seccomp", "off")
 FAULTS = {"segv": "SIGSEGV", "fpe": "SIGFPE", "bus": "SIGBUS", "stack-overflow": "SIGSEGV"}
 
 
@@ -55,6 +55,17 @@ def test_a_fault_costs_one_request(model, start_server, fault):
     assert status["totals"]["faults_recovered"] == 1
     assert status["totals"]["requests_lost"] == 0
     assert not any((worker["current"] or "").startswith("GET /fault") for worker in status["workers"])
+
+
+@POOLS
+@pytest.mark.skipif(servers.SANITIZED, reason="sanitizers make system calls of their own")
+def test_a_confined_process_recovers_too(model, start_server):
+    """Its story has no names: looking them up takes a process, which it may not start."""
+    server = start_server(model, *RECOVER, "--seccomp", "on")
+    assert server.get("/fault/segv").status == 500
+    server.wait_for_log(r"SIGSEGV \(SEGV_MAPERR\) at 0x0 in thread")
+    assert server.get("/plaintext").status == 200
+    assert server.status()["deaths"] == []
 
 
 @POOLS
