@@ -189,7 +189,7 @@ void json_key(struct json_writer *writer, const char *key)
     writer->after_key = true;
 }
 
-void json_string(struct json_writer *writer, struct span text)
+void json_write_string(struct json_writer *writer, struct span text)
 {
     before_value(writer);
     append_quoted(writer, text);
@@ -217,7 +217,7 @@ void json_bool(struct json_writer *writer, bool value)
     append_text(writer, value ? "true" : "false");
 }
 
-void json_null(struct json_writer *writer)
+void json_write_null(struct json_writer *writer)
 {
     before_value(writer);
     append_text(writer, "null");
@@ -235,16 +235,16 @@ void json_milliseconds(struct json_writer *writer, uint64_t microseconds)
 void json_put_string(struct json_writer *writer, const char *key, struct span text)
 {
     json_key(writer, key);
-    json_string(writer, text);
+    json_write_string(writer, text);
 }
 
 void json_put_text(struct json_writer *writer, const char *key, const char *text)
 {
     json_key(writer, key);
     if (text == NULL) {
-        json_null(writer);
+        json_write_null(writer);
     } else {
-        json_string(writer, span_of(text));
+        json_write_string(writer, span_of(text));
     }
 }
 
@@ -269,7 +269,7 @@ void json_put_bool(struct json_writer *writer, const char *key, bool value)
 void json_put_null(struct json_writer *writer, const char *key)
 {
     json_key(writer, key);
-    json_null(writer);
+    json_write_null(writer);
 }
 
 void json_put_milliseconds(struct json_writer *writer, const char *key, uint64_t microseconds)

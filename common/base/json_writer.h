@@ -1,5 +1,6 @@
 /* Appends JSON text (RFC 8259) to a buffer. The writer puts the commas; the caller's order of calls
- * is checked by assert, since a wrong one is a bug and never a matter of input. */
+ * is checked by assert, since a wrong one is a bug and never a matter of input. No name is one of
+ * jansson's: a function of ours would take the place of the library's inside the library. */
 #ifndef TWINHTTPD_COMMON_BASE_JSON_WRITER_H
 #define TWINHTTPD_COMMON_BASE_JSON_WRITER_H
 
@@ -33,11 +34,11 @@ void json_key(struct json_writer *writer, const char *key);
 
 /* A string in quotes. Bytes that are not UTF-8 become U+FFFD each, so that the text stays valid
  * whatever a client has sent. */
-void json_string(struct json_writer *writer, struct span text);
+void json_write_string(struct json_writer *writer, struct span text);
 void json_uint(struct json_writer *writer, uint64_t number);
 void json_int(struct json_writer *writer, int64_t number);
 void json_bool(struct json_writer *writer, bool value);
-void json_null(struct json_writer *writer);
+void json_write_null(struct json_writer *writer);
 /* Milliseconds with three decimals: 1234 us is 1.234. */
 void json_milliseconds(struct json_writer *writer, uint64_t microseconds);
 

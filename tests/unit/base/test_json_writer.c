@@ -37,7 +37,7 @@ static void assert_json(const char *expected)
 static void assert_string_becomes(const char *bytes, size_t len, const char *expected)
 {
     start(NULL);
-    json_string(&writer, (struct span){bytes, len});
+    json_write_string(&writer, (struct span){bytes, len});
     assert_json(expected);
 }
 
@@ -46,7 +46,7 @@ static void assert_string_becomes(const char *bytes, size_t len, const char *exp
 
 static void test_plain_values(void **state)
 {
-    json_null(&writer);
+    json_write_null(&writer);
     assert_json("null");
     start(state);
     json_bool(&writer, true);
@@ -55,7 +55,7 @@ static void test_plain_values(void **state)
     json_bool(&writer, false);
     assert_json("false");
     start(state);
-    json_string(&writer, SPAN("x"));
+    json_write_string(&writer, SPAN("x"));
     assert_json("\"x\"");
 }
 
@@ -111,7 +111,7 @@ static void test_commas(void **state)
     json_key(&writer, "b");
     json_uint(&writer, 1);
     json_key(&writer, "c");
-    json_null(&writer);
+    json_write_null(&writer);
     json_object_end(&writer);
     json_array_begin(&writer);
     json_array_end(&writer);
@@ -175,7 +175,7 @@ static void test_every_control_byte_is_escaped(void **state)
     for (int c = 0; c < 0x20; c++) {
         char byte = (char)c;
         start(state);
-        json_string(&writer, (struct span){&byte, 1});
+        json_write_string(&writer, (struct span){&byte, 1});
         assert_in_range(out.len, 4, 8);
         assert_int_equal(out.data[1], '\\');
         for (size_t i = 0; i < out.len; i++) {
