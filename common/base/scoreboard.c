@@ -105,6 +105,15 @@ void slot_set_state(struct worker_slot *slot, enum slot_state state)
     atomic_store(&slot->state, state);
 }
 
+const char *slot_state_name(uint32_t state)
+{
+    static const char *const names[] = {
+        [SLOT_EMPTY] = "empty", [SLOT_CLAIMED] = "starting",  [SLOT_STARTING] = "starting",
+        [SLOT_READY] = "ready", [SLOT_DRAINING] = "draining", [SLOT_DEAD] = "dead",
+    };
+    return state <= SLOT_DEAD ? names[state] : "unknown";
+}
+
 static void store_words(_Atomic uint64_t *out, const char *bytes, size_t count)
 {
     for (size_t at = 0; at < count; at += sizeof(uint64_t)) {

@@ -226,6 +226,9 @@ void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
                 enum slot_role role);
 void slot_set_state(struct worker_slot *slot, enum slot_state state);
 
+/* A state as it is shown: "starting", "ready", "draining", ... */
+const char *slot_state_name(uint32_t state);
+
 /* Notes the request that the owner's handler begins with, and its end. */
 void slot_note_begin(struct worker_slot *slot, struct span line,
                      const struct client_address *client);

@@ -1,7 +1,10 @@
 #include "common/base/signal_name.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 void signal_name(int number, char out[SIGNAL_NAME_BYTES])
 {
@@ -11,4 +14,21 @@ void signal_name(int number, char out[SIGNAL_NAME_BYTES])
     } else {
         snprintf(out, SIGNAL_NAME_BYTES, "signal %d", number);
     }
+}
+
+int signal_number(const char *text)
+{
+    char *end;
+    long number = strtol(text, &end, 10);
+    if (end != text) {
+        return *end == '\0' && number > 0 && number < NSIG ? (int)number : 0;
+    }
+    const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
+    for (int i = 1; i < NSIG; i++) {
+        const char *abbreviation = sigabbrev_np(i);
+        if (abbreviation != NULL && strcasecmp(abbreviation, name) == 0) {
+            return i;
+        }
+    }
+    return 0;
 }

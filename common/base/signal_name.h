@@ -7,4 +7,7 @@ enum { SIGNAL_NAME_BYTES = 16 };
 /* "SIGSEGV"; a number without a name becomes "signal 42". */
 void signal_name(int number, char out[SIGNAL_NAME_BYTES]);
 
+/* The number of "SIGTERM", "TERM", "term" or "15"; 0 when there is no such signal. */
+int signal_number(const char *text);
+
 #endif

@@ -55,15 +55,6 @@ static void put_totals(struct json_writer *json, const struct scoreboard *scoreb
     json_object_end(json);
 }
 
-static const char *state_name(uint32_t state)
-{
-    static const char *const names[] = {
-        [SLOT_EMPTY] = "empty", [SLOT_CLAIMED] = "starting",  [SLOT_STARTING] = "starting",
-        [SLOT_READY] = "ready", [SLOT_DRAINING] = "draining", [SLOT_DEAD] = "dead",
-    };
-    return state <= SLOT_DEAD ? names[state] : "unknown";
-}
-
 static uint64_t heartbeat_age_ms(const struct worker_slot *slot, uint64_t now_ms)
 {
     uint64_t beat_ms = atomic_load(&slot->heartbeat_ms);
@@ -83,7 +74,7 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     json_put_int(json, "pid", atomic_load(&slot->pid));
     json_put_int(json, "tid", atomic_load(&slot->tid));
     json_put_uint(json, "generation", atomic_load(&slot->generation));
-    json_put_text(json, "state", state_name(atomic_load(&slot->state)));
+    json_put_text(json, "state", slot_state_name(atomic_load(&slot->state)));
     json_put_uint(json, "heartbeat_age_ms", heartbeat_age_ms(slot, now_ms));
     json_put_uint(json, "requests_started", own.started);
     json_put_uint(json, "requests_finished", own.finished);
