@@ -4,6 +4,7 @@
 #   twinhttpd::zlib    zlib, for compression on the fly
 #   twinhttpd::seccomp libseccomp, for the system calls that serving processes may make
 #   twinhttpd::backtrace  libbacktrace, which comes with gcc; without it crash stories have no names
+#   twinhttpd::jansson jansson, for what the control socket is asked
 #   twinhttpd::llhttp  llhttp 9 as a library (Debian 13 and later: libllhttp-dev), or else
 #                      compiled from the sources in Debian 12's node-llhttp
 
@@ -46,6 +47,11 @@ else()
     target_compile_definitions(twin_backtrace INTERFACE TWINHTTPD_BACKTRACE=0)
 endif()
 add_library(twinhttpd::backtrace ALIAS twin_backtrace)
+pkg_check_modules(JANSSON IMPORTED_TARGET jansson>=2.13)
+if(NOT JANSSON_FOUND)
+    message(FATAL_ERROR "jansson was not found. Install it: apt-get install libjansson-dev")
+endif()
+add_library(twinhttpd::jansson ALIAS PkgConfig::JANSSON)
 
 option(TWINHTTPD_LLHTTP_FROM_SOURCES "Compile llhttp even where pkg-config knows libllhttp" OFF)
 set(TWINHTTPD_LLHTTP_SOURCES "/usr/share/llhttp" CACHE PATH

@@ -231,6 +231,7 @@ void config_free(struct config *config)
     free(config->error_log);
     free(config->user);
     free(config->pid_file);
+    free(config->control);
     *config = (struct config){0};
 }
 

@@ -27,6 +27,7 @@ struct config {
     char *error_log;  /* path; NULL: standard error */
     char *pid_file;   /* path; NULL: off */
     char *user;       /* "name" or "name:group" of the serving processes; NULL: as started */
+    char *control;    /* path of the control socket; NULL: off */
     uint64_t workers; /* prefork: worker processes */
     uint64_t threads; /* threadpool: pool threads; prefork: threads in each worker, 0: none */
     uint64_t loops;   /* request dispatch: event loop threads beside the pool */

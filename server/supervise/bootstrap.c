@@ -66,6 +66,9 @@ static int run_bare(struct server *server)
         return 1;
     }
     service_manager_open(&bare.service_manager);
+    if (server->config.control != NULL) {
+        log_write(LOG_WARN, "no control socket: without a master (--bare) nobody would answer");
+    }
     int status = confinement_enter(server) ? server->run(&process) : 1;
     service_manager_close(&bare.service_manager);
     close(process.signal_fd);

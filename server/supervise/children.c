@@ -32,6 +32,8 @@ static void close_masters_own(struct master *master)
 {
     close(master->signal_fd);
     service_manager_close(&master->service_manager);
+    control_forget(master->control);
+    master->control = NULL;
     inheritance_close();
     if (master->upgrade_fd >= 0) {
         close(master->upgrade_fd);
@@ -212,6 +214,7 @@ void children_check_readiness(struct master *master)
     }
     if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
         master->phase = MASTER_RUNNING;
+        control_publish(master->control);
         master->announce(master->server);
         master_tell_serving(master);
         pid_file_claim();

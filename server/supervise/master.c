@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "server/supervise/control_commands.h"
 #include "server/supervise/crash_teller.h"
 #include "server/supervise/master_internal.h"
 #include "server/supervise/stop_signals.h"
@@ -14,8 +15,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static const int master_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGCHLD,
-                                     SIGHUP,  SIGUSR1, SIGUSR2, 0};
+static const int master_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGCHLD, SIGHUP,
+                                     SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, 0};
 
 /* ---- Ending ---- */
 
@@ -38,7 +39,7 @@ void master_stop(struct master *master)
 }
 
 /* The workers hold the listening sockets, too, and take what has been queued before they close. */
-static void drain(struct master *master)
+void master_drain(struct master *master)
 {
     struct child *child;
     if (master->phase == MASTER_HANDED_OVER) { /* draining already; what is left is the trial */
@@ -81,7 +82,7 @@ static bool is_over(const struct master *master)
 
 /* ---- Signals ---- */
 
-static void reopen_logs(struct master *master)
+void master_reopen_logs(struct master *master)
 {
     server_reopen_logs(master->server);
     server_give_logs(master->server);
@@ -91,6 +92,7 @@ static void reopen_logs(struct master *master)
 
 static void act_on_signal(struct master *master, int number)
 {
+    char error[SERVER_ERROR_BYTES]; /* is in the log, too */
     switch (number) {
     case SIGCHLD:
         deaths_reap(master);
@@ -100,16 +102,22 @@ static void act_on_signal(struct master *master, int number)
         master_stop(master);
         break;
     case SIGQUIT:
-        drain(master);
+        master_drain(master);
         break;
     case SIGHUP:
-        reload_begin(master);
+        reload_begin(master, error);
         break;
     case SIGUSR1:
-        reopen_logs(master);
+        master_reopen_logs(master);
         break;
     case SIGUSR2:
-        upgrade_begin(master);
+        upgrade_begin(master, error);
+        break;
+    case SIGTTIN:
+        resize_by(master, 1, error);
+        break;
+    case SIGTTOU:
+        resize_by(master, -1, error);
         break;
     default:
         break;
@@ -143,6 +151,7 @@ static uint64_t earlier(uint64_t due_ms, uint64_t other_ms)
 static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
 {
     uint64_t due_ms = earlier(UINT64_MAX, master->kill_at_ms);
+    due_ms = earlier(due_ms, control_due_ms(master->control));
     const struct child *child;
     TAILQ_FOREACH(child, &master->children, link)
     {
@@ -180,6 +189,7 @@ static void wait_for_news(struct master *master)
         {.fd = master->signal_fd, .events = POLLIN},
         {.fd = master->ready_fd, .events = POLLIN},
         {.fd = master->upgrade_fd, .events = POLLIN}, /* -1 is passed over */
+        {.fd = control_fd(master->control), .events = POLLIN},
     };
     service_manager_beat(&master->service_manager);
     int wait_ms = service_manager_wait_ms(&master->service_manager, time_to_wait_ms(master));
@@ -207,6 +217,7 @@ static void loop(struct master *master)
         if (master->upgrade_fd >= 0) {
             upgrade_on_news(master);
         }
+        control_serve(master->control);
         kill_late(master);
     }
 }
@@ -223,6 +234,9 @@ static bool open_master(struct master *master)
         log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
         return false;
     }
+    if (!control_start(master)) {
+        return false;
+    }
     service_manager_open(&master->service_manager);
     rolling_resize(master, master->server->plan.processes);
     return true;
@@ -237,6 +251,7 @@ static void close_master(struct master *master)
         close(master->upgrade_fd);
     }
     service_manager_close(&master->service_manager);
+    control_destroy(master->control);
     free(master->seats);
     close(master->signal_fd);
     close(master->ready_fd);

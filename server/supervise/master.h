@@ -2,7 +2,8 @@
  * and acts on signals. It reads no byte that a client has sent, and runs one thread.
  *
  * SIGTERM, SIGINT: stop. SIGQUIT: drain. SIGHUP: read the configuration again, and replace all
- * processes without a gap. SIGUSR1: open the logs again. SIGUSR2: hand over to a new program. */
+ * processes without a gap. SIGUSR1: open the logs again. SIGUSR2: hand over to a new program.
+ * SIGTTIN, SIGTTOU: a process more, or less. The control socket (control.h) asks for the same. */
 #ifndef TWINHTTPD_SERVER_SUPERVISE_MASTER_H
 #define TWINHTTPD_SERVER_SUPERVISE_MASTER_H
 

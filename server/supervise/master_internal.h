@@ -1,9 +1,10 @@
 /* The master from inside: what its files share. master.c is the loop, children.c starts, retires
  * and finds ready, deaths.c reaps, rolling.c replaces processes that live, reload.c and upgrade.c
- * use it. All of it runs on the master's one thread. */
+ * use it, resize.c adds and removes some. All of it runs on the master's one thread. */
 #ifndef TWINHTTPD_SERVER_SUPERVISE_MASTER_INTERNAL_H
 #define TWINHTTPD_SERVER_SUPERVISE_MASTER_INTERNAL_H
 
+#include "server/supervise/control.h"
 #include "server/supervise/respawn.h"
 #include "server/supervise/server.h"
 #include "server/supervise/service_manager.h"
@@ -68,12 +69,19 @@ struct master {
     pid_t upgrade_pid;        /* the new program; 0: none */
     int upgrade_fd;           /* readable when it serves, or has ended; -1: none */
     uint64_t upgrade_over_ms; /* end of its trial */
+    struct control *control;  /* NULL: off */
 };
 
 /* ---- master.c ---- */
 
 /* Ends the server at once. */
 void master_stop(struct master *master);
+
+/* Ends it when what is under way has been answered. */
+void master_drain(struct master *master);
+
+/* SIGUSR1 */
+void master_reopen_logs(struct master *master);
 
 /* ---- children.c ---- */
 
@@ -122,10 +130,17 @@ void rolling_advance(struct master *master);
 void rolling_succeed(struct master *master, struct seat *seat);
 void rolling_fail(struct master *master, struct seat *seat);
 
+/* ---- resize.c ---- */
+
+/* SIGTTIN, SIGTTOU: adds so many processes, or takes some away, until the next reload. False with
+ * the reason in error, and in the log. */
+bool resize_by(struct master *master, int32_t change, char error[SERVER_ERROR_BYTES]);
+
 /* ---- reload.c ---- */
 
-/* SIGHUP. A configuration that does not do leaves everything as it is. */
-void reload_begin(struct master *master);
+/* SIGHUP. A configuration that does not do leaves everything as it is: false, with the reason in
+ * error, and in the log. */
+bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES]);
 
 /* The first process of a new configuration serves, or cannot. */
 void reload_commit(struct master *master);
@@ -135,8 +150,8 @@ void reload_go_back(struct master *master);
 
 /* SIGUSR2: starts the program anew from its file, with the listening sockets. When that serves, the
  * children here retire, and the master leaves after a trial; should the new program die before, it
- * serves again itself. */
-void upgrade_begin(struct master *master);
+ * serves again itself. False with the reason in error, and in the log. */
+bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES]);
 
 /* The server ends: a new program that does not serve yet ends, too. */
 void upgrade_abandon(struct master *master);

@@ -3,30 +3,33 @@
 #include "server/supervise/master_internal.h"
 
 #include "common/base/log.h"
+#include "server/supervise/control_commands.h"
 
+#include <stdio.h>
 #include <string.h>
 
-void reload_begin(struct master *master)
+bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES])
 {
-    char error[SERVER_ERROR_BYTES];
     struct server next;
     if (master->phase != MASTER_RUNNING || master->on_trial) {
-        log_write(LOG_WARN, "not reloading: %s",
-                  master->on_trial ? "the last reload is not decided yet"
-                                   : "the server is starting or about to end");
-        return;
+        snprintf(error, SERVER_ERROR_BYTES, "%s",
+                 master->on_trial ? "the last reload is not decided yet"
+                                  : "the server is starting or about to end");
+        log_write(LOG_WARN, "not reloading: %s", error);
+        return false;
     }
     log_write(LOG_NOTICE, "reloading the configuration");
     service_manager_reloading(&master->service_manager, "reloading the configuration");
     if (!server_reopen(&next, master->origin, master->server, error)) {
         log_write(LOG_ERROR, "the new configuration is refused, the old one stays: %s", error);
         master_tell_serving(master);
-        return;
+        return false;
     }
     master->previous = *master->server;
     *master->server = next;
     master->on_trial = true;
     rolling_replace_all(master);
+    return true;
 }
 
 void reload_commit(struct master *master)
@@ -36,6 +39,7 @@ void reload_commit(struct master *master)
         strcmp(master->previous.listener.address, master->server->listener.address) != 0;
     server_close(&master->previous);
     rolling_resize(master, master->server->plan.processes);
+    control_follow(master);
     log_write(LOG_NOTICE, "the new configuration is in force: %u processes, listening on %s",
               master->seat_count, master->server->listener.address);
     master_tell_serving(master);

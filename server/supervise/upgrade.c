@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "server/supervise/control_commands.h"
 #include "server/supervise/inheritance.h"
 #include "server/supervise/pid_file.h"
 #include "server/supervise/stop_signals.h"
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,19 +26,25 @@ static _Noreturn void run_new_program(const struct master *master, int ready_fd)
     _exit(127);
 }
 
-void upgrade_begin(struct master *master)
+static bool refuse(char error[SERVER_ERROR_BYTES], const char *text)
+{
+    snprintf(error, SERVER_ERROR_BYTES, "%s", text);
+    log_write(LOG_WARN, "not upgrading: %s", error);
+    return false;
+}
+
+bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
 {
     int ends[2];
-    if (master->phase != MASTER_RUNNING || master->upgrade_pid != 0 || getpid() == 1) {
-        log_write(LOG_WARN, "not upgrading: %s",
-                  getpid() == 1              ? "this is process 1; replace the container instead"
-                  : master->upgrade_pid != 0 ? "the last new program is not ready yet"
-                                             : "the server is starting or about to end");
-        return;
+    if (getpid() == 1) {
+        return refuse(error, "this is process 1; replace the container instead");
+    }
+    if (master->phase != MASTER_RUNNING || master->upgrade_pid != 0) {
+        return refuse(error, master->upgrade_pid != 0 ? "the last new program is not ready yet"
+                                                      : "the server is starting or about to end");
     }
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
-        log_write(LOG_ERROR, "cannot upgrade: %m; raise the limit of open files");
-        return;
+        return refuse(error, "no pipe can be made; raise the limit of open files");
     }
     pid_t pid = fork();
     if (pid == 0) {
@@ -44,13 +52,13 @@ void upgrade_begin(struct master *master)
     }
     close(ends[1]);
     if (pid < 0) {
-        log_write(LOG_ERROR, "cannot upgrade: %m; raise the limit of processes");
         close(ends[0]);
-        return;
+        return refuse(error, "no process can be forked; raise the limit of processes");
     }
     log_write(LOG_NOTICE, "upgrading: started %s as pid %d", master->origin->argv[0], (int)pid);
     master->upgrade_pid = pid;
     master->upgrade_fd = ends[0];
+    return true;
 }
 
 static void close_news(struct master *master)
@@ -117,6 +125,7 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
         service_manager_name_main(&master->service_manager, (int)getpid());
         master_tell_serving(master);
     }
+    control_take_back(master);
     return true;
 }
 

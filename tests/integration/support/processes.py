@@ -74,3 +74,9 @@ def status_number(pid, field):
 def private_kib(pid):
     """Memory that belongs to this process alone."""
     return status_number(pid, "RssAnon")
+
+
+def cpu_ticks(pid):
+    """User and system time so far, in clock ticks (a hundredth of a second)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

@@ -103,6 +103,7 @@ static inline void assert_defaults(void)
     assert_null(config.error_log);
     assert_null(config.user);
     assert_null(config.pid_file);
+    assert_null(config.control);
     assert_int_equal(config.workers, 0);
     assert_int_equal(config.threads, 0);
     assert_int_equal(config.loops, 0);
@@ -163,6 +164,7 @@ static const char *const all_options[] = {"listen",
                                           "user",
                                           "seccomp",
                                           "pid-file",
+                                          "control",
                                           "log-level",
                                           "bare",
                                           "max-connections",

@@ -18,8 +18,10 @@ static void assert_configs_equal(const struct config *a, const struct config *b)
     assert_text_equal(a->listen, b->listen);
     assert_text_equal(a->root, b->root);
     assert_text_equal(a->access_log, b->access_log);
+    assert_text_equal(a->control, b->control);
     assert_text_equal(a->error_log, b->error_log);
     plain_a.listen = plain_a.root = plain_a.access_log = plain_a.error_log = NULL;
+    plain_a.control = plain_b.control = NULL;
     plain_b.listen = plain_b.root = plain_b.access_log = plain_b.error_log = NULL;
     assert_memory_equal(&plain_a, &plain_b, sizeof(plain_a));
 }

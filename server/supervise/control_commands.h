@@ -1,0 +1,19 @@
+/* What the commands at the control socket (control.h) do to the master. */
+#ifndef TWINHTTPD_SERVER_SUPERVISE_CONTROL_COMMANDS_H
+#define TWINHTTPD_SERVER_SUPERVISE_CONTROL_COMMANDS_H
+
+#include <stdbool.h>
+
+struct master;
+
+/* Makes the socket if the configuration names one. False when it cannot, reported. */
+bool control_start(struct master *master);
+
+/* After a reload: moves to the path that the configuration names now. What cannot be done is
+ * reported, and the old path stays. */
+void control_follow(struct master *master);
+
+/* When the new program has died on trial: takes its path back. */
+void control_take_back(struct master *master);
+
+#endif

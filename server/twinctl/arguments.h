@@ -1,0 +1,21 @@
+/* What twinctl is asked to do, from its command line. */
+#ifndef TWINHTTPD_SERVER_TWINCTL_ARGUMENTS_H
+#define TWINHTTPD_SERVER_TWINCTL_ARGUMENTS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+enum { ARGUMENTS_ERROR_BYTES = 256 };
+
+struct arguments {
+    const char *control; /* path of the socket */
+    bool json;           /* print the answer as it comes */
+    bool help;           /* then nothing else is set */
+    json_t *request;     /* given back with json_decref */
+};
+
+/* False with one line in error. May be called again. */
+bool arguments_read(struct arguments *arguments, int argc, char *const *argv,
+                    char error[ARGUMENTS_ERROR_BYTES]);
+
+#endif
