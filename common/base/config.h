@@ -17,6 +17,7 @@ enum config_dispatch { CONFIG_DISPATCH_CONNECTION, CONFIG_DISPATCH_REQUEST };
 enum config_offload { CONFIG_OFFLOAD_BLOCKING, CONFIG_OFFLOAD_ALL };
 enum config_seccomp { CONFIG_SECCOMP_OFF, CONFIG_SECCOMP_LOG, CONFIG_SECCOMP_ON };
 enum config_on_fault { CONFIG_ON_FAULT_DIE, CONFIG_ON_FAULT_RECOVER };
+enum config_stuck { CONFIG_STUCK_REPLACE, CONFIG_STUCK_REPORT };
 enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JSON };
 
 /* Immutable after config_load. Strings belong to the struct. 0 in a count means "choose for me". */
@@ -46,11 +47,13 @@ struct config {
     uint64_t linger_timeout_ms;    /* lingering close */
     uint64_t drain_timeout_ms;     /* graceful stop, and replacement of a process */
     uint64_t upgrade_trial_ms;     /* for which the old program stays */
+    uint64_t stuck_after_ms;       /* without a heartbeat; 0: nobody looks */
     enum config_accept accept;
     enum config_dispatch dispatch;
     enum config_offload offload;
     enum config_seccomp seccomp; /* of the serving processes */
     enum config_on_fault on_fault;
+    enum config_stuck on_stuck;
     enum config_access_log_format access_log_format;
     enum log_level log_level;
     bool rebalance;  /* event loops hand connections to others that have clearly fewer */

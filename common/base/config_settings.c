@@ -21,6 +21,7 @@ static const char *const dispatch_names[] = {"connection", "request", NULL};
 static const char *const offload_names[] = {"blocking", "all", NULL};
 static const char *const seccomp_names[] = {"off", "log", "on", NULL};
 static const char *const on_fault_names[] = {"die", "recover", NULL};
+static const char *const stuck_names[] = {"replace", "report", NULL};
 static const char *const access_log_format_names[] = {"combined", "json", NULL};
 static const char *const log_level_names[] = {"debug", "info", "notice", "warn", "error", NULL};
 
@@ -141,6 +142,13 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .servers = BOTH_SERVERS,
      .help = "How long after an upgrade (SIGUSR2) the old program stays, to serve if the new one "
              "dies."},
+    {MEMBER(stuck_after_ms), .option = "stuck-after-ms", RANGE(1000, 86400000), .empty_word = "off",
+     .default_value = "30000", .servers = BOTH_SERVERS,
+     .help = "A worker or thread whose heart has not beaten for so long is stuck; off: nobody "
+             "looks."},
+    {MEMBER(on_stuck), .option = "on-stuck", CHOICE(stuck_names), .default_value = "replace",
+     .servers = BOTH_SERVERS,
+     .help = "Replace the process in which something is stuck, or only report it."},
 };
 
 const struct config_setting *config_setting_find(const char *key)

@@ -109,7 +109,8 @@ const char *slot_state_name(uint32_t state)
 {
     static const char *const names[] = {
         [SLOT_EMPTY] = "empty", [SLOT_CLAIMED] = "starting",  [SLOT_STARTING] = "starting",
-        [SLOT_READY] = "ready", [SLOT_DRAINING] = "draining", [SLOT_DEAD] = "dead",
+        [SLOT_READY] = "ready", [SLOT_DRAINING] = "draining", [SLOT_ENDED] = "ended",
+        [SLOT_DEAD] = "dead",
     };
     return state <= SLOT_DEAD ? names[state] : "unknown";
 }
@@ -220,6 +221,7 @@ static void empty_slot(struct scoreboard *scoreboard, uint32_t index, struct dea
     atomic_fetch_add(&scoreboard->dead.connections_refused, take(&counters->connections_refused));
     atomic_fetch_add(&scoreboard->dead.faults_recovered, take(&counters->faults_recovered));
     slot_note_end(slot);
+    atomic_store(&slot->verdict, SLOT_MOVING);
     atomic_store(&slot->current.sequence, 0); /* it may have died while it wrote a note */
     atomic_store(&slot->crash.written, 0);
 }

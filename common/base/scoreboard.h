@@ -14,8 +14,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum slot_state { SLOT_EMPTY, SLOT_CLAIMED, SLOT_STARTING, SLOT_READY, SLOT_DRAINING, SLOT_DEAD };
+enum slot_state {
+    SLOT_EMPTY,
+    SLOT_CLAIMED,
+    SLOT_STARTING,
+    SLOT_READY,
+    SLOT_DRAINING,
+    SLOT_ENDED,
+    SLOT_DEAD
+};
 enum slot_role { SLOT_LOOP, SLOT_POOL };
+/* What the watchdog says of a thread; the last two: it is stuck. */
+enum slot_verdict { SLOT_MOVING, SLOT_STOPPED, SLOT_SPINNING, SLOT_BLOCKED };
 
 enum {
     NOTE_LINE_BYTES = 120, /* of a request line; longer ones are cut */
@@ -143,6 +153,7 @@ struct worker_slot {
     _Atomic uint64_t connections_busy; /* with at least one request started and not answered */
     _Atomic uint64_t connections_idle; /* between requests, and silent for a second */
     _Atomic uint64_t deaths;           /* of threads in this place; written by the master */
+    _Atomic uint32_t verdict;          /* enum slot_verdict; written by the master */
     alignas(64) struct request_note current;
     alignas(64) struct crash_note crash; /* of the whole process: in its first slot */
 };
@@ -182,7 +193,8 @@ struct scoreboard {
     struct slot_counters dead;   /* sums of the processes that are gone */
     _Atomic uint64_t deaths;
     _Atomic uint64_t requests_lost;
-    _Atomic uint64_t death_sequence; /* odd while a record is written */
+    _Atomic uint64_t stuck_incidents; /* threads that the watchdog found stuck */
+    _Atomic uint64_t death_sequence;  /* odd while a record is written */
     struct death_record records[DEATH_RECORDS];
     struct worker_slot slots[];
 };

@@ -52,7 +52,16 @@ static void put_totals(struct json_writer *json, const struct scoreboard *scoreb
     json_put_uint(json, "connections_idle", totals.idle);
     json_put_uint(json, "deaths", atomic_load(&scoreboard->deaths));
     json_put_uint(json, "requests_lost", atomic_load(&scoreboard->requests_lost));
+    json_put_uint(json, "stuck_incidents", atomic_load(&scoreboard->stuck_incidents));
     json_object_end(json);
+}
+
+/* What keeps it from moving; NULL: it moves. */
+static const char *stuck_name(uint32_t verdict)
+{
+    static const char *const names[] = {
+        [SLOT_STOPPED] = "stopped", [SLOT_SPINNING] = "spinning", [SLOT_BLOCKED] = "blocked"};
+    return verdict <= SLOT_BLOCKED ? names[verdict] : NULL;
 }
 
 static uint64_t heartbeat_age_ms(const struct worker_slot *slot, uint64_t now_ms)
@@ -76,6 +85,7 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     json_put_uint(json, "generation", atomic_load(&slot->generation));
     json_put_text(json, "state", slot_state_name(atomic_load(&slot->state)));
     json_put_uint(json, "heartbeat_age_ms", heartbeat_age_ms(slot, now_ms));
+    json_put_text(json, "stuck", stuck_name(atomic_load(&slot->verdict)));
     json_put_uint(json, "requests_started", own.started);
     json_put_uint(json, "requests_finished", own.finished);
     json_put_uint(json, "requests_aborted", own.aborted);

@@ -38,6 +38,7 @@ int prefork_run(struct process *process)
     slot_set_state(context.slot, SLOT_READY);
     process->ready(process->ready_data);
     worker_run(prefork.worker);
+    slot_set_state(context.slot, SLOT_ENDED);
     event_del(&prefork.signal_event);
     worker_destroy(prefork.worker);
     process_leave(&context);

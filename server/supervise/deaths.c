@@ -10,7 +10,8 @@
 
 /* ---- The record ---- */
 
-static void describe_cause(const struct death_record *death, char *out, size_t bytes)
+static void describe_cause(const struct death_record *death, const struct child *child, char *out,
+                           size_t bytes)
 {
     if (death->signal == 0) {
         snprintf(out, bytes, "exited with status %d", death->exit_status);
@@ -18,13 +19,13 @@ static void describe_cause(const struct death_record *death, char *out, size_t b
     }
     char name[SIGNAL_NAME_BYTES];
     signal_name(death->signal, name);
-    snprintf(out, bytes, "was killed by %s", name);
+    snprintf(out, bytes, "was killed by %s%s", name, child->aborted ? " (by the watchdog)" : "");
 }
 
-static void log_death(const struct death_record *death)
+static void log_death(const struct death_record *death, const struct child *child)
 {
     char cause[64];
-    describe_cause(death, cause, sizeof(cause));
+    describe_cause(death, child, cause, sizeof(cause));
     log_write(LOG_ERROR,
               "worker %u (pid %d, generation %u) %s after %.3f s: %llu requests lost (%llu in "
               "progress, %llu awaited on open connections); %llu idle connections cut",
@@ -61,11 +62,13 @@ static struct death_record *bury(struct master *master, const struct child *chil
 
 /* ---- What follows from it ---- */
 
+/* A thread that never came back has taken its requests with it: that is told as a death. */
 static bool was_asked_to(const struct master *master, const struct child *child, int wait_status)
 {
     return (child->retiring || master->phase == MASTER_DRAINING ||
             master->phase == MASTER_STOPPING) &&
-           WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+           WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0 &&
+           watchdog_stuck_threads(master, child) == 0;
 }
 
 static void schedule_respawn(struct seat *seat, struct death_record *death)
@@ -103,8 +106,11 @@ static void leave_seat(struct master *master, const struct child *child, struct 
 static void on_death(struct master *master, struct child *child, int wait_status)
 {
     struct death_record *death = bury(master, child, wait_status);
-    log_death(death);
+    log_death(death, child);
     leave_seat(master, child, death);
+    if (child->retiring) { /* its successor has slots of its own: nobody comes into these */
+        scoreboard_retire(master->server->scoreboard, child->first_slot, child->slot_count);
+    }
     if (child->ready) {
         return;
     }

@@ -157,6 +157,7 @@ static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
     {
         due_ms = earlier(due_ms, child->kill_at_ms);
     }
+    due_ms = earlier(due_ms, watchdog_due_ms(master));
     if (master->phase == MASTER_HANDED_OVER) {
         return earlier(due_ms, master->upgrade_over_ms);
     }
@@ -203,6 +204,7 @@ static void loop(struct master *master)
 {
     while (true) {
         children_start_due(master);
+        watchdog_run(master);
         rolling_advance(master);
         crash_teller_start(master->server->scoreboard);
         if (is_over(master)) {
@@ -238,6 +240,7 @@ static bool open_master(struct master *master)
         return false;
     }
     service_manager_open(&master->service_manager);
+    watchdog_open(master);
     rolling_resize(master, master->server->plan.processes);
     return true;
 }
@@ -252,6 +255,7 @@ static void close_master(struct master *master)
     }
     service_manager_close(&master->service_manager);
     control_destroy(master->control);
+    watchdog_close(master);
     free(master->seats);
     close(master->signal_fd);
     close(master->ready_fd);

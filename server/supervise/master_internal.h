@@ -8,6 +8,7 @@
 #include "server/supervise/respawn.h"
 #include "server/supervise/server.h"
 #include "server/supervise/service_manager.h"
+#include "server/supervise/watchdog.h"
 
 #include <sys/queue.h>
 #include <sys/types.h>
@@ -35,7 +36,9 @@ struct child {
     uint64_t started_ns;
     uint64_t kill_at_ms; /* 0: never */
     bool ready;
-    bool retiring; /* asked to end while the server goes on */
+    bool retiring;             /* asked to end while the server goes on */
+    bool aborted;              /* by the watchdog */
+    uint64_t replace_again_ms; /* a replacement that has come to nothing is not repeated before */
 };
 
 /* The place of one serving process. */
@@ -66,6 +69,7 @@ struct master {
     uint32_t seat_count;
     struct seat *seats;
     TAILQ_HEAD(child_list, child) children;
+    struct watchdog watchdog;
     pid_t upgrade_pid;        /* the new program; 0: none */
     int upgrade_fd;           /* readable when it serves, or has ended; -1: none */
     uint64_t upgrade_over_ms; /* end of its trial */
@@ -122,6 +126,9 @@ void rolling_resize(struct master *master, uint32_t seat_count);
 /* Marks a seat, or all, to be replaced one after the other. */
 void rolling_replace(struct master *master, uint32_t number);
 void rolling_replace_all(struct master *master);
+
+/* The same for a process that serves, and is not about to be replaced anyway; true: it will be. */
+bool rolling_request(struct master *master, struct child *child);
 
 /* The next step, if nothing is to be waited for. */
 void rolling_advance(struct master *master);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { REPLACE_AGAIN_MS = 10000 };
+
 static struct seat *find_seat(struct master *master, bool (*wanted)(const struct seat *seat))
 {
     for (uint32_t i = 0; i < master->seat_count; i++) {
@@ -69,6 +71,19 @@ void rolling_replace_all(struct master *master)
     for (uint32_t i = 0; i < master->seat_count; i++) {
         rolling_replace(master, i);
     }
+}
+
+bool rolling_request(struct master *master, struct child *child)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    if (master->phase != MASTER_RUNNING || !child->ready || child->number >= master->seat_count ||
+        master->seats[child->number].child != child || master->seats[child->number].outdated ||
+        now_ms < child->replace_again_ms) {
+        return false;
+    }
+    child->replace_again_ms = now_ms + REPLACE_AGAIN_MS;
+    rolling_replace(master, child->number);
+    return true;
 }
 
 void rolling_advance(struct master *master)

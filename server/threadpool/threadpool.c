@@ -88,6 +88,7 @@ static void *run_loop_thread(void *argument)
     if (member->worker != NULL) {
         worker_run(member->worker);
     }
+    slot_set_state(member->context.slot, SLOT_ENDED);
     atomic_fetch_add(&pool->loops_ended, 1);
     ssize_t ignored = write(pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)ignored;
@@ -160,6 +161,7 @@ static void *run_pool_thread(void *argument)
     if (!sound) {
         retire(member, &story);
     }
+    slot_set_state(slot, SLOT_ENDED);
     return NULL;
 }
 

@@ -11,8 +11,8 @@ from support.waiting import wait_until
 TOTALS = {"requests_started", "requests_finished", "bytes_sent", "connections_accepted", "connections_adopted",
           "connections_refused",
           "connections_open", "connections_idle", "deaths", "requests_lost", "requests_aborted",
-          "requests_handled", "faults_recovered"}
-WORKER = {"worker", "process", "role", "pid", "tid", "generation", "state", "heartbeat_age_ms",
+          "requests_handled", "faults_recovered", "stuck_incidents"}
+WORKER = {"worker", "process", "role", "pid", "tid", "generation", "state", "heartbeat_age_ms", "stuck",
           "requests_started", "requests_finished", "requests_aborted", "requests_handled",
           "bytes_sent", "connections_accepted", "connections_adopted", "connections_refused",
           "connections_open", "connections_idle", "deaths", "current",

@@ -122,11 +122,13 @@ static inline void assert_defaults(void)
     assert_int_equal(config.linger_timeout_ms, 2000);
     assert_int_equal(config.drain_timeout_ms, 30000);
     assert_int_equal(config.upgrade_trial_ms, 10000);
+    assert_int_equal(config.stuck_after_ms, 30000);
     assert_int_equal(config.accept, CONFIG_ACCEPT_SHARED);
     assert_int_equal(config.dispatch, CONFIG_DISPATCH_CONNECTION);
     assert_int_equal(config.offload, CONFIG_OFFLOAD_BLOCKING);
     assert_int_equal(config.seccomp, CONFIG_SECCOMP_OFF);
     assert_int_equal(config.on_fault, CONFIG_ON_FAULT_DIE);
+    assert_int_equal(config.on_stuck, CONFIG_STUCK_REPLACE);
     assert_int_equal(config.access_log_format, CONFIG_ACCESS_LOG_COMBINED);
     assert_int_equal(config.log_level, LOG_INFO);
     assert_true(config.rebalance);
@@ -179,7 +181,10 @@ static const char *const all_options[] = {"listen",
                                           "send-timeout-ms",
                                           "min-send-bytes-per-s",
                                           "linger-timeout-ms",
-                                          "drain-timeout-ms"};
+                                          "drain-timeout-ms",
+                                          "upgrade-trial-ms",
+                                          "stuck-after-ms",
+                                          "on-stuck"};
 
 enum { ALL_OPTIONS = sizeof(all_options) / sizeof(all_options[0]) };
 

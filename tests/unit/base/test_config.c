@@ -168,6 +168,22 @@ static void test_auto(void **state)
     }
 }
 
+static void test_a_watchdog_that_is_off(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(load(both_servers[i], "--stuck-after-ms=off", NULL), CONFIG_RUN);
+        assert_int_equal(config.stuck_after_ms, 0);
+        assert_int_equal(load_yaml(both_servers[i], "stuck_after_ms: off"), CONFIG_RUN);
+        assert_int_equal(config.stuck_after_ms, 0);
+        assert_int_equal(load(both_servers[i], "--stuck-after-ms=1000", NULL), CONFIG_RUN);
+        assert_int_equal(config.stuck_after_ms, 1000);
+        assert_invalid(load(both_servers[i], "--stuck-after-ms=999", NULL),
+                       "--stuck-after-ms: \"999\" is not valid; use off or a number from 1000 to "
+                       "86400000");
+    }
+}
+
 struct choice_case {
     const char *option;
     size_t offset;
@@ -180,6 +196,7 @@ static const struct choice_case choice_cases[] = {
     {"offload", offsetof(struct config, offload), "blocking|all"},
     {"seccomp", offsetof(struct config, seccomp), "off|log|on"},
     {"on-fault", offsetof(struct config, on_fault), "die|recover"},
+    {"on-stuck", offsetof(struct config, on_stuck), "replace|report"},
     {"access-log-format", offsetof(struct config, access_log_format), "combined|json"},
     {"log-level", offsetof(struct config, log_level), "debug|info|notice|warn|error"},
 };
@@ -630,6 +647,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_limits_of_every_number),
+        cmocka_unit_test(test_a_watchdog_that_is_off),
         cmocka_unit_test(test_numbers_are_strictly_decimal),
         cmocka_unit_test(test_auto),
         cmocka_unit_test(test_every_choice),

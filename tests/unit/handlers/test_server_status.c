@@ -46,20 +46,36 @@ static void test_workers(void **state)
     const char *text = status();
     assert_contains(text, "{\"worker\":2,\"process\":1,\"role\":\"pool\",\"pid\":77,\"tid\":78,"
                           "\"generation\":5,\"state\":\"ready\",\"heartbeat_age_ms\":");
-    assert_contains(text, "\"requests_started\":10,\"requests_finished\":8,\"requests_aborted\":1,"
-                          "\"requests_handled\":0,\"bytes_sent\":1234,\"connections_accepted\":0,"
-                          "\"connections_adopted\":0,\"connections_refused\":0,"
-                          "\"faults_recovered\":0,"
-                          "\"connections_open\":3,\"connections_idle\":2,\"deaths\":4,"
-                          "\"current\":\"GET /sleep?ms=5 HTTP/1.1\"}");
+    assert_contains(
+        text,
+        "\"stuck\":null,\"requests_started\":10,\"requests_finished\":8,\"requests_aborted\":1,"
+        "\"requests_handled\":0,\"bytes_sent\":1234,\"connections_accepted\":0,"
+        "\"connections_adopted\":0,\"connections_refused\":0,"
+        "\"faults_recovered\":0,"
+        "\"connections_open\":3,\"connections_idle\":2,\"deaths\":4,"
+        "\"current\":\"GET /sleep?ms=5 HTTP/1.1\"}");
     assert_contains(text, "{\"worker\":0,\"process\":0,\"role\":\"loop\",\"pid\":0,\"tid\":0,"
                           "\"generation\":0,\"state\":\"starting\",");
     assert_contains(text, "\"current\":\"GET /status HTTP/1.1\""); /* its own */
     assert_contains(text, "\"state\":\"starting\"");
     slot_set_state(slot, SLOT_DRAINING);
     assert_contains(status(), "\"state\":\"draining\"");
+    slot_set_state(slot, SLOT_ENDED);
+    assert_contains(status(), "\"state\":\"ended\"");
     slot_set_state(slot, SLOT_DEAD);
     assert_contains(status(), "\"state\":\"dead\"");
+}
+
+static void test_who_does_not_move(void **state)
+{
+    (void)state;
+    static const char *const names[] = {[SLOT_STOPPED] = "\"stuck\":\"stopped\"",
+                                        [SLOT_SPINNING] = "\"stuck\":\"spinning\"",
+                                        [SLOT_BLOCKED] = "\"stuck\":\"blocked\""};
+    for (uint32_t verdict = SLOT_STOPPED; verdict <= SLOT_BLOCKED; verdict++) {
+        scoreboard->slots[0].verdict = verdict;
+        assert_contains(status(), names[verdict]);
+    }
 }
 
 /* The living and the dead together. */
@@ -82,12 +98,14 @@ static void test_totals(void **state)
     }
     scoreboard_bury(scoreboard,
                     &(struct death_record){.process = 1, .first_slot = 2, .slot_count = 2});
-    assert_contains(status(),
-                    "\"totals\":{\"requests_started\":40,\"requests_finished\":28,"
-                    "\"requests_aborted\":4,\"requests_handled\":0,\"bytes_sent\":400,"
-                    "\"connections_accepted\":20,\"connections_adopted\":12,"
-                    "\"connections_refused\":8,\"faults_recovered\":12,\"connections_open\":8,"
-                    "\"connections_idle\":2,\"deaths\":1,\"requests_lost\":10}");
+    scoreboard->stuck_incidents = 3;
+    assert_contains(
+        status(),
+        "\"totals\":{\"requests_started\":40,\"requests_finished\":28,"
+        "\"requests_aborted\":4,\"requests_handled\":0,\"bytes_sent\":400,"
+        "\"connections_accepted\":20,\"connections_adopted\":12,"
+        "\"connections_refused\":8,\"faults_recovered\":12,\"connections_open\":8,"
+        "\"connections_idle\":2,\"deaths\":1,\"requests_lost\":10,\"stuck_incidents\":3}");
 }
 
 static void test_deaths(void **state)
@@ -184,8 +202,13 @@ static void test_crash_by_a_signal_from_outside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_server), TEST(test_workers),           TEST(test_totals),
-        TEST(test_deaths), TEST(test_crash_of_a_thread), TEST(test_crash_by_a_signal_from_outside),
+        TEST(test_server),
+        TEST(test_workers),
+        TEST(test_totals),
+        TEST(test_deaths),
+        TEST(test_crash_of_a_thread),
+        TEST(test_crash_by_a_signal_from_outside),
+        TEST(test_who_does_not_move),
     };
     return cmocka_run_group_tests_name("server_status", tests, NULL, NULL);
 }

@@ -1,0 +1,284 @@
+/* A thread is suspected when its heartbeat has stood still for stuck_after_ms, and found stuck when
+ * it still does at the next look: between the two it has used its CPU (spinning) or not (blocked).
+ *
+ * The time is the master's own progress, not the clock's: if the master was stopped, or had no CPU,
+ * so had the others, perhaps, and a look counts for no more than two intervals however late it is.
+ *
+ * A process can be killed, a thread cannot: it may hold any lock. So a process with nobody left who
+ * works is aborted, and one that still works is replaced without a gap: it answers whom it can. */
+#include "server/supervise/watchdog.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "server/supervise/master_internal.h"
+#include "server/supervise/proc.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    LOOKS = 4, /* in stuck_after_ms */
+    LONGEST_INTERVAL_MS = 1000,
+    MOST_THREADS_TOLD = 64
+};
+
+static const char *verdict_name(uint32_t verdict)
+{
+    static const char *const names[] = {
+        [SLOT_MOVING] = "moving",
+        [SLOT_STOPPED] = "stopped",
+        [SLOT_SPINNING] = "spinning",
+        [SLOT_BLOCKED] = "blocked",
+    };
+    return names[verdict];
+}
+
+static uint64_t stuck_after_ms(const struct master *master)
+{
+    return master->server->config.stuck_after_ms;
+}
+
+static uint64_t interval_ms(const struct master *master)
+{
+    uint64_t part_ms = stuck_after_ms(master) / LOOKS;
+    return part_ms < LONGEST_INTERVAL_MS ? part_ms : LONGEST_INTERVAL_MS;
+}
+
+/* ---- Telling ---- */
+
+static void describe_request(const struct worker_slot *slot, char *out, size_t bytes)
+{
+    struct request_copy request;
+    if (slot_note_read(slot, &request)) {
+        snprintf(out, bytes, "in \"%s\" from %s", request.line, request.client);
+    } else {
+        snprintf(out, bytes, "outside of any handler");
+    }
+}
+
+static void tell(enum log_level level, const struct worker_slot *slot, uint32_t index,
+                 const char *what)
+{
+    char request[NOTE_LINE_BYTES + CLIENT_TEXT_BYTES + 16];
+    describe_request(slot, request, sizeof(request));
+    log_write(level, "watchdog: worker %u (pid %d, thread %d) %s: heartbeat %llu ms ago, %s", index,
+              atomic_load(&slot->pid), atomic_load(&slot->tid), what,
+              (unsigned long long)(clock_monotonic_ms() - atomic_load(&slot->heartbeat_ms)),
+              request);
+}
+
+static void tell_thread(const struct master *master, const struct child *child, pid_t tid)
+{
+    char what[PROC_DESCRIPTION_BYTES];
+    char who[32] = "no worker";
+    for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
+        if (atomic_load(&master->server->scoreboard->slots[i].tid) == tid) {
+            snprintf(who, sizeof(who), "worker %u", i);
+        }
+    }
+    proc_thread_describe(child->pid, tid, what);
+    log_write(LOG_WARN, "watchdog: pid %d thread %d (%s): %s", (int)child->pid, (int)tid, who,
+              what);
+}
+
+/* Who holds what the stuck one waits for may be any of them. */
+static void tell_threads(const struct master *master, const struct child *child)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)child->pid);
+    DIR *threads = opendir(path);
+    if (threads == NULL) {
+        log_write(LOG_WARN, "watchdog: cannot read %s: %m", path);
+        return;
+    }
+    const struct dirent *entry;
+    for (int told = 0; told < MOST_THREADS_TOLD && (entry = readdir(threads)) != NULL;) {
+        pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10); /* 0: "." and ".." */
+        if (tid > 0) {
+            tell_thread(master, child, tid);
+            told++;
+        }
+    }
+    closedir(threads);
+}
+
+/* ---- Finding ---- */
+
+static bool is_stuck(const struct worker_slot *slot)
+{
+    uint32_t verdict = atomic_load(&slot->verdict);
+    return verdict == SLOT_SPINNING || verdict == SLOT_BLOCKED;
+}
+
+static bool has_heartbeat(const struct worker_slot *slot)
+{
+    uint32_t state = atomic_load(&slot->state);
+    return state == SLOT_READY || state == SLOT_DRAINING;
+}
+
+/* Its heart beats, or it has none now. */
+static void acquit(struct watch *watch, struct worker_slot *slot, uint32_t index)
+{
+    if (is_stuck(slot)) {
+        log_write(LOG_NOTICE, "watchdog: worker %u (pid %d, thread %d) moves again", index,
+                  atomic_load(&slot->pid), atomic_load(&slot->tid));
+    }
+    atomic_store(&slot->verdict, SLOT_MOVING);
+    *watch = (struct watch){.generation = atomic_load(&slot->generation),
+                            .heartbeat_ms = atomic_load(&slot->heartbeat_ms)};
+}
+
+/* Whoever stopped it wants it so, and has to let it go on: its time begins anew. */
+static void excuse(struct watch *watch, struct worker_slot *slot, uint32_t index)
+{
+    watch->still_ms = 0;
+    watch->suspected = false;
+    if (atomic_exchange(&slot->verdict, SLOT_STOPPED) != SLOT_STOPPED) {
+        tell(LOG_WARN, slot, index, "is stopped by a signal or a debugger and left alone");
+    }
+}
+
+static void convict(struct scoreboard *scoreboard, struct worker_slot *slot, uint32_t index,
+                    uint32_t verdict)
+{
+    char what[32];
+    atomic_store(&slot->verdict, verdict);
+    atomic_fetch_add(&scoreboard->stuck_incidents, 1);
+    snprintf(what, sizeof(what), "is stuck, %s", verdict_name(verdict));
+    tell(LOG_ERROR, slot, index, what);
+}
+
+/* True: it has just been found stuck. */
+static bool examine(struct scoreboard *scoreboard, struct watch *watch, uint32_t index)
+{
+    struct worker_slot *slot = &scoreboard->slots[index];
+    struct proc_thread thread;
+    if (!proc_thread_read(atomic_load(&slot->pid), atomic_load(&slot->tid), &thread)) {
+        return false; /* about to be reaped */
+    }
+    if (thread.state == 'T' || thread.state == 't') {
+        excuse(watch, slot, index);
+        return false;
+    }
+    if (!watch->suspected) {
+        watch->suspected = true;
+        watch->cpu_ticks = thread.cpu_ticks;
+        return false;
+    }
+    if (thread.state == 'R' && thread.cpu_ticks == watch->cpu_ticks) {
+        return false; /* it would run, and gets no CPU */
+    }
+    convict(scoreboard, slot, index,
+            thread.cpu_ticks > watch->cpu_ticks ? SLOT_SPINNING : SLOT_BLOCKED);
+    return true;
+}
+
+static bool look_at_slot(struct master *master, const struct child *child, uint32_t index,
+                         uint64_t step_ms)
+{
+    struct worker_slot *slot = &master->server->scoreboard->slots[index];
+    struct watch *watch = &master->watchdog.watches[index];
+    if (!has_heartbeat(slot) || watch->generation != child->generation ||
+        watch->heartbeat_ms != atomic_load(&slot->heartbeat_ms)) {
+        acquit(watch, slot, index);
+        return false;
+    }
+    watch->still_ms += step_ms;
+    return watch->still_ms >= stuck_after_ms(master) && !is_stuck(slot) &&
+           examine(master->server->scoreboard, watch, index);
+}
+
+uint32_t watchdog_stuck_threads(const struct master *master, const struct child *child)
+{
+    uint32_t stuck = 0;
+    for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
+        const struct worker_slot *slot = &master->server->scoreboard->slots[i];
+        stuck += is_stuck(slot) && has_heartbeat(slot);
+    }
+    return stuck;
+}
+
+/* ---- Acting ---- */
+
+static void abort_child(struct child *child)
+{
+    if (child->aborted) {
+        return;
+    }
+    log_write(LOG_ERROR, "watchdog: aborting worker process %u (pid %d): nobody in it works",
+              child->number, (int)child->pid);
+    child->aborted = true;
+    child->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
+    kill(child->pid, SIGABRT);
+}
+
+static void act(struct master *master, struct child *child, uint32_t stuck)
+{
+    if (stuck == child->slot_count) {
+        abort_child(child);
+    } else if (rolling_request(master, child)) {
+        log_write(LOG_ERROR,
+                  "watchdog: replacing worker process %u (pid %d): %u of its %u threads stuck",
+                  child->number, (int)child->pid, stuck, child->slot_count);
+    }
+}
+
+static void look_at_child(struct master *master, struct child *child, uint64_t step_ms)
+{
+    bool news = false;
+    for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
+        news = look_at_slot(master, child, i, step_ms) || news;
+    }
+    if (news) {
+        tell_threads(master, child);
+    }
+    uint32_t stuck = watchdog_stuck_threads(master, child);
+    if (stuck > 0 && master->server->config.on_stuck == CONFIG_STUCK_REPLACE) {
+        act(master, child, stuck);
+    }
+}
+
+static uint64_t min_ms(uint64_t one_ms, uint64_t other_ms)
+{
+    return one_ms < other_ms ? one_ms : other_ms;
+}
+
+void watchdog_run(struct master *master)
+{
+    struct watchdog *watchdog = &master->watchdog;
+    uint64_t now_ms = clock_monotonic_ms();
+    struct child *child;
+    if (stuck_after_ms(master) == 0 || now_ms < watchdog->next_look_ms) {
+        return;
+    }
+    uint64_t step_ms = min_ms(now_ms - watchdog->looked_ms, 2 * interval_ms(master));
+    watchdog->looked_ms = now_ms;
+    watchdog->next_look_ms = now_ms + interval_ms(master);
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        if (child->ready) {
+            look_at_child(master, child, step_ms);
+        }
+    }
+}
+
+uint64_t watchdog_due_ms(const struct master *master)
+{
+    return stuck_after_ms(master) == 0 ? 0 : master->watchdog.next_look_ms;
+}
+
+/* ---- Life ---- */
+
+void watchdog_open(struct master *master)
+{
+    uint32_t slots = master->server->scoreboard->slot_capacity;
+    master->watchdog.watches = memory_alloc_zeroed(slots, sizeof(struct watch));
+}
+
+void watchdog_close(struct master *master)
+{
+    free(master->watchdog.watches);
+}

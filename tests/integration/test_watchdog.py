@@ -1,0 +1,237 @@
+"""The watchdog: who is stuck is found, told and replaced, and who is only slow or paused is not."""
+
+import os
+import re
+import signal
+import threading
+
+import pytest
+
+from support import models, processes, wrk
+from support.client import ConnectionLost, request_bytes
+from support.server import SANITIZED
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(120)]
+STUCK_AFTER_MS = 2000 if SANITIZED else 1000
+DRAIN_MS = 1500
+OPTIONS = ("--faults", "on", "--stuck-after-ms", str(STUCK_AFTER_MS), "--drain-timeout-ms", str(DRAIN_MS))
+FAULTS = pytest.mark.parametrize("fault, kind", [("hang", "spinning"), ("deadlock", "blocked")])
+PREFORK = ("prefork", "prefork-reuseport")
+THREADS = tuple(name for name in models.SUPERVISED if name not in PREFORK)
+
+
+def line_of(fault):
+    return f"GET /fault/{fault} HTTP/1.1"
+
+
+def get_stuck(server, client, fault):
+    """Makes the worker of this client stuck; returns the pid of its process."""
+    victim = server.whoami(client)["pid"]
+    client.send(request_bytes(target=f"/fault/{fault}"))
+    return victim
+
+
+def stuck_line(victim, kind, fault, client):
+    return (rf"\[error\] .*watchdog: worker \d+ \(pid {victim}, thread \d+\) is stuck, {kind}: heartbeat \d+ ms "
+            r"ago, in " + re.escape(f'"{line_of(fault)}" from {client.name}'))
+
+
+def count_incidents(server):
+    return server.status()["totals"]["stuck_incidents"]
+
+
+@FAULTS
+def test_who_is_stuck_is_told_and_replaced(model, start_server, fault, kind):
+    server = start_server(model, *OPTIONS)
+    with server.connect() as client:
+        victim = get_stuck(server, client, fault)
+        server.wait_for_log(stuck_line(victim, kind, fault, client))
+        server.wait_for_log(rf"watchdog: pid {victim} thread \d+ \(worker \d+\): state \w")
+        client.expect_close()
+        death = server.wait_for_death(victim)
+        assert (death["requests_lost"], death["in_progress"]) == (1, 1)
+        request, = death["requests"]
+        assert (request["line"], request["client"]) == (line_of(fault), client.name)
+    server.wait_for_full_strength(without_pid=victim)
+    assert server.get("/plaintext").status == 200
+    totals = server.status()["totals"]
+    assert (totals["stuck_incidents"], totals["deaths"], totals["requests_lost"]) == (1, 1, 1)
+    assert processes.zombie_children(server.pid) == []
+
+
+@pytest.mark.models(PREFORK)
+@FAULTS
+def test_a_stuck_process_is_aborted(model, start_server, fault, kind):
+    server = start_server(model, *OPTIONS)
+    with server.connect() as client:
+        victim = get_stuck(server, client, fault)
+        assert server.wait_for_death(victim)["signal"] == "SIGABRT"
+    server.wait_for_log(rf"watchdog: aborting worker process \d \(pid {victim}\)")
+    server.wait_for_log(rf"worker \d \(pid {victim}, generation \d+\) was killed by SIGABRT \(by the watchdog\) after")
+
+
+@pytest.mark.models(THREADS)
+@FAULTS
+def test_a_process_that_works_in_part_gets_its_successor_first(model, start_server, fault, kind):
+    server = start_server(model, *OPTIONS)
+    with server.connect() as client:
+        victim = get_stuck(server, client, fault)
+        server.wait_for_log(rf"watchdog: replacing worker process \d \(pid {victim}\): 1 of its \d+ threads stuck")
+        wait_until(lambda: len(server.worker_pids()) == model.processes + 1, "old and new are there together")
+        assert not client.has_closed()
+        assert server.wait_for_death(victim)["recovery_ms"] is None
+    assert len(server.worker_pids()) == model.processes
+
+
+@FAULTS
+def test_report_only_reports(model, start_server, fault, kind):
+    server = start_server(model, *OPTIONS, "--on-stuck", "report")
+    with server.connect() as client:
+        victim = get_stuck(server, client, fault)
+        server.wait_for_log(stuck_line(victim, kind, fault, client))
+        if not model.accepts_anywhere:
+            return  # half of the connections wait for who is stuck
+        worker, = [one for one in server.status()["workers"] if one["stuck"]]
+        assert (worker["pid"], worker["stuck"], worker["current"]) == (victim, kind, line_of(fault))
+        assert worker["heartbeat_age_ms"] >= STUCK_AFTER_MS
+        age_ms = worker["heartbeat_age_ms"]
+        # Once for each incident, however long it takes.
+        wait_until(lambda: next(one["heartbeat_age_ms"] for one in server.status()["workers"] if one["stuck"])
+                   > age_ms + 2 * STUCK_AFTER_MS, "it is stuck for much longer")
+        assert count_incidents(server) == 1
+        assert victim in server.worker_pids()
+        assert not client.has_closed()
+
+
+class Reader(threading.Thread):
+    """A client that sees whether requests are answered while a worker is stuck."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server = server
+        self.answered = 0
+        self.failed = 0
+        self._enough = threading.Event()
+
+    def run(self):
+        while not self._enough.is_set():
+            try:
+                self.answered += self.server.get("/plaintext").status == 200
+            except (ConnectionLost, OSError):
+                self.failed += 1
+
+    def end(self):
+        self._enough.set()
+        self.join(60)
+
+
+@pytest.mark.models(models.ANY_WORKER_ACCEPTS[:-1])
+def test_the_others_serve_meanwhile(model, start_server):
+    server = start_server(model, *OPTIONS)
+    with server.connect() as client:
+        victim = get_stuck(server, client, "deadlock")
+        wait_until(lambda: server.is_running(line_of("deadlock")), "it is stuck")
+        reader = Reader(server)
+        reader.start()
+        server.wait_for_death(victim)
+        reader.end()
+    assert reader.answered > 10
+    assert reader.failed == 0
+
+
+# Who is not stuck.
+
+def assert_nobody_was_stuck(server):
+    assert count_incidents(server) == 0
+    assert "watchdog" not in server.log()
+
+
+def test_a_slow_handler_is_not_stuck(model, start_server):
+    server = start_server(model, *OPTIONS[:2], "--stuck-after-ms", "3000")
+    with server.connect() as client:
+        for _ in range(3):  # more than stuck_after_ms together
+            assert client.get("/sleep?ms=1500").status == 200
+    assert_nobody_was_stuck(server)
+
+
+@pytest.mark.models(THREADS)
+def test_who_comes_back_in_time_has_lost_nothing(model, start_server):
+    """Slower than stuck_after_ms: the process is replaced, but the request gets its answer."""
+    server = start_server(model, *OPTIONS[:4], "--drain-timeout-ms", "20000")
+    with server.connect() as client:
+        victim = server.whoami(client)["pid"]
+        assert client.get(f"/sleep?ms={3 * STUCK_AFTER_MS}").status == 200
+    server.wait_for_log(rf"watchdog: replacing worker process \d \(pid {victim}\)")
+    wait_until(lambda: victim not in server.worker_pids(), "the old process has ended")
+    totals = server.status()["totals"]
+    assert (totals["stuck_incidents"], totals["deaths"], totals["requests_lost"]) == (1, 0, 0)
+
+
+def test_it_can_be_switched_off(model, start_server):
+    server = start_server(model, *OPTIONS[:2], "--stuck-after-ms", "off")
+    with server.connect() as client:
+        assert client.get(f"/sleep?ms={3 * STUCK_AFTER_MS}").status == 200
+    assert_nobody_was_stuck(server)
+
+
+def pause(pid):
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: processes.read_process(pid).state == "T", "it is stopped")
+
+
+def heartbeat_age_ms(server, pid):
+    return max(worker["heartbeat_age_ms"] for worker in server.status()["workers"] if worker["pid"] == pid)
+
+
+def wait_ms(ms):
+    """Lets time go by: that nothing happens in it is what is tested."""
+    threading.Event().wait(ms / 1000)
+
+
+def test_a_master_that_was_paused_takes_nobody_for_stuck(model, start_server):
+    server = start_server(model, *OPTIONS)
+    pids = server.worker_pids()
+    pause(server.pid)
+    wait_ms(2 * STUCK_AFTER_MS)
+    os.kill(server.pid, signal.SIGCONT)
+    wait_ms(2 * STUCK_AFTER_MS)
+    assert_nobody_was_stuck(server)
+    assert server.worker_pids() == pids
+
+
+def test_a_server_that_was_paused_as_a_whole_goes_on(model, start_server):
+    server = start_server(model, *OPTIONS)
+    pids = server.worker_pids()
+    for pid in (server.pid, *pids):
+        pause(pid)
+    wait_ms(2 * STUCK_AFTER_MS)
+    for pid in (server.pid, *pids):  # the master first: it sees heartbeats that are old
+        os.kill(pid, signal.SIGCONT)
+    wait_ms(2 * STUCK_AFTER_MS)
+    assert_nobody_was_stuck(server)
+    assert server.worker_pids() == pids
+
+
+def test_a_stopped_worker_is_told_apart(model, start_server):
+    server = start_server(model, *OPTIONS)
+    pids = server.worker_pids()
+    pause(pids[0])
+    server.wait_for_log(rf"\[warn\] .*watchdog: worker \d+ \(pid {pids[0]}, thread \d+\) is stopped by a signal")
+    wait_ms(2 * STUCK_AFTER_MS)
+    os.kill(pids[0], signal.SIGCONT)
+    wait_until(lambda: not any(worker["stuck"] for worker in server.status()["workers"]), "it goes on")
+    wait_ms(2 * STUCK_AFTER_MS)
+    assert server.worker_pids() == pids
+    assert count_incidents(server) == 0
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_nobody_is_stuck_under_load(model, start_server):
+    server = start_server(model, *OPTIONS)
+    pids = server.worker_pids()
+    result = wrk.run(server.url + "/hello.txt", duration_s=3 * STUCK_AFTER_MS // 1000)
+    assert result.requests > 0
+    assert_nobody_was_stuck(server)
+    assert server.worker_pids() == pids
