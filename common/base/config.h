@@ -39,15 +39,18 @@ struct config {
     uint64_t max_header_bytes;           /* request line and all header fields together */
     uint64_t max_headers;
     uint64_t max_body_bytes;
-    uint64_t header_timeout_ms;    /* from the first byte (or accept) to the end of the headers */
-    uint64_t body_timeout_ms;      /* from the end of the headers to the end of the body */
-    uint64_t idle_timeout_ms;      /* between requests */
-    uint64_t send_timeout_ms;      /* without progress while a response is sent */
-    uint64_t min_send_bytes_per_s; /* a client that reads more slowly is cut; 0: any rate */
-    uint64_t linger_timeout_ms;    /* lingering close */
-    uint64_t drain_timeout_ms;     /* graceful stop, and replacement of a process */
-    uint64_t upgrade_trial_ms;     /* for which the old program stays */
-    uint64_t stuck_after_ms;       /* without a heartbeat; 0: nobody looks */
+    uint64_t header_timeout_ms;      /* from the first byte (or accept) to the end of the headers */
+    uint64_t body_timeout_ms;        /* from the end of the headers to the end of the body */
+    uint64_t idle_timeout_ms;        /* between requests */
+    uint64_t send_timeout_ms;        /* without progress while a response is sent */
+    uint64_t min_send_bytes_per_s;   /* a client that reads more slowly is cut; 0: any rate */
+    uint64_t linger_timeout_ms;      /* lingering close */
+    uint64_t drain_timeout_ms;       /* graceful stop, and replacement of a process */
+    uint64_t upgrade_trial_ms;       /* for which the old program stays */
+    uint64_t stuck_after_ms;         /* without a heartbeat; 0: nobody looks */
+    uint64_t recycle_after_requests; /* that a process has served; 0: never */
+    uint64_t recycle_after_s;        /* age of a process; 0: never */
+    uint64_t recycle_above_pss_kib;  /* memory of a process; 0: never */
     enum config_accept accept;
     enum config_dispatch dispatch;
     enum config_offload offload;

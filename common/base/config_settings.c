@@ -149,6 +149,16 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
     {MEMBER(on_stuck), .option = "on-stuck", CHOICE(stuck_names), .default_value = "replace",
      .servers = BOTH_SERVERS,
      .help = "Replace the process in which something is stuck, or only report it."},
+    {MEMBER(recycle_after_requests), .option = "recycle-after-requests", RANGE(0, 1000000000000),
+     .default_value = "0", .servers = BOTH_SERVERS,
+     .help =
+         "Replace a process that has served so many requests (or up to a tenth less); 0: never."},
+    {MEMBER(recycle_after_s), .option = "recycle-after-s", RANGE(0, 31536000), .default_value = "0",
+     .servers = BOTH_SERVERS,
+     .help = "Replace a process that is so many seconds old (or up to a tenth less); 0: never."},
+    {MEMBER(recycle_above_pss_kib), .option = "recycle-above-pss-kib", RANGE(0, 1099511627776),
+     .default_value = "0", .servers = BOTH_SERVERS,
+     .help = "Replace a process that has more KiB of memory (Pss); 0: never."},
 };
 
 const struct config_setting *config_setting_find(const char *key)

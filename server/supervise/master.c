@@ -158,6 +158,7 @@ static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
         due_ms = earlier(due_ms, child->kill_at_ms);
     }
     due_ms = earlier(due_ms, watchdog_due_ms(master));
+    due_ms = earlier(due_ms, recycling_due_ms(master));
     if (master->phase == MASTER_HANDED_OVER) {
         return earlier(due_ms, master->upgrade_over_ms);
     }
@@ -205,6 +206,7 @@ static void loop(struct master *master)
     while (true) {
         children_start_due(master);
         watchdog_run(master);
+        recycling_run(master);
         rolling_advance(master);
         crash_teller_start(master->server->scoreboard);
         if (is_over(master)) {

@@ -5,6 +5,7 @@
 #define TWINHTTPD_SERVER_SUPERVISE_MASTER_INTERNAL_H
 
 #include "server/supervise/control.h"
+#include "server/supervise/recycling.h"
 #include "server/supervise/respawn.h"
 #include "server/supervise/server.h"
 #include "server/supervise/service_manager.h"
@@ -70,6 +71,7 @@ struct master {
     struct seat *seats;
     TAILQ_HEAD(child_list, child) children;
     struct watchdog watchdog;
+    struct recycling recycling;
     pid_t upgrade_pid;        /* the new program; 0: none */
     int upgrade_fd;           /* readable when it serves, or has ended; -1: none */
     uint64_t upgrade_over_ms; /* end of its trial */

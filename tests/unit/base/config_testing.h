@@ -123,6 +123,9 @@ static inline void assert_defaults(void)
     assert_int_equal(config.drain_timeout_ms, 30000);
     assert_int_equal(config.upgrade_trial_ms, 10000);
     assert_int_equal(config.stuck_after_ms, 30000);
+    assert_int_equal(config.recycle_after_requests, 0);
+    assert_int_equal(config.recycle_after_s, 0);
+    assert_int_equal(config.recycle_above_pss_kib, 0);
     assert_int_equal(config.accept, CONFIG_ACCEPT_SHARED);
     assert_int_equal(config.dispatch, CONFIG_DISPATCH_CONNECTION);
     assert_int_equal(config.offload, CONFIG_OFFLOAD_BLOCKING);
@@ -184,7 +187,10 @@ static const char *const all_options[] = {"listen",
                                           "drain-timeout-ms",
                                           "upgrade-trial-ms",
                                           "stuck-after-ms",
-                                          "on-stuck"};
+                                          "on-stuck",
+                                          "recycle-after-requests",
+                                          "recycle-after-s",
+                                          "recycle-above-pss-kib"};
 
 enum { ALL_OPTIONS = sizeof(all_options) / sizeof(all_options[0]) };
 

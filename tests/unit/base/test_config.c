@@ -51,6 +51,11 @@ static const struct number_case number_cases[] = {
     NUMBER(linger_timeout_ms, "linger-timeout-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
     NUMBER(drain_timeout_ms, "drain-timeout-ms", 1, 86400000, false, CONFIG_SERVER_THREADPOOL),
     NUMBER(upgrade_trial_ms, "upgrade-trial-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
+    NUMBER(recycle_after_requests, "recycle-after-requests", 0, 1000000000000, false,
+           CONFIG_SERVER_PREFORK),
+    NUMBER(recycle_after_s, "recycle-after-s", 0, 31536000, false, CONFIG_SERVER_THREADPOOL),
+    NUMBER(recycle_above_pss_kib, "recycle-above-pss-kib", 0, 1099511627776, false,
+           CONFIG_SERVER_PREFORK),
 };
 
 enum { NUMBER_CASES = sizeof(number_cases) / sizeof(number_cases[0]) };

@@ -1,0 +1,70 @@
+"""Processes that are replaced because they have served long enough, and nobody notices."""
+
+import re
+import time
+
+import pytest
+
+from support import models, wrk
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(120)]
+LIMIT_KIB = 160 * 1024
+LEAK_BYTES = 200 << 20
+
+
+def wait_until_replaced(server, pids):
+    wait_until(lambda: not set(pids) & set(server.worker_pids()), "the old processes have ended", 60)
+    server.wait_for_full_strength()
+
+
+def assert_nothing_lost(server):
+    totals = server.status()["totals"]
+    assert (totals["deaths"], totals["requests_lost"], totals["requests_aborted"]) == (0, 0, 0)
+
+
+def recycled(server, reason):
+    return re.findall(rf"recycling worker process \d \(pid (\d+), generation \d+\): {reason}", server.log())
+
+
+def test_by_requests(model, start_server):
+    server = start_server(model, "--recycle-after-requests", "100")
+    pids = server.worker_pids()
+    deadline = time.monotonic() + 60
+    while set(pids) & set(server.worker_pids()):
+        assert time.monotonic() < deadline, server.log()
+        assert server.get("/plaintext").status == 200
+    assert set(map(str, pids)) <= set(recycled(server, r"it has served \d+ requests"))
+    assert_nothing_lost(server)
+
+
+def test_by_age(model, start_server):
+    server = start_server(model, "--recycle-after-s", "1")
+    pids = server.worker_pids()
+    wait_until(lambda: not set(pids) & set(server.worker_pids()), "the old processes have ended")
+    assert set(map(str, pids)) <= set(recycled(server, r"it is \d+\.\d s old"))
+    assert server.get("/plaintext").status == 200
+    assert_nothing_lost(server)
+
+
+def test_by_memory(model, start_server):
+    server = start_server(model, "--recycle-above-pss-kib", str(LIMIT_KIB), "--faults", "on")
+    with server.connect() as client:
+        leaking = server.whoami(client)["pid"]
+        assert client.get(f"/fault/leak?bytes={LEAK_BYTES}").status == 200
+    wait_until_replaced(server, [leaking])
+    assert recycled(server, r"it has \d+ KiB of memory") == [str(leaking)]
+    assert_nothing_lost(server)
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_no_request_fails_meanwhile(model, start_server):
+    server = start_server(model, "--recycle-after-requests", "2000")
+    result = wrk.run(server.url + "/hello.txt", duration_s=5)
+    assert result.requests > 0
+    assert (result.connect_errors, result.read_errors, result.write_errors, result.timeouts,
+            result.bad_statuses) == (0, 0, 0, 0, 0)
+    assert len(recycled(server, r"it has served \d+ requests")) >= 4
+    totals = server.status()["totals"]
+    assert (totals["deaths"], totals["requests_lost"]) == (0, 0)
