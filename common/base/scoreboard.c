@@ -37,23 +37,35 @@ void scoreboard_destroy(struct scoreboard *scoreboard)
     }
 }
 
-static bool is_free(const struct worker_slot *slot)
+static bool is_dead(const struct worker_slot *slot)
 {
-    uint32_t state = atomic_load(&slot->state);
-    return state == SLOT_EMPTY || state == SLOT_DEAD;
+    return atomic_load(&slot->state) == SLOT_DEAD;
 }
 
-/* The first of so many free slots in a row; SCOREBOARD_FULL: there are none. */
-static uint32_t find_room(const struct scoreboard *scoreboard, uint32_t count)
+static bool is_free(const struct worker_slot *slot)
+{
+    return atomic_load(&slot->state) == SLOT_EMPTY || is_dead(slot);
+}
+
+/* The first of so many slots in a row that are all as asked; SCOREBOARD_FULL: there are none. */
+static uint32_t find_run(const struct scoreboard *scoreboard, uint32_t count,
+                         bool (*suits)(const struct worker_slot *slot))
 {
     uint32_t run = 0;
     for (uint32_t i = 0; i < scoreboard->slot_capacity; i++) {
-        run = is_free(&scoreboard->slots[i]) ? run + 1 : 0;
+        run = suits(&scoreboard->slots[i]) ? run + 1 : 0;
         if (run == count) {
             return i + 1 - count;
         }
     }
     return SCOREBOARD_FULL;
+}
+
+/* A successor takes the place of the dead, where there is one: else the dead would stay on show. */
+static uint32_t find_room(const struct scoreboard *scoreboard, uint32_t count)
+{
+    uint32_t first = find_run(scoreboard, count, is_dead);
+    return first != SCOREBOARD_FULL ? first : find_run(scoreboard, count, is_free);
 }
 
 bool scoreboard_has_room(const struct scoreboard *scoreboard, uint32_t count)

@@ -206,8 +206,9 @@ void scoreboard_destroy(struct scoreboard *scoreboard);
 
 enum { SCOREBOARD_FULL = UINT32_MAX };
 
-/* Master: takes the first so many free slots in a row, for a process that is about to be forked,
- * and returns the index of the first; SCOREBOARD_FULL when there are none. They become free again
+/* Master: takes the first so many free slots in a row, those of the dead before others, for a
+ * process that is about to be forked, and returns the index of the first; SCOREBOARD_FULL when
+ * there are none. They become free again
  * by scoreboard_bury or scoreboard_retire. */
 uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count);
 

@@ -105,6 +105,20 @@ static void test_claims(void **state)
 }
 
 /* Who was asked to end leaves its counts behind, and no death. */
+static void test_a_successor_takes_the_place_of_the_dead(void **state)
+{
+    (void)state;
+    struct scoreboard *board = scoreboard_create(6);
+    assert_non_null(board);
+    assert_int_equal(scoreboard_claim(board, 2), 0);
+    assert_int_equal(scoreboard_claim(board, 2), 2);
+    scoreboard_retire(board, 0, 2);
+    scoreboard_bury(board, &(struct death_record){.first_slot = 2, .slot_count = 2});
+    assert_int_equal(scoreboard_claim(board, 2), 2);
+    assert_int_equal(scoreboard_claim(board, 2), 0);
+    scoreboard_destroy(board);
+}
+
 static void test_retire(void **state)
 {
     (void)state;
@@ -501,6 +515,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_create),
         TEST(test_claims),
+        TEST(test_a_successor_takes_the_place_of_the_dead),
         TEST(test_retire),
         TEST(test_enter_in_a_child_is_seen),
         TEST(test_enter_in_a_thread),
