@@ -103,14 +103,19 @@ static void leave_seat(struct master *master, const struct child *child, struct 
     }
 }
 
+static bool will_be_replaced(const struct master *master, const struct child *child)
+{
+    return child->number < master->seat_count && master->seats[child->number].child == child;
+}
+
 static void on_death(struct master *master, struct child *child, int wait_status)
 {
     struct death_record *death = bury(master, child, wait_status);
     log_death(death, child);
-    leave_seat(master, child, death);
-    if (child->retiring) { /* its successor has slots of its own: nobody comes into these */
+    if (!will_be_replaced(master, child)) { /* or its places would stay on show as dead */
         scoreboard_retire(master->server->scoreboard, child->first_slot, child->slot_count);
     }
+    leave_seat(master, child, death);
     if (child->ready) {
         return;
     }

@@ -107,6 +107,18 @@ def test_who_stays_silent_is_cut_at_the_drain_deadline(model, start_configured):
     assert server.status()["deaths"] == []
 
 
+def test_the_dead_that_nobody_follows_are_not_on_show(model, start_configured):
+    server, _ = start_configured(model)
+    with server.connect() as client:
+        pid = server.whoami(client)["pid"]  # it cannot end before this client asks again
+        os.kill(server.pid, signal.SIGHUP)
+        wait_until(lambda: "all processes have been replaced" in server.log(), "the reload is done")
+        os.kill(pid, signal.SIGKILL)
+        server.wait_for_death(pid)
+    wait_until(lambda: [worker["state"] for worker in server.status()["workers"]] == ["ready"] * model.slots,
+               "only workers that live are on show")
+
+
 @pytest.mark.models(("prefork", "hybrid", "hybrid-request"))
 def test_more_and_fewer_workers(model, start_server, tmp_path, site):
     path = tmp_path / "server.yaml"
