@@ -1,0 +1,111 @@
+"""The identity between what clients saw and what the server's journal says.
+
+No client closes first, and each asks again on the connection it has. So when a process dies, every connection
+that it held costs one client one request, and the journal knows these connections: those with a request in
+progress, those on which one is awaited, and those that had been silent for a second (idle_cut). Hence
+
+    cut requests that the clients saw  =  requests_lost + idle_cut     of the deaths of one fault,
+
+and each client that knew its worker process names one of the dead. Where this is not exact:
+
+- A process may be killed between two stores of its books that belong together, or between accept() and the
+  first of them: one connection for each of its event loops.
+- An answer with `Connection: close` is booked before it is sent. If the process dies in between, the
+  connection is no longer in the books. It matters where processes drain: one for each such answer.
+"""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Account:
+    """One fault's losses by both sides' books."""
+
+    deaths: int
+    lost: int  # by the journal: in progress and awaited
+    idle_cut: int
+    cut: int  # by the clients
+    refused: int
+    statuses: tuple  # of answers that name an error
+    strangers: int  # cut by a process that did not die
+    tolerance: int
+
+    @property
+    def difference(self):
+        return self.lost + self.idle_cut - self.cut
+
+    @property
+    def is_exact(self):
+        return self.difference == 0
+
+    def as_dict(self):
+        return asdict(self) | {"difference": self.difference}
+
+    def complaints(self, fault):
+        """What must not be, as sentences."""
+        found = []
+        if abs(self.difference) > self.tolerance:
+            found.append(f"clients saw {self.cut} requests cut, the journal says {self.lost} lost and"
+                         f" {self.idle_cut} idle connections cut (tolerance {self.tolerance})")
+        if self.strangers:
+            found.append(f"{self.strangers} requests were cut by processes that live")
+        if self.refused:
+            found.append(f"{self.refused} connections were refused")
+        if not fault.loses and self.deaths + self.cut > 0:
+            found.append(f"{self.deaths} deaths and {self.cut} cut requests, though nobody was to die")
+        if unexpected := set(self.statuses) - set(fault.statuses):
+            found.append(f"answers that name an error: {sorted(unexpected)}")
+        return found
+
+
+def balance(fault, deaths, failures, closing_answers, loops):
+    """Holds the death records of one fault against the failures that clients noted meanwhile."""
+    cut = [failure for failure in failures if failure.kind == "cut"]
+    dead = {death["pid"] for death in deaths}
+    torn = loops * len(deaths)
+    return Account(
+        deaths=len(deaths),
+        lost=sum(death["in_progress"] + death["awaited"] for death in deaths),
+        idle_cut=sum(death["idle_cut"] for death in deaths),
+        cut=len(cut),
+        refused=sum(failure.kind == "refused" for failure in failures),
+        statuses=tuple(failure.kind for failure in failures if failure.kind.startswith("status")),
+        strangers=sum(failure.pid is not None and failure.pid not in dead for failure in cut),
+        tolerance=torn + (closing_answers if fault.unsettles else 0),
+    )
+
+
+def check_records(deaths):
+    """requests_lost of each record is what its parts say, and the requests it names are among them."""
+    for death in deaths:
+        assert death["requests_lost"] == death["in_progress"] + death["awaited"], death
+        assert len(death["requests"]) <= death["in_progress"] + death["awaited"], death
+
+
+def of_master_kill(failures):
+    """The journal dies with the master: only the clients' side is known."""
+    cut = sum(failure.kind == "cut" for failure in failures)
+    refused = sum(failure.kind == "refused" for failure in failures)
+    return Account(deaths=0, lost=0, idle_cut=0, cut=cut, refused=refused, statuses=(), strangers=0,
+                   tolerance=cut)
+
+
+def check_books(totals, deaths, answers, cut, connections):
+    """At rest: every request is finished, aborted, or lost at a death, and clients have no more and no fewer
+    answers than that. On each connection an answer of an earlier server may have been counted late."""
+    in_progress = sum(death["in_progress"] for death in deaths)
+    started = totals["requests_started"] - 1  # the one that asks for these totals
+    settled = totals["requests_finished"] + totals["requests_aborted"]
+    found = []
+    if totals["deaths"] != len(deaths):
+        found.append(f"/status counts {totals['deaths']} deaths, {len(deaths)} were seen")
+    if totals["requests_lost"] != sum(death["requests_lost"] for death in deaths):
+        found.append("totals.requests_lost is not the sum of the deaths")
+    if abs(started - settled - in_progress) > len(deaths):
+        found.append(f"{started} requests started, {settled} finished or aborted, {in_progress} in"
+                     " progress at deaths")
+    most_answers = settled + in_progress + len(deaths) + connections
+    if totals["requests_finished"] > answers + cut or answers > most_answers:
+        found.append(f"clients have {answers} answers and {cut} cut requests, the server has finished"
+                     f" {totals['requests_finished']}")
+    return found
