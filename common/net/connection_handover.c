@@ -2,6 +2,7 @@
 #include "common/net/connection_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -127,8 +128,22 @@ static bool take_one(struct worker *worker, int from_fd)
     return true;
 }
 
-void worker_take_over(struct worker *worker, int from_fd)
+/* The kernel closes a descriptor that arrives where none is free, and its client is cut off. Only
+ * another thread of this process can take the free one meanwhile. */
+static bool has_free_descriptor(int any_fd)
 {
-    while (take_one(worker, from_fd)) { /* no more than a socket's queue: some hundreds */
+    int fd = fcntl(any_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0) {
+        close(fd);
     }
+    return fd >= 0;
+}
+
+bool worker_take_over(struct worker *worker, int from_fd)
+{
+    bool free = true;
+    while ((free = has_free_descriptor(from_fd)) &&
+           take_one(worker, from_fd)) { /* no more than a socket's queue: some hundreds */
+    }
+    return free;
 }

@@ -77,6 +77,9 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     log_budget_report(&worker->refusals, now_ms);
     acceptor_resume(worker);
     if (worker->options.rebalance != NULL) {
+        if (!worker->draining && !worker->stopped) {
+            event_add(&worker->inbox_event, NULL); /* on_inbox may have looked away */
+        }
         worker->options.rebalance(worker->options.rebalance_data, worker,
                                   worker->options.context->slot_index);
     }
@@ -85,7 +88,10 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
 static void on_inbox(evutil_socket_t fd, short what, void *argument)
 {
     (void)what;
-    worker_take_over(argument, fd);
+    struct worker *worker = argument;
+    if (!worker_take_over(worker, fd)) { /* until the next tick: else the loop would spin */
+        event_del(&worker->inbox_event);
+    }
 }
 
 /* ---- Commands and completions from other threads ---- */

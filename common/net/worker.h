@@ -73,8 +73,9 @@ void worker_retire(struct worker *worker);
 uint64_t worker_hand_over(struct worker *worker, int to_fd, uint64_t count);
 
 /* On its own thread: takes connections that others have sent to from_fd. It reads its inbox by
- * itself; this is for the inbox of a worker that cannot. */
-void worker_take_over(struct worker *worker, int from_fd);
+ * itself; this is for the inbox of a worker that cannot. False: no descriptor is free, and what is
+ * there stays for later. */
+bool worker_take_over(struct worker *worker, int from_fd);
 
 /* The loop, for the process model's own events on the same thread. */
 struct event_base *worker_event_base(struct worker *worker);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -406,6 +407,29 @@ static void test_without_a_descriptor(void **state)
     assert_int_equal(open_of(NEW), 1);
 }
 
+/* Who has no descriptor left leaves them in the inbox, where they wait. */
+static void test_without_a_free_descriptor(void **state)
+{
+    (void)state;
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(hand_over(2), 2);
+    int lowest_free = dup(0);
+    assert_true(lowest_free > 0);
+    close(lowest_free);
+    struct rlimit none = {(rlim_t)lowest_free, limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    bool could = worker_take_over(workers[NEW], inboxes[NEW]);
+    turn(NEW);
+    turn(NEW);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_false(could);
+    assert_int_equal(open_of(NEW), 0);
+    tick_after(NEW, 200);
+    await_open(NEW, 2);
+    get_over(NEW, clients[0], "/0");
+}
+
 /* What lies in the inbox of a worker that cannot look goes to the one that asks. */
 static void test_another_ones_inbox(void **state)
 {
@@ -457,6 +481,7 @@ int main(void)
         TEST(test_counts_of_a_client),
         TEST(test_a_call_that_fails),
         TEST(test_without_a_descriptor),
+        TEST(test_without_a_free_descriptor),
         TEST(test_another_ones_inbox),
         TEST(test_draining),
     };
