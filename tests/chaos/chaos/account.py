@@ -4,12 +4,13 @@ No client closes first, and each asks again on the connection it has. So when a 
 that it held costs one client one request, and the journal knows these connections: those with a request in
 progress, those on which one is awaited, and those that had been silent for a second (idle_cut). Hence
 
-    cut requests that the clients saw  =  requests_lost + idle_cut     of the deaths of one fault,
+    cut requests that the clients saw  =  requests_lost + idle_cut     of the deaths of one fault.
 
-and each client that knew its worker process names one of the dead. Where this is not exact:
+Where nobody dies no client loses anything. Where it is not exact:
 
-- A process may be killed between two stores of its books that belong together, or between accept() and the
-  first of them: one connection for each of its event loops.
+- A process may be killed between two stores of its books that belong together, or between the first of them
+  and the system call that goes with it (it accepts a connection, or hands one to another loop): one
+  connection for each of its event loops.
 - An answer with `Connection: close` is booked before it is sent. If the process dies in between, the
   connection is no longer in the books. It matters where processes drain: one for each such answer.
 """
@@ -27,7 +28,6 @@ class Account:
     cut: int  # by the clients
     refused: int
     statuses: tuple  # of answers that name an error
-    strangers: int  # cut by a process that did not die
     tolerance: int
 
     @property
@@ -47,8 +47,6 @@ class Account:
         if abs(self.difference) > self.tolerance:
             found.append(f"clients saw {self.cut} requests cut, the journal says {self.lost} lost and"
                          f" {self.idle_cut} idle connections cut (tolerance {self.tolerance})")
-        if self.strangers:
-            found.append(f"{self.strangers} requests were cut by processes that live")
         if self.refused:
             found.append(f"{self.refused} connections were refused")
         if not fault.loses and self.deaths + self.cut > 0:
@@ -61,7 +59,6 @@ class Account:
 def balance(fault, deaths, failures, closing_answers, loops):
     """Holds the death records of one fault against the failures that clients noted meanwhile."""
     cut = [failure for failure in failures if failure.kind == "cut"]
-    dead = {death["pid"] for death in deaths}
     torn = loops * len(deaths)
     return Account(
         deaths=len(deaths),
@@ -70,7 +67,6 @@ def balance(fault, deaths, failures, closing_answers, loops):
         cut=len(cut),
         refused=sum(failure.kind == "refused" for failure in failures),
         statuses=tuple(failure.kind for failure in failures if failure.kind.startswith("status")),
-        strangers=sum(failure.pid is not None and failure.pid not in dead for failure in cut),
         tolerance=torn + (closing_answers if fault.unsettles else 0),
     )
 
@@ -86,7 +82,7 @@ def of_master_kill(failures):
     """The journal dies with the master: only the clients' side is known."""
     cut = sum(failure.kind == "cut" for failure in failures)
     refused = sum(failure.kind == "refused" for failure in failures)
-    return Account(deaths=0, lost=0, idle_cut=0, cut=cut, refused=refused, statuses=(), strangers=0,
+    return Account(deaths=0, lost=0, idle_cut=0, cut=cut, refused=refused, statuses=(),
                    tolerance=cut)
 
 

@@ -76,7 +76,7 @@ def _crash(target):
             try:
                 client.read_response()
             except (ConnectionLost, OSError):
-                session.seen.note_failure("cut", target, pid)
+                session.seen.note_failure("cut", target)
         session.expect_gone({pid})
     return act
 
@@ -99,7 +99,7 @@ def _stick(target):
                 os.kill(pid, signal.SIGKILL)
                 session.go_on()
             client.read_to_end()
-            session.seen.note_failure("cut", target, pid)
+            session.seen.note_failure("cut", target)
         session.expect_gone({pid})
     return act
 
@@ -171,7 +171,7 @@ def out_of_memory(session, _step):
             try:
                 client.read_response()
             except (ConnectionLost, OSError):
-                session.seen.note_failure("cut", target, pid)
+                session.seen.note_failure("cut", target)
         session.begin(quiet=False)  # only now it is known when the kernel struck
     finally:
         group.unlimit()

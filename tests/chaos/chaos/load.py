@@ -5,7 +5,6 @@ that a dying process held costs exactly one client exactly one request: the one 
 next one, which the client sends into a connection that is gone.
 """
 
-import json
 import random
 import threading
 import time
@@ -32,7 +31,6 @@ class Failure:
     at_s: float  # monotonic
     kind: str  # cut, refused, unanswered, status NNN
     target: str
-    pid: int | None  # of the worker process that held the connection, when the client knew it
 
 
 class Journal:
@@ -44,17 +42,17 @@ class Journal:
         self.answers = 0
         self.closing_answers = 0
 
-    def note_answer(self, response, target, pid):
+    def note_answer(self, response, target):
         with self._lock:
             self.answers += 1
             self.closing_answers += response.says_close
             if response.status >= 400:
                 kind = f"status {response.status}"
-                self.failures.append(Failure(time.monotonic(), kind, target, pid))
+                self.failures.append(Failure(time.monotonic(), kind, target))
 
-    def note_failure(self, kind, target, pid=None):
+    def note_failure(self, kind, target):
         with self._lock:
-            self.failures.append(Failure(time.monotonic(), kind, target, pid))
+            self.failures.append(Failure(time.monotonic(), kind, target))
 
 
 def ask_once(address, target, journal):
@@ -70,7 +68,7 @@ def ask_once(address, target, journal):
     except (ConnectionLost, OSError):
         journal.note_failure("cut", target)
     else:
-        journal.note_answer(response, target, None)
+        journal.note_answer(response, target)
         return response
     return None
 
@@ -84,7 +82,6 @@ class LoadClient(threading.Thread):
         self._journal = journal
         self._rng = random.Random(seed)
         self._client = None
-        self._pid = None
         self._may_run = threading.Event()
         self._may_run.set()
         self._stopped = False
@@ -122,10 +119,6 @@ class LoadClient(threading.Thread):
             refused = isinstance(error, ConnectionRefusedError)
             self._journal.note_failure("refused" if refused else "cut", "(connect)")
             time.sleep(RECONNECT_PAUSE_S)
-            return
-        response = self._ask("/whoami")
-        if response is not None and self._client is not None:
-            self._pid = json.loads(response.body)["pid"]
 
     def _ask(self, target, headers=()):
         asked_s = time.monotonic()
@@ -136,22 +129,19 @@ class LoadClient(threading.Thread):
         except (ConnectionLost, OSError):
             self._fail("cut", target)
         else:
-            self._journal.note_answer(response, target, self._pid)
+            self._journal.note_answer(response, target)
             self.answered_asked_s = asked_s
             if response.says_close:
                 self._drop()
-            return response
-        return None
 
     def _fail(self, kind, target):
-        self._journal.note_failure(kind, target, self._pid)
+        self._journal.note_failure(kind, target)
         self._drop()
 
     def _drop(self):
         if self._client is not None:
             self._client.close()
         self._client = None
-        self._pid = None
 
 
 class Load:

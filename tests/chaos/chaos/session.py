@@ -153,7 +153,7 @@ class Session:
 
     def whoami_pid(self, client):
         response = client.get("/whoami")
-        self.seen.note_answer(response, "/whoami", None)
+        self.seen.note_answer(response, "/whoami")
         return json.loads(response.body)["pid"]
 
     def error_log_mark(self):
@@ -223,7 +223,7 @@ class Session:
 
     # One fault.
 
-    def do(self, step, load):
+    def do(self, step, load, on_outcome):
         """Does the fault, waits until everything is as before, and checks that it is."""
         fault = faults.ALL[step.fault]
         self.last_fault = step.fault
@@ -248,11 +248,11 @@ class Session:
                                   self.model.loops)
         outcome = Outcome(step, balance, self._since_ms(self._prober.first_answer_s),
                           self._since_ms(strong_s))
-        self._check(balance.complaints(fault) + self._unsound(descriptors))
+        on_outcome(outcome)
         if self.access_log.stat().st_size > ROTATE_AT_BYTES:
             self.rotate_logs()
         time.sleep(CALM_S)
-        return outcome
+        self._check(balance.complaints(fault) + self._unsound(descriptors))
 
     def _since_ms(self, moment_s):
         return (moment_s - self._begun_s) * 1000
@@ -302,8 +302,8 @@ class Session:
 
     # The life of the servers.
 
-    def run(self, steps, faults_per_server, until_s, on_outcome):
-        """Does all steps, as far as time allows. After each faults_per_server of them the master is killed, and the next server
+    def run(self, steps, faults_per_server, until_s, on_outcome, on_violation):
+        """Does all steps, as far as time allows; what is wrong after a fault does not end it. After each faults_per_server of them the master is killed, and the next server
         takes the port; the last one is stopped."""
         self.start()
         with Load(self.address, self.seen, CONNECTIONS, self._rng) as load:
@@ -314,11 +314,18 @@ class Session:
                 for step in steps[first:first + faults_per_server]:
                     if time.monotonic() > until_s:
                         break
-                    on_outcome(self.do(step, load))
-                self._check_books(load)
-                on_outcome(self._kill_master(load))
+                    self._go_through(lambda: self.do(step, load, on_outcome), on_violation)
+                self._go_through(lambda: self._check_books(load), on_violation)
+                self._go_through(lambda: self._kill_master(load, on_outcome), on_violation)
         self.server.stop()
         self._check_nothing_left()
+
+    @staticmethod
+    def _go_through(part, on_violation):
+        try:
+            part()
+        except Violation as violation:
+            on_violation(violation)
 
     def _cut_so_far(self):
         return sum(failure.kind == "cut" for failure in self.seen.failures)
@@ -333,7 +340,7 @@ class Session:
         finally:
             load.resume()
 
-    def _kill_master(self, load):
+    def _kill_master(self, load, on_outcome):
         """All die with it, the port is free, and the next server starts there at once."""
         load.wait_until_all_answered(time.monotonic(), STRENGTH_DEADLINE_S)
         self.last_fault = MASTER_KILL
@@ -358,12 +365,12 @@ class Session:
         outcome = Outcome(Step(MASTER_KILL, 0.0, 0.0),
                           account.of_master_kill(self.seen.failures[failures_before:]),
                           self._since_ms(self._prober.first_answer_s), self._since_ms(strong_s))
+        on_outcome(outcome)
         # Nobody is left who could say what was lost. Whoever is cut asks again, and may meet the next process
         # that is about to die, or the queue that dies with the last: so often, and the probes too.
         most = (CONNECTIONS + 1) * (self.model.processes + 1)
         self._check([f"{outcome.account.cut} requests were cut by the death of the master, more than {most}"]
                     if outcome.account.cut > most else [])
-        return outcome
 
     def _check_nothing_left(self):
         found = []
