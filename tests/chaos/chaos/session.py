@@ -303,8 +303,9 @@ class Session:
     # The life of the servers.
 
     def run(self, steps, faults_per_server, until_s, on_outcome, on_violation):
-        """Does all steps, as far as time allows; what is wrong after a fault does not end it. After each faults_per_server of them the master is killed, and the next server
-        takes the port; the last one is stopped."""
+        """Does all steps, as far as time allows; what is wrong after a fault does not end it. After each
+        faults_per_server of them the master is killed, and the next server takes the port; the last one is
+        stopped."""
         self.start()
         with Load(self.address, self.seen, CONNECTIONS, self._rng) as load:
             for first in range(0, len(steps), faults_per_server):
