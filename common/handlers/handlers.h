@@ -28,6 +28,6 @@ void echo_register(struct router *router);                                     /
 void counter_register(struct router *router, struct handler_environment *env); /* /counter?mode= */
 void whoami_register(struct router *router, struct handler_environment *env);  /* /whoami */
 void status_register(struct router *router, struct handler_environment *env);  /* /status */
-void fault_register(struct router *router, struct handler_environment *env); /* /fault/... */
+void fault_register(struct router *router, struct handler_environment *env);   /* /fault/... */
 
 #endif

@@ -158,10 +158,10 @@ static void *run_pool_thread(void *argument)
         atomic_store_explicit(&slot->heartbeat_ms, member->context.now_ms, memory_order_relaxed);
         sound = run_batch(member, batch, &story);
     }
+    slot_set_state(slot, SLOT_ENDED); /* the last word in a slot that a successor may take over */
     if (!sound) {
         retire(member, &story);
     }
-    slot_set_state(slot, SLOT_ENDED);
     return NULL;
 }
 
