@@ -357,22 +357,28 @@ static void copy_death(const struct death_record *record, struct death_record *o
     out->crash.told = state == CRASH_PUBLISHED;
 }
 
-uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,
-                                struct death_record out[DEATH_RECORDS])
+uint64_t scoreboard_oldest_death(const struct scoreboard *scoreboard)
+{
+    uint64_t deaths = atomic_load(&scoreboard->deaths);
+    return deaths < DEATH_RECORDS ? 0 : deaths - DEATH_RECORDS;
+}
+
+bool scoreboard_copy_death(const struct scoreboard *scoreboard, uint64_t number,
+                           struct death_record *out)
 {
     enum { TRIES = 8 };
     for (int try = 0; try < TRIES; try++) {
         uint64_t before = atomic_load(&scoreboard->death_sequence);
-        uint64_t deaths = atomic_load(&scoreboard->deaths);
-        uint32_t count = deaths < DEATH_RECORDS ? (uint32_t)deaths : DEATH_RECORDS;
-        for (uint32_t i = 0; i < count; i++) {
-            copy_death(&scoreboard->records[(deaths - count + i) % DEATH_RECORDS], &out[i]);
+        if (number >= atomic_load(&scoreboard->deaths) ||
+            number < scoreboard_oldest_death(scoreboard)) {
+            return false;
         }
+        copy_death(&scoreboard->records[number % DEATH_RECORDS], out);
         if (before % 2 == 0 && before == atomic_load(&scoreboard->death_sequence)) {
-            return count;
+            return true;
         }
     }
-    return 0;
+    return false;
 }
 
 /* Word 0: address family in the high half, port in the low; words 1 and 2: the address. */

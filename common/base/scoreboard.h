@@ -274,10 +274,13 @@ void scoreboard_publish_crash(struct death_record *record, const struct crash_st
 /* Requests that a death cost: in progress and awaited. */
 uint64_t death_requests_lost(const struct death_record *record);
 
-/* Copies the newest records, oldest first; returns how many. A crash story that is not complete yet
- * is not told. */
-uint32_t scoreboard_copy_deaths(const struct scoreboard *scoreboard,
-                                struct death_record out[DEATH_RECORDS]);
+/* Deaths are numbered from 0; the number of the oldest that is still remembered. */
+uint64_t scoreboard_oldest_death(const struct scoreboard *scoreboard);
+
+/* Copies the record of a death. False: it is no longer remembered, has not happened yet, or changed
+ * on every try. A crash story that is not complete yet is not told. */
+bool scoreboard_copy_death(const struct scoreboard *scoreboard, uint64_t number,
+                           struct death_record *out);
 
 /* Packs an IPv4 or IPv6 socket address; anything else becomes "unknown". */
 struct sockaddr;
