@@ -160,7 +160,8 @@ static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
     due_ms = earlier(due_ms, watchdog_due_ms(master));
     due_ms = earlier(due_ms, recycling_due_ms(master));
     if (master->phase == MASTER_HANDED_OVER) {
-        return earlier(due_ms, master->upgrade_over_ms);
+        /* once it is over, the end of a child wakes */
+        return master->upgrade_over_ms > now_ms ? earlier(due_ms, master->upgrade_over_ms) : due_ms;
     }
     for (uint32_t i = 0; i < master->seat_count && !is_ending(master); i++) {
         due_ms = earlier_start(due_ms, &master->seats[i], now_ms);

@@ -80,6 +80,7 @@ static void hand_over(struct master *master)
     log_write(LOG_NOTICE, "the new program (pid %d) serves: retiring", (int)master->upgrade_pid);
     service_manager_name_main(&master->service_manager, (int)master->upgrade_pid);
     master->phase = MASTER_HANDED_OVER;
+    master->moving = false; /* the new program serves at this address */
     master->upgrade_over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
     for (uint32_t i = 0; i < master->seat_count; i++) {
         struct seat *seat = &master->seats[i];

@@ -143,7 +143,7 @@ static void test_a_write(void **state)
     assert_false(story.has_request);
     assert_int_equal(frame_of("write_to"), 0);
     assert_int_equal(frame_of("die_of_a_write"), 1);
-    assert_string_equal(story.frames[0].file, "tests/unit/supervise/test_crash_report.c");
+    assert_non_null(strstr(story.frames[0].file, "tests/unit/supervise/test_crash_report.c"));
     assert_in_range(story.frames[0].line, 40, 60);
     assert_string_equal(story.frames[0].module, "test_crash_report");
 }
