@@ -46,6 +46,7 @@ struct config {
     uint64_t min_send_bytes_per_s;   /* a client that reads more slowly is cut; 0: any rate */
     uint64_t linger_timeout_ms;      /* lingering close */
     uint64_t drain_timeout_ms;       /* graceful stop, and replacement of a process */
+    uint64_t start_timeout_ms;       /* for a process to become ready */
     uint64_t upgrade_trial_ms;       /* for which the old program stays */
     uint64_t stuck_after_ms;         /* without a heartbeat; 0: nobody looks */
     uint64_t recycle_after_requests; /* that a process has served; 0: never */

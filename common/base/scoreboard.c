@@ -81,6 +81,7 @@ uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count)
     }
     for (uint32_t i = first; i < first + count; i++) {
         atomic_store(&scoreboard->slots[i].draining, false);
+        atomic_store(&scoreboard->slots[i].ready_ns, 0);
         atomic_store(&scoreboard->slots[i].state, SLOT_CLAIMED);
     }
     if (first + count > atomic_load(&scoreboard->slot_count)) {
@@ -94,6 +95,18 @@ void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uin
     for (uint32_t i = first; i < first + count; i++) {
         atomic_store(&scoreboard->slots[i].draining, true);
     }
+}
+
+void scoreboard_give_up_listener(struct scoreboard *scoreboard, uint32_t epoch)
+{
+    if (!scoreboard_listener_is_given_up(scoreboard, epoch)) {
+        atomic_store(&scoreboard->listeners_given_up, epoch);
+    }
+}
+
+bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t epoch)
+{
+    return epoch <= atomic_load(&scoreboard->listeners_given_up);
 }
 
 void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
@@ -111,10 +124,12 @@ void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
 
 void slot_set_state(struct worker_slot *slot, enum slot_state state)
 {
-    if (state == SLOT_READY) {
-        atomic_store(&slot->ready_ns, clock_monotonic_ns());
-    }
     atomic_store(&slot->state, state);
+}
+
+void slot_note_process_ready(struct worker_slot *slot)
+{
+    atomic_store(&slot->ready_ns, clock_monotonic_ns());
 }
 
 const char *slot_state_name(uint32_t state)

@@ -146,7 +146,7 @@ struct worker_slot {
     _Atomic uint32_t inbox;        /* where it is handed connections; 0: nowhere */
     _Atomic bool draining;         /* set before the order, so that a busy worker knows in time */
     _Atomic uint64_t heartbeat_ms; /* CLOCK_MONOTONIC, written by the loop or pool thread itself */
-    _Atomic uint64_t ready_ns;     /* CLOCK_MONOTONIC of becoming ready */
+    _Atomic uint64_t ready_ns; /* in a process's first slot: since when all of it is; 0: is not */
     alignas(64) struct slot_counters counters;
     /* Gauges. A connection counts as open until its last response has been sent. */
     _Atomic uint64_t connections_open;
@@ -189,8 +189,9 @@ struct scoreboard {
     _Atomic uint32_t slot_count; /* slots[] from here on have never been used */
     uint64_t started_ms;         /* CLOCK_MONOTONIC */
     _Atomic int32_t master_pid;
-    _Atomic uint32_t generation; /* of the newest process */
-    struct slot_counters dead;   /* sums of the processes that are gone */
+    _Atomic uint32_t generation;         /* of the newest process */
+    _Atomic uint32_t listeners_given_up; /* up to this epoch: see scoreboard_give_up_listener */
+    struct slot_counters dead;           /* sums of the processes that are gone */
     _Atomic uint64_t deaths;
     _Atomic uint64_t requests_lost;
     _Atomic uint64_t stuck_incidents; /* threads that the watchdog found stuck */
@@ -218,6 +219,11 @@ bool scoreboard_has_room(const struct scoreboard *scoreboard, uint32_t count);
 /* Master: tells the slots' owners that they are to drain, before they are told by a signal. */
 void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count);
 
+/* Master: nobody is to serve at the listening sockets of this epoch and the earlier ones any more,
+ * so that whoever shares them may shut them down. */
+void scoreboard_give_up_listener(struct scoreboard *scoreboard, uint32_t epoch);
+bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t epoch);
+
 /* For the one writer of a counter: no locked instruction needed. */
 static inline void slot_add(_Atomic uint64_t *counter, uint64_t amount)
 {
@@ -238,6 +244,9 @@ void crash_note_add_frame(struct crash_note *note, uint64_t address);
 void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
                 enum slot_role role);
 void slot_set_state(struct worker_slot *slot, enum slot_state state);
+
+/* All of the process is ready, whose first slot this is. */
+void slot_note_process_ready(struct worker_slot *slot);
 
 /* A state as it is shown: "starting", "ready", "draining", ... */
 const char *slot_state_name(uint32_t state);

@@ -265,6 +265,15 @@ void listener_close(struct listener *listener)
     *listener = (struct listener){0};
 }
 
+bool listener_listen(const struct listener *listener)
+{
+    bool good = true;
+    for (size_t i = 0; i < listener->count; i++) {
+        good = (is_listening(listener->fds[i]) || listen(listener->fds[i], BACKLOG) == 0) && good;
+    }
+    return good;
+}
+
 int listener_fd(const struct listener *listener, size_t index)
 {
     return listener->fds[index % listener->count];

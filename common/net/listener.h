@@ -41,6 +41,10 @@ bool listener_read_address(struct listener *listener);
 /* The socket that event loop number index takes connections from. */
 int listener_fd(const struct listener *listener, size_t index);
 
+/* Makes sockets listen that somebody who shared them has shut down; the others go on undisturbed.
+ * False with errno set. */
+bool listener_listen(const struct listener *listener);
+
 /* Resolves "host:port", "[v6]:port" or "*:port". False with one line in error. */
 bool listener_resolve(const char *address, struct sockaddr_storage *out, socklen_t *bytes,
                       char error[LISTENER_ERROR_BYTES]);

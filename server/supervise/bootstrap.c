@@ -52,6 +52,7 @@ static int run_bare(struct server *server)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, 0};
     atomic_store(&server->scoreboard->generation, 1);
+    scoreboard_give_up_listener(server->scoreboard, server->epoch); /* it ends with this process */
     struct bare bare = {.server = server};
     struct process process = {
         .server = server,
@@ -83,7 +84,7 @@ static int run_server(const struct server_origin *origin, struct config *config)
     char error[SERVER_ERROR_BYTES];
     stop_signals_block();
     if (!pid_file_create(config->pid_file, inheritance_is_offered(), error) ||
-        !server_open(&server, origin->kind, config, NULL, error)) {
+        !server_open(&server, origin->kind, config, error)) {
         pid_file_remove();
         fprintf(stderr, "%s: %s\n", origin->kind->name, error);
         return 1;

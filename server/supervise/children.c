@@ -19,9 +19,18 @@ enum { START_RETRY_MS = 200 };
 
 /* ---- Starting ---- */
 
+/* In the process that has become ready: what it says of itself stays there, should the master not
+ * look at once. */
+struct birth {
+    struct master *master;
+    const struct child *child;
+};
+
 static void on_child_ready(void *data)
 {
-    struct master *master = data;
+    const struct birth *birth = data;
+    const struct master *master = birth->master;
+    slot_note_process_ready(&master->server->scoreboard->slots[birth->child->first_slot]);
     ssize_t ignored = write(master->ready_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)ignored;
 }
@@ -56,6 +65,7 @@ static _Noreturn void run_child(struct master *master, const struct child *child
         _exit(PROCESS_EXIT_BOOT_FAILED);
     }
     close_masters_own(master);
+    struct birth birth = {master, child};
     struct process process = {
         .server = master->server,
         .number = child->number,
@@ -63,7 +73,7 @@ static _Noreturn void run_child(struct master *master, const struct child *child
         .generation = child->generation,
         .signal_fd = stop_signals_open(signals),
         .ready = on_child_ready,
-        .ready_data = master,
+        .ready_data = &birth,
     };
     if (process.signal_fd < 0) {
         log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
@@ -91,13 +101,19 @@ static void on_start_failure(struct master *master, uint32_t number)
 
 static struct child *create_child(struct master *master, uint32_t number)
 {
-    struct scoreboard *scoreboard = master->server->scoreboard;
+    const struct server *server = master->server;
+    struct scoreboard *scoreboard = server->scoreboard;
     struct child *child = memory_alloc_zeroed(1, sizeof(*child));
     child->number = number;
-    child->slot_count = master->server->plan.slots_per_process;
+    child->epoch = server->epoch;
+    child->listener_epoch = server->listener_epoch;
+    child->owns_listener = server->listener.count > 1;
+    child->drain_timeout_ms = server->config.drain_timeout_ms;
+    child->slot_count = server->plan.slots_per_process;
     child->first_slot = scoreboard_claim(scoreboard, child->slot_count);
     child->generation = atomic_fetch_add(&scoreboard->generation, 1) + 1;
     child->started_ns = clock_monotonic_ns();
+    child->kill_at_ms = clock_monotonic_ms() + server->config.start_timeout_ms;
     return child;
 }
 
@@ -137,26 +153,12 @@ void children_start_due(struct master *master)
         struct seat *seat = &master->seats[i];
         if (seat->child == NULL && seat->successor == NULL && now_ms >= seat->start_at_ms) {
             children_start(master, i, &seat->child);
+            seat->outdated = false; /* whoever comes next is a new one anyway */
         }
     }
 }
 
 /* ---- Readiness ---- */
-
-static bool is_ready(const struct master *master, const struct child *child, uint64_t *ready_ns)
-{
-    *ready_ns = 0;
-    for (uint32_t i = 0; i < child->slot_count; i++) {
-        const struct worker_slot *slot = &master->server->scoreboard->slots[child->first_slot + i];
-        uint64_t slot_ready_ns = atomic_load(&slot->ready_ns);
-        if (atomic_load(&slot->generation) != child->generation ||
-            atomic_load(&slot->state) != SLOT_READY) {
-            return false;
-        }
-        *ready_ns = slot_ready_ns > *ready_ns ? slot_ready_ns : *ready_ns;
-    }
-    return true;
-}
 
 static void note_recovery(struct seat *seat, const struct child *child, uint64_t ready_ns)
 {
@@ -178,7 +180,10 @@ static void note_recovery(struct seat *seat, const struct child *child, uint64_t
 static void on_ready(struct master *master, struct child *child, uint64_t ready_ns)
 {
     child->ready = true;
-    if (master->on_trial) {
+    if (!child->retiring) {
+        child->kill_at_ms = 0;
+    }
+    if (master->on_trial && child->epoch == master->server->epoch) {
         reload_commit(master); /* may move the seats */
     }
     if (child->number >= master->seat_count) {
@@ -203,14 +208,14 @@ static bool all_seats_ready(const struct master *master)
 
 void children_check_readiness(struct master *master)
 {
-    struct child *child = TAILQ_FIRST(&master->children);
-    uint64_t ready_ns;
-    while (child != NULL) {
-        struct child *next = TAILQ_NEXT(child, link);
-        if (!child->ready && is_ready(master, child, &ready_ns)) {
+    const struct scoreboard *scoreboard = master->server->scoreboard;
+    struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        uint64_t ready_ns = atomic_load(&scoreboard->slots[child->first_slot].ready_ns);
+        if (!child->ready && ready_ns != 0) {
             on_ready(master, child, ready_ns);
         }
-        child = next;
     }
     if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
         master->phase = MASTER_RUNNING;
@@ -224,16 +229,59 @@ void children_check_readiness(struct master *master)
 
 /* ---- Ending ---- */
 
+/* Whether nobody serves any more, once this process retires, where it listens. */
+static bool leaves_address(const struct master *master, const struct child *child)
+{
+    const struct child *other;
+    if (child->listener_epoch == master->server->listener_epoch) {
+        return false;
+    }
+    TAILQ_FOREACH(other, &master->children, link)
+    {
+        if (!other->retiring && !child->owns_listener &&
+            other->listener_epoch == child->listener_epoch) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void children_retire(struct master *master, struct child *child)
 {
+    struct scoreboard *scoreboard = master->server->scoreboard;
     if (child->retiring) {
         return;
     }
     child->retiring = true;
-    child->kill_at_ms =
-        clock_monotonic_ms() + master->server->config.drain_timeout_ms + STOP_PATIENCE_MS;
-    scoreboard_mark_draining(master->server->scoreboard, child->first_slot, child->slot_count);
-    kill(child->pid, master->moving ? SIGQUIT : SIGUSR2);
+    child->kill_at_ms = clock_monotonic_ms() + child->drain_timeout_ms + STOP_PATIENCE_MS;
+    scoreboard_mark_draining(scoreboard, child->first_slot, child->slot_count);
+    bool leaves = leaves_address(master, child);
+    if (leaves) {
+        scoreboard_give_up_listener(scoreboard, child->listener_epoch);
+    }
+    kill(child->pid, leaves ? SIGQUIT : SIGUSR2);
+}
+
+static void discard(struct master *master, struct child *child)
+{
+    child->retiring = true;
+    kill(child->pid, SIGKILL);
+    if (child->number < master->seat_count) {
+        struct seat *seat = &master->seats[child->number];
+        seat->child = seat->child == child ? NULL : seat->child;
+        seat->successor = seat->successor == child ? NULL : seat->successor;
+    }
+}
+
+void children_discard(struct master *master, uint32_t epoch)
+{
+    struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        if (child->epoch == epoch && !child->retiring) {
+            discard(master, child);
+        }
+    }
 }
 
 void children_signal(struct master *master, int number)
@@ -252,8 +300,9 @@ void children_kill_late(struct master *master)
     TAILQ_FOREACH(child, &master->children, link)
     {
         if (child->kill_at_ms != 0 && now_ms >= child->kill_at_ms) {
-            log_write(LOG_WARN, "killing worker %u (pid %d), which has not ended in time",
-                      child->number, (int)child->pid);
+            log_write(LOG_WARN, "killing worker %u (pid %d), which has not %s in time",
+                      child->number, (int)child->pid,
+                      child->ready || child->retiring ? "ended" : "become ready");
             kill(child->pid, SIGKILL);
             child->kill_at_ms = now_ms + STOP_PATIENCE_MS;
         }

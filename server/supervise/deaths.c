@@ -94,7 +94,7 @@ static void leave_seat(struct master *master, const struct child *child, struct 
     struct seat *seat = &master->seats[child->number];
     if (seat->successor == child) {
         seat->successor = NULL;
-        rolling_fail(master, seat);
+        rolling_fail(master, seat, (clock_monotonic_ns() - child->started_ns) / 1000000);
     } else if (seat->child == child) {
         seat->child = NULL;
         if (death != NULL) {
@@ -123,7 +123,7 @@ static void on_death(struct master *master, struct child *child, int wait_status
         log_write(LOG_ERROR, "a worker cannot start: giving up; the reason stands above");
         master->exit_status = 1;
         master_stop(master);
-    } else if (master->on_trial) {
+    } else if (master->on_trial && child->epoch == master->server->epoch) {
         reload_go_back(master);
     }
 }

@@ -13,6 +13,7 @@ enum { FD_TEXT_BYTES = 12 };
 
 #define LISTENING_VARIABLE "TWINHTTPD_LISTENING"
 #define READY_VARIABLE     "TWINHTTPD_READY_FD"
+#define PARENT_VARIABLE    "TWINHTTPD_PREDECESSOR" /* pid of the old program */
 
 static bool keep_open(int fd)
 {
@@ -34,15 +35,16 @@ static char *describe(const struct server *server)
 
 bool inheritance_offer(const struct server *server, int ready_fd)
 {
-    char ready[FD_TEXT_BYTES];
+    char ready[FD_TEXT_BYTES], parent[FD_TEXT_BYTES];
     bool kept = keep_open(ready_fd);
     for (size_t i = 0; i < server->listener.count; i++) {
         kept = kept && keep_open(server->listener.fds[i]);
     }
     char *listening = describe(server);
     snprintf(ready, sizeof(ready), "%d", ready_fd);
+    snprintf(parent, sizeof(parent), "%d", (int)getppid());
     kept = kept && setenv(LISTENING_VARIABLE, listening, 1) == 0 &&
-           setenv(READY_VARIABLE, ready, 1) == 0;
+           setenv(READY_VARIABLE, ready, 1) == 0 && setenv(PARENT_VARIABLE, parent, 1) == 0;
     free(listening);
     return kept;
 }
@@ -94,6 +96,13 @@ bool inheritance_take(struct listener *listener, const char *address, size_t cou
 bool inheritance_is_offered(void)
 {
     return getenv(READY_VARIABLE) != NULL;
+}
+
+/* It leaves only when its trial has been passed, and then this one gets another parent. */
+bool inheritance_may_go_back(void)
+{
+    const char *parent = getenv(PARENT_VARIABLE);
+    return parent != NULL && strtol(parent, NULL, 10) == getppid();
 }
 
 /* Where to tell it; -1: nobody waits. Known once. */

@@ -16,6 +16,9 @@ bool inheritance_take(struct listener *listener, const char *address, size_t cou
 /* Whether this program was started to replace another one that still serves. */
 bool inheritance_is_offered(void);
 
+/* Whether the old program would serve again if this one ended now. */
+bool inheritance_may_go_back(void);
+
 /* Tells the old program that this one serves. Nothing happens where there is none. */
 void inheritance_tell_ready(void);
 

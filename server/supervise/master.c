@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "server/supervise/control_commands.h"
 #include "server/supervise/crash_teller.h"
+#include "server/supervise/inheritance.h"
 #include "server/supervise/master_internal.h"
 #include "server/supervise/stop_signals.h"
 
@@ -38,7 +39,8 @@ void master_stop(struct master *master)
     }
 }
 
-/* The workers hold the listening sockets, too, and take what has been queued before they close. */
+/* The workers hold the listening sockets, too, and take what has been queued before they close -
+ * unless an old program waits to see whether it must serve there again. */
 void master_drain(struct master *master)
 {
     struct child *child;
@@ -56,6 +58,9 @@ void master_drain(struct master *master)
     service_manager_stopping(&master->service_manager, "draining");
     master->phase = MASTER_DRAINING;
     master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
+    if (!inheritance_may_go_back()) {
+        scoreboard_give_up_listener(master->server->scoreboard, master->last_epoch);
+    }
     listener_close(&master->server->listener);
     upgrade_abandon(master);
     TAILQ_FOREACH(child, &master->children, link)
@@ -134,12 +139,12 @@ static void act_on_signals(struct master *master)
 
 /* ---- The loop ---- */
 
-/* What is past is done, or waits for news. */
+/* A vacant seat is due when its time has come; one that is outdated may have to wait for news. */
 static uint64_t earlier_start(uint64_t due_ms, const struct seat *seat, uint64_t now_ms)
 {
-    bool waits = seat->successor == NULL && (seat->child == NULL || seat->outdated);
-    return waits && seat->start_at_ms > now_ms && seat->start_at_ms < due_ms ? seat->start_at_ms
-                                                                             : due_ms;
+    bool vacant = seat->successor == NULL && seat->child == NULL;
+    bool waits = seat->successor == NULL && seat->outdated && seat->start_at_ms > now_ms;
+    return (vacant || waits) && seat->start_at_ms < due_ms ? seat->start_at_ms : due_ms;
 }
 
 static uint64_t earlier(uint64_t due_ms, uint64_t other_ms)
@@ -267,7 +272,8 @@ static void close_master(struct master *master)
 int master_run(struct server *server, const struct server_origin *origin,
                void (*announce)(const struct server *server))
 {
-    struct master master = {.server = server, .origin = origin, .announce = announce};
+    struct master master = {
+        .server = server, .last_epoch = server->epoch, .origin = origin, .announce = announce};
     log_set_name("master");
     atomic_store(&server->scoreboard->master_pid, (int32_t)getpid());
     if (!open_master(&master)) {

@@ -34,6 +34,10 @@ struct child {
     uint32_t first_slot;
     uint32_t slot_count;
     uint32_t generation;
+    uint32_t epoch; /* of the configuration that it was started with */
+    uint32_t listener_epoch;
+    bool owns_listener; /* each event loop has a socket of its own (reuseport) */
+    uint64_t drain_timeout_ms;
     uint64_t started_ns;
     uint64_t kill_at_ms; /* 0: never */
     bool ready;
@@ -57,6 +61,7 @@ struct master {
     struct server *server;  /* what processes are started from */
     struct server previous; /* on trial: what to go back to */
     bool on_trial;          /* no process of *server has become ready yet */
+    uint32_t last_epoch;    /* of the newest configuration, also if it came to nothing */
     const struct server_origin *origin;
     void (*announce)(const struct server *server);
     struct service_manager service_manager;
@@ -65,7 +70,6 @@ struct master {
     int signal_fd;
     int ready_fd;        /* eventfd: a child has become ready */
     uint64_t kill_at_ms; /* when draining or stopping */
-    bool moving;         /* who retires leaves an address that nobody else serves */
     bool rolling;        /* seats are outdated; to be told when none is any more */
     uint32_t seat_count;
     struct seat *seats;
@@ -99,6 +103,9 @@ void children_start(struct master *master, uint32_t number, struct child **place
 
 /* Asks it to end while others take over: it answers who is connected until the drain deadline. */
 void children_retire(struct master *master, struct child *child);
+
+/* Kills who was started with this configuration, and is in nobody's way any more. */
+void children_discard(struct master *master, uint32_t epoch);
 
 /* To all of them. */
 void children_signal(struct master *master, int number);
@@ -135,9 +142,12 @@ bool rolling_request(struct master *master, struct child *child);
 /* The next step, if nothing is to be waited for. */
 void rolling_advance(struct master *master);
 
-/* The seat's successor is ready, or has died before it was. */
+/* The seat's successor is ready, or has died before it was: then there is another try later. */
 void rolling_succeed(struct master *master, struct seat *seat);
-void rolling_fail(struct master *master, struct seat *seat);
+void rolling_fail(struct master *master, struct seat *seat, uint64_t lived_ms);
+
+/* Which seats are to be replaced follows from the configuration that their processes have. */
+void rolling_review(struct master *master);
 
 /* ---- resize.c ---- */
 

@@ -135,6 +135,15 @@ static enum process_order strongest_order(const struct process *process)
     return strongest;
 }
 
+/* Who drains shuts the listening socket down for all that share it, which is for the whole server
+ * to decide: one process alone leaves the socket to the others. */
+static enum process_order allowed_order(const struct process *process, enum process_order order)
+{
+    const struct server *server = process->server;
+    bool may_drain = scoreboard_listener_is_given_up(server->scoreboard, server->listener_epoch);
+    return order == PROCESS_DRAIN && !may_drain ? PROCESS_RETIRE : order;
+}
+
 enum process_order process_pass_signals(struct process *process, struct worker **workers,
                                         size_t count)
 {
@@ -144,7 +153,7 @@ enum process_order process_pass_signals(struct process *process, struct worker *
         [PROCESS_STOP] = worker_stop,
     };
     const struct server *server = process->server;
-    enum process_order order = strongest_order(process);
+    enum process_order order = allowed_order(process, strongest_order(process));
     if (order == PROCESS_RETIRE || order == PROCESS_DRAIN) {
         scoreboard_mark_draining(server->scoreboard, process->first_slot,
                                  server->plan.slots_per_process);

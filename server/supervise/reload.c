@@ -6,7 +6,6 @@
 #include "server/supervise/control_commands.h"
 
 #include <stdio.h>
-#include <string.h>
 
 bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES])
 {
@@ -20,7 +19,8 @@ bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES])
     }
     log_write(LOG_NOTICE, "reloading the configuration");
     service_manager_reloading(&master->service_manager, "reloading the configuration");
-    if (!server_reopen(&next, master->origin, master->server, error)) {
+    uint32_t epoch = ++master->last_epoch;
+    if (!server_reopen(&next, master->origin, master->server, epoch, error)) {
         log_write(LOG_ERROR, "the new configuration is refused, the old one stays: %s", error);
         master_tell_serving(master);
         return false;
@@ -35,8 +35,6 @@ bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES])
 void reload_commit(struct master *master)
 {
     master->on_trial = false;
-    master->moving =
-        strcmp(master->previous.listener.address, master->server->listener.address) != 0;
     server_close(&master->previous);
     rolling_resize(master, master->server->plan.processes);
     control_follow(master);
@@ -55,8 +53,7 @@ void reload_go_back(struct master *master)
     master->on_trial = false;
     log_open(master->server->config.error_log);
     log_set_level(master->server->config.log_level);
-    for (uint32_t i = 0; i < master->seat_count; i++) {
-        master->seats[i].outdated = false;
-    }
+    children_discard(master, master->last_epoch);
+    rolling_review(master);
     master_tell_serving(master);
 }

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPLACE_AGAIN_MS = 10000 };
+enum {
+    REPLACE_AGAIN_MS = 10000,
+    RETRY_MS = 200 /* at least, after a successor that could not start */
+};
 
 static struct seat *find_seat(struct master *master, bool (*wanted)(const struct seat *seat))
 {
@@ -30,6 +33,12 @@ static bool is_changing(const struct seat *seat)
 static bool is_outdated(const struct seat *seat)
 {
     return seat->outdated;
+}
+
+/* Of those whose last try has failed the next one has to wait. */
+static bool is_due(const struct seat *seat)
+{
+    return seat->outdated && clock_monotonic_ms() >= seat->start_at_ms;
 }
 
 static void retire_sitters(struct master *master, struct seat *seat)
@@ -70,7 +79,17 @@ void rolling_replace_all(struct master *master)
 {
     for (uint32_t i = 0; i < master->seat_count; i++) {
         rolling_replace(master, i);
+        master->seats[i].start_at_ms = 0; /* what kept processes from starting may be mended */
     }
+}
+
+void rolling_review(struct master *master)
+{
+    for (uint32_t i = 0; i < master->seat_count; i++) {
+        struct seat *seat = &master->seats[i];
+        seat->outdated = seat->child != NULL && seat->child->epoch != master->server->epoch;
+    }
+    master->rolling = find_seat(master, is_outdated) != NULL;
 }
 
 bool rolling_request(struct master *master, struct child *child)
@@ -92,19 +111,13 @@ void rolling_advance(struct master *master)
         find_seat(master, is_changing) != NULL) {
         return;
     }
-    struct seat *seat = find_seat(master, is_outdated);
-    if (seat == NULL) {
+    if (find_seat(master, is_outdated) == NULL) {
         master->rolling = false;
-        master->moving = false;
         log_write(LOG_NOTICE, "all processes have been replaced");
         return;
     }
-    if (seat->child == NULL) { /* it died: whoever comes next is a new one anyway */
-        seat->outdated = false;
-        rolling_advance(master);
-        return;
-    }
-    if (clock_monotonic_ms() >= seat->start_at_ms) { /* else the last try has failed just now */
+    struct seat *seat = find_seat(master, is_due);
+    if (seat != NULL && seat->child != NULL) { /* else it is filled as any vacant one */
         children_start(master, (uint32_t)(seat - master->seats), &seat->successor);
     }
 }
@@ -114,19 +127,27 @@ void rolling_succeed(struct master *master, struct seat *seat)
     struct child *old = seat->child;
     seat->child = seat->successor;
     seat->successor = NULL;
-    seat->outdated = false;
+    seat->outdated = seat->child->epoch != master->server->epoch;
     seat->respawn = (struct respawn){0};
     if (old != NULL) {
         children_retire(master, old);
     }
 }
 
-void rolling_fail(struct master *master, struct seat *seat)
+void rolling_fail(struct master *master, struct seat *seat, uint64_t lived_ms)
 {
     uint32_t number = (uint32_t)(seat - master->seats);
-    seat->outdated = false;
+    if (seat->child == NULL) { /* a vacant seat is filled as soon as may be */
+        return;
+    }
+    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t delay_ms = respawn_delay_ms(&seat->respawn, lived_ms, now_ms, now_ms);
+    delay_ms = delay_ms < RETRY_MS ? RETRY_MS : delay_ms;
+    seat->start_at_ms = now_ms + delay_ms;
     if (master->phase == MASTER_RUNNING && !master->on_trial) {
-        log_write(LOG_ERROR, "the successor of worker %u could not start: the old one goes on",
-                  number);
+        log_write(LOG_ERROR,
+                  "the successor of worker %u could not start: the old one goes on, and the next "
+                  "try is in %llu ms",
+                  number, (unsigned long long)delay_ms);
     }
 }

@@ -162,6 +162,7 @@ static bool open_listener(struct server *server, const struct server *predecesso
 {
     bool reuseport = server->config.accept == CONFIG_ACCEPT_REUSEPORT;
     size_t count = reuseport ? (size_t)server->plan.processes * server->plan.loops : 1;
+    server->listener_epoch = server->epoch;
     if (predecessor == NULL && inheritance_take(&server->listener, server->config.listen, count)) {
         return true;
     }
@@ -178,6 +179,7 @@ static bool open_listener(struct server *server, const struct server *predecesso
                     "to %zu without a restart: closing a socket would cut who waits at it",
                     predecessor->listener.count, count);
     }
+    server->listener_epoch = predecessor->listener_epoch;
     return listener_share(&server->listener, &predecessor->listener) ||
            fail(error, "cannot take over the listening sockets: %s; raise the limit of open files",
                 strerror(errno));
@@ -268,29 +270,38 @@ static bool open_parts(struct server *server, const struct server *predecessor,
            open_listener(server, predecessor, error) && open_logs(server, error);
 }
 
-bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
-                 const struct server *predecessor, char error[SERVER_ERROR_BYTES])
+static bool open_server(struct server *server, const struct server_kind *kind,
+                        struct config *config, const struct server *predecessor, uint32_t epoch,
+                        char error[SERVER_ERROR_BYTES])
 {
-    *server = (struct server){.kind = kind, .config = *config, .root_fd = -1, .access_log_fd = -1};
+    *server = (struct server){
+        .kind = kind, .config = *config, .epoch = epoch, .root_fd = -1, .access_log_fd = -1};
     *config = (struct config){0};
     if (open_parts(server, predecessor, error)) {
         return true;
     }
     server_close(server);
-    if (predecessor == NULL) {
-        server_unmap(server);
+    return false;
+}
+
+bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
+                 char error[SERVER_ERROR_BYTES])
+{
+    if (open_server(server, kind, config, NULL, 1, error)) {
+        return true;
     }
+    server_unmap(server);
     return false;
 }
 
 bool server_reopen(struct server *server, const struct server_origin *origin,
-                   const struct server *predecessor, char error[SERVER_ERROR_BYTES])
+                   const struct server *predecessor, uint32_t epoch, char error[SERVER_ERROR_BYTES])
 {
     struct config config;
     enum config_action action =
         config_load(&config, origin->kind->server, origin->argc, origin->argv, error);
     return action != CONFIG_INVALID &&
-           server_open(server, origin->kind, &config, predecessor, error);
+           open_server(server, origin->kind, &config, predecessor, epoch, error);
 }
 
 void server_describe(const struct server *server, char *out, size_t bytes)

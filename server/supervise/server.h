@@ -38,6 +38,8 @@ struct server {
     struct plan plan;
     struct privileges privileges; /* of the serving processes */
     process_run_fn run;
+    uint32_t epoch;          /* the first configuration has 1, each later one a higher number */
+    uint32_t listener_epoch; /* of the configuration that opened the sockets */
     struct listener listener;
     struct rebalance rebalance;
     int root_fd;
@@ -49,11 +51,10 @@ struct server {
 
 enum { SERVER_ERROR_BYTES = CONFIG_ERROR_BYTES };
 
-/* Takes over the configuration (also on failure) and opens everything. With predecessor the memory
- * is shared with that server, and its listening sockets, too, if the address is the same. False
- * with one line in error: cause and fix. Closed by server_close. */
+/* Takes over the configuration (also on failure) and opens everything. False with one line in
+ * error: cause and fix. Closed by server_close. */
 bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
-                 const struct server *predecessor, char error[SERVER_ERROR_BYTES]);
+                 char error[SERVER_ERROR_BYTES]);
 
 /* Closes this process's descriptors and frees the configuration; the memory that is shared stays.
  */
@@ -62,10 +63,12 @@ void server_close(struct server *server);
 /* Unmaps what server_open without a predecessor mapped. */
 void server_unmap(struct server *server);
 
-/* Reads the configuration again as at the start, and opens a server from it in the place of
- * predecessor. False with one line in error: predecessor goes on. */
+/* Reads the configuration again as at the start, and opens a server of that epoch from it in the
+ * place of predecessor, with which it shares the memory, and the listening sockets, too, if the
+ * address is the same. False with one line in error: predecessor goes on. */
 bool server_reopen(struct server *server, const struct server_origin *origin,
-                   const struct server *predecessor, char error[SERVER_ERROR_BYTES]);
+                   const struct server *predecessor, uint32_t epoch,
+                   char error[SERVER_ERROR_BYTES]);
 
 /* "serving http://127.0.0.1:8080 with 2 workers": one line for people. */
 void server_describe(const struct server *server, char *out, size_t bytes);

@@ -39,9 +39,11 @@ bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
     if (getpid() == 1) {
         return refuse(error, "this is process 1; replace the container instead");
     }
-    if (master->phase != MASTER_RUNNING || master->upgrade_pid != 0) {
-        return refuse(error, master->upgrade_pid != 0 ? "the last new program is not ready yet"
-                                                      : "the server is starting or about to end");
+    if (master->upgrade_pid != 0) {
+        return refuse(error, "the last new program is not ready yet");
+    }
+    if (master->phase != MASTER_RUNNING || master->on_trial) {
+        return refuse(error, "the server is starting, reloading or about to end; ask again later");
     }
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
         return refuse(error, "no pipe can be made; raise the limit of open files");
@@ -80,7 +82,6 @@ static void hand_over(struct master *master)
     log_write(LOG_NOTICE, "the new program (pid %d) serves: retiring", (int)master->upgrade_pid);
     service_manager_name_main(&master->service_manager, (int)master->upgrade_pid);
     master->phase = MASTER_HANDED_OVER;
-    master->moving = false; /* the new program serves at this address */
     master->upgrade_over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
     for (uint32_t i = 0; i < master->seat_count; i++) {
         struct seat *seat = &master->seats[i];
@@ -122,6 +123,9 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
     }
     if (master->phase == MASTER_HANDED_OVER) {
         master->phase = MASTER_RUNNING;
+        if (!listener_listen(&master->server->listener)) {
+            log_write(LOG_ERROR, "cannot listen again: %m; restart the server");
+        }
         pid_file_claim();
         service_manager_name_main(&master->service_manager, (int)getpid());
         master_tell_serving(master);

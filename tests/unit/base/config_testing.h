@@ -121,6 +121,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.min_send_bytes_per_s, 1024);
     assert_int_equal(config.linger_timeout_ms, 2000);
     assert_int_equal(config.drain_timeout_ms, 30000);
+    assert_int_equal(config.start_timeout_ms, 30000);
     assert_int_equal(config.upgrade_trial_ms, 10000);
     assert_int_equal(config.stuck_after_ms, 30000);
     assert_int_equal(config.recycle_after_requests, 0);
@@ -185,6 +186,7 @@ static const char *const all_options[] = {"listen",
                                           "min-send-bytes-per-s",
                                           "linger-timeout-ms",
                                           "drain-timeout-ms",
+                                          "start-timeout-ms",
                                           "upgrade-trial-ms",
                                           "stuck-after-ms",
                                           "on-stuck",

@@ -50,6 +50,7 @@ static const struct number_case number_cases[] = {
            CONFIG_SERVER_PREFORK),
     NUMBER(linger_timeout_ms, "linger-timeout-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
     NUMBER(drain_timeout_ms, "drain-timeout-ms", 1, 86400000, false, CONFIG_SERVER_THREADPOOL),
+    NUMBER(start_timeout_ms, "start-timeout-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
     NUMBER(upgrade_trial_ms, "upgrade-trial-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
     NUMBER(recycle_after_requests, "recycle-after-requests", 0, 1000000000000, false,
            CONFIG_SERVER_PREFORK),

@@ -205,6 +205,17 @@ static void test_several_with_reuseport(void **state)
     assert_takes_connections();
 }
 
+static void test_listens_again(void **state)
+{
+    (void)state;
+    assert_true(listener_open(&listener, "127.0.0.1:0", false, 1, error));
+    assert_true(listener_listen(&listener)); /* nothing is to be done */
+    assert_takes_connections();
+    assert_int_equal(shutdown(listener.fds[0], SHUT_RD), 0);
+    assert_true(listener_listen(&listener));
+    assert_takes_connections();
+}
+
 static void test_port_in_use(void **state)
 {
     (void)state;
@@ -414,6 +425,7 @@ int main(void)
         TEST(test_name),
         TEST(test_ipv6),
         TEST(test_several_with_reuseport),
+        TEST(test_listens_again),
         TEST(test_port_in_use),
         TEST(test_bad_addresses),
         TEST(test_address_of_another_machine),

@@ -1,0 +1,241 @@
+"""Processes that do not start as they should, and addresses that change: whatever comes together, somebody
+serves, and a new configuration is judged by its own processes alone."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from support import models, processes
+from support.client import Client
+from support.server import binary, is_free, quiet_port, SANITIZED, Server
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.timeout(120),
+              pytest.mark.skipif(SANITIZED, reason="the sanitizer's library must be loaded before any other")]
+WORKERS = 3
+SILENCE_S = 1.5  # longer than the patience beyond a drain deadline
+PREFORK = models.BY_NAME["prefork"]
+
+
+@pytest.fixture(scope="session")
+def gate_library(tmp_path_factory):
+    library = tmp_path_factory.mktemp("gate") / "gate.so"
+    source = Path(__file__).parent / "support" / "gate.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+class Gate:
+    """Decides which new processes become ready."""
+
+    def __init__(self, directory, library):
+        self.directory = directory
+        self.environment = {**os.environ, "LD_PRELOAD": str(library), "GATE": str(directory)}
+
+    def close(self):
+        (self.directory / "closed").touch()
+
+    def open(self):
+        (self.directory / "closed").unlink()
+
+    def let_one_pass(self):
+        (self.directory / "ticket").touch()
+        wait_until(lambda: not (self.directory / "ticket").exists(), "somebody takes the ticket")
+
+    def break_down(self):
+        (self.directory / "broken").touch()
+
+    def mend(self):
+        (self.directory / "broken").unlink()
+
+
+@pytest.fixture
+def gate(gate_library, tmp_path):
+    directory = tmp_path / "gate"
+    directory.mkdir()
+    return Gate(directory, gate_library)
+
+
+class Supervised(Server):
+    """A prefork server with a file of settings that a test changes, and a gate for its processes."""
+
+    SETTINGS = {"listen": "127.0.0.1:0", "workers": WORKERS, "start_timeout_ms": 60000, "upgrade_trial_ms": 60000}
+
+    def __init__(self, directory, site, gate):
+        self.path = directory / "server.yaml"
+        self.configure()
+        super().__init__(PREFORK, [binary(PREFORK), "--root", str(site), "--config", str(self.path)], directory,
+                         env=gate.environment)
+        self.wait_for_workers()
+
+    def configure(self, **settings):
+        self.path.write_text("".join(f"{name}: {value}\n" for name, value in {**self.SETTINGS, **settings}.items()))
+
+    def wait_for_workers(self):
+        wait_until(lambda: [worker["state"] for worker in self.status()["workers"]] == ["ready"] * WORKERS,
+                   "all workers are ready")
+
+    def reload(self, **settings):
+        self.configure(**settings)
+        os.kill(self.pid, signal.SIGHUP)
+
+    def pid_of(self, number):
+        return next(worker["pid"] for worker in self.status()["workers"] if worker["process"] == number)
+
+
+@pytest.fixture
+def supervised(tmp_path, site, gate):
+    server = Supervised(tmp_path, site, gate)
+    yield server
+    server.stop()
+    server.clean_up()
+
+
+def answers(port):
+    with Client(("127.0.0.1", port)) as client:
+        return client.get("/plaintext").status == 200
+
+
+@pytest.mark.models(("prefork", "threadpool-connection", "hybrid"))
+def test_a_server_whose_processes_do_not_become_ready_gives_up(model, gate, site):
+    gate.close()
+    command = [binary(model), "--listen", "127.0.0.1:0", "--root", str(site), "--start-timeout-ms", "300",
+               *model.options]
+    result = subprocess.run(command, env=gate.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert "which has not become ready in time" in result.stderr
+    assert "a worker cannot start: giving up" in result.stderr
+
+
+def test_a_configuration_whose_process_does_not_become_ready_is_taken_back(supervised, gate):
+    pids = supervised.worker_pids()
+    gate.close()
+    supervised.reload(faults="on", start_timeout_ms=300)
+    supervised.wait_for_log("which has not become ready in time")
+    supervised.wait_for_log("no process can start with the new configuration, the old one stays")
+    wait_until(lambda: supervised.worker_pids() == pids, "only the old processes are there")
+    gate.open()
+    supervised.reload(faults="on")
+    supervised.wait_for_log("all processes have been replaced")
+    assert supervised.get("/fault/leak?bytes=1").status == 200
+
+
+def test_a_process_of_the_old_configuration_does_not_decide_the_trial(supervised, gate):
+    gate.close()
+    victim = supervised.pid_of(0)
+    os.kill(victim, signal.SIGKILL)
+    supervised.wait_for_death(victim)
+    wait_until(lambda: len(supervised.worker_pids()) == WORKERS, "the replacement is there")
+    supervised.reload(faults="on")
+    supervised.wait_for_log("reloading the configuration")
+    gate.break_down()
+    gate.open()
+    supervised.wait_for_log("no process can start with the new configuration, the old one stays")
+    gate.mend()
+    supervised.wait_for_workers()
+    assert "in force" not in supervised.log()
+    assert supervised.get("/fault/leak?bytes=1").status == 404
+
+
+def test_the_death_of_an_old_process_does_not_end_the_trial(supervised, gate):
+    gate.close()
+    victim = supervised.pid_of(0)
+    others = set(supervised.worker_pids()) - {victim}
+    os.kill(victim, signal.SIGKILL)
+    supervised.wait_for_death(victim)
+    replacement = wait_until(lambda: set(supervised.worker_pids()) - others, "the replacement is there").pop()
+    supervised.reload(faults="on")
+    supervised.wait_for_log("reloading the configuration")
+    os.kill(replacement, signal.SIGKILL)
+    supervised.wait_for_death(replacement)
+    gate.open()
+    supervised.wait_for_log("the new configuration is in force")
+    supervised.wait_for_log("all processes have been replaced")
+    supervised.wait_for_workers()
+    assert supervised.get("/fault/leak?bytes=1").status == 200
+
+
+def test_a_successor_that_fails_is_tried_again(supervised, gate):
+    gate.close()
+    supervised.reload(faults="on")
+    gate.let_one_pass()
+    supervised.wait_for_log("the new configuration is in force")
+    gate.break_down()
+    gate.open()
+    supervised.wait_for_log("the successor of worker [12] could not start: the old one goes on")
+    assert "all processes have been replaced" not in supervised.log()
+    gate.mend()
+    supervised.wait_for_log("all processes have been replaced")
+    assert supervised.get("/fault/leak?bytes=1").status == 200
+
+
+def test_a_new_address_lives_through_a_death_and_a_removal(supervised, gate):
+    """Only who listens at the old address gives it up."""
+    port = quiet_port()
+    gate.close()
+    supervised.reload(listen=f"127.0.0.1:{port}")
+    gate.let_one_pass()
+    supervised.wait_for_log("the new configuration is in force")
+    assert answers(port)
+    os.kill(supervised.pid_of(2), signal.SIGKILL)
+    wait_until(lambda: len(processes.living_children(supervised.pid)) == WORKERS + 1,
+               "a replacement of 2 and a successor of 1 are there")
+    gate.let_one_pass()
+    gate.let_one_pass()
+    supervised.wait_for_log("all processes have been replaced")
+    os.kill(supervised.pid, signal.SIGTTOU)
+    supervised.wait_for_log("2 processes instead of 3")
+    wait_until(lambda: len(supervised.worker_pids()) == WORKERS - 1, "one process less")
+    assert all(answers(port) for _ in range(20))
+    assert is_free(supervised.address[1])
+    supervised.address = ("127.0.0.1", port)
+
+
+def test_the_old_address_is_served_until_its_last_process_goes(supervised, gate):
+    port = quiet_port()
+    gate.close()
+    supervised.reload(listen=f"127.0.0.1:{port}")
+    old = supervised.address[1]
+    for _ in range(WORKERS - 1):
+        gate.let_one_pass()
+    assert answers(port)
+    assert answers(old)
+    gate.open()
+    supervised.wait_for_log("all processes have been replaced")
+    wait_until(lambda: is_free(old), "nobody listens at the old address")
+    supervised.address = ("127.0.0.1", port)
+
+
+def test_one_process_that_is_told_to_drain_leaves_the_address_to_the_others(supervised):
+    victim = supervised.pid_of(1)
+    os.kill(victim, signal.SIGQUIT)
+    supervised.wait_for_death(victim)
+    assert all(answers(supervised.address[1]) for _ in range(20))
+    supervised.wait_for_workers()
+
+
+def test_a_new_program_that_is_told_to_drain_on_trial_gives_the_address_back(supervised):
+    os.kill(supervised.pid, signal.SIGUSR2)
+    supervised.wait_for_log("serves: retiring")
+    new = wait_until(lambda: supervised.status()["master_pid"] != supervised.pid and supervised.status()["master_pid"],
+                     "the new program answers")
+    os.kill(new, signal.SIGQUIT)
+    supervised.wait_for_log("this one serves again")
+    supervised.wait_for_workers()
+    assert supervised.status()["master_pid"] == supervised.pid
+    assert all(answers(supervised.address[1]) for _ in range(20))
+
+
+def test_old_processes_keep_the_time_that_their_configuration_gives(supervised):
+    with supervised.connect() as client:
+        pid = supervised.whoami(client)["pid"]
+        supervised.reload(drain_timeout_ms=1)
+        supervised.wait_for_log("all processes have been replaced")
+        time.sleep(SILENCE_S)  # the client takes its time: that is what is tested
+        assert client.get("/whoami").status == 200
+    wait_until(lambda: pid not in supervised.worker_pids(), "it has ended")
+    assert "has not ended in time" not in supervised.log()
