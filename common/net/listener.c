@@ -265,11 +265,23 @@ void listener_close(struct listener *listener)
     *listener = (struct listener){0};
 }
 
+/* A socket that was bound to whatever port was free has lost it when it was shut down; one that was
+ * bound to a certain port still has it, and refuses to be bound again. */
+static bool listen_again(const struct listener *listener, int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t bytes;
+    char error[LISTENER_ERROR_BYTES];
+    return listener_resolve(listener->address, &address, &bytes, error) &&
+           (bind(fd, (const struct sockaddr *)&address, bytes) == 0 || errno == EINVAL) &&
+           listen(fd, BACKLOG) == 0;
+}
+
 bool listener_listen(const struct listener *listener)
 {
     bool good = true;
     for (size_t i = 0; i < listener->count; i++) {
-        good = (is_listening(listener->fds[i]) || listen(listener->fds[i], BACKLOG) == 0) && good;
+        good = (is_listening(listener->fds[i]) || listen_again(listener, listener->fds[i])) && good;
     }
     return good;
 }

@@ -211,6 +211,13 @@ static void test_listens_again(void **state)
     assert_true(listener_open(&listener, "127.0.0.1:0", false, 1, error));
     assert_true(listener_listen(&listener)); /* nothing is to be done */
     assert_takes_connections();
+    assert_int_equal(shutdown(listener.fds[0], SHUT_RD), 0); /* lets the port go, too */
+    assert_true(listener_listen(&listener));
+    assert_takes_connections();
+    char address[sizeof(listener.address)];
+    memcpy(address, listener.address, sizeof(address));
+    listener_close(&listener);
+    assert_true(listener_open(&listener, address, false, 1, error));
     assert_int_equal(shutdown(listener.fds[0], SHUT_RD), 0);
     assert_true(listener_listen(&listener));
     assert_takes_connections();
