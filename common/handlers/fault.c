@@ -183,6 +183,27 @@ FAULT_HANDLER(fault_segv_holding_lock)
     http_response_error(response, 500);
 }
 
+/* Writes behind the end of what it has allocated, where glibc's allocator keeps the size of what it
+ * has left. */
+DELIBERATE static void damage_heap(void)
+{
+    enum { BYTES = 100000, BEYOND_BYTES = 64 };
+    volatile char *memory = malloc(BYTES);
+    for (size_t i = 0; memory != NULL && i < BYTES + BEYOND_BYTES; i++) {
+        memory[i] = 0x5a;
+    }
+}
+
+/* Damages the heap of its process, then faults. Should the process outlive that (on_fault:
+ * recover), somebody who has done nothing wrong ends it. */
+FAULT_HANDLER(fault_segv_with_damaged_heap)
+{
+    (void)request, (void)context, (void)data;
+    damage_heap();
+    write_to_null();
+    http_response_error(response, 500);
+}
+
 FAULT_HANDLER(fault_exit)
 {
     (void)context, (void)data;
@@ -217,6 +238,7 @@ void fault_register(struct router *router, struct handler_environment *env)
         {.path = "/fault/leak", .handler = fault_leak},
         {.path = "/fault/exit", .handler = fault_exit},
         {.path = "/fault/exec", .handler = fault_exec},
+        {.path = "/fault/segv-damaged-heap", .handler = fault_segv_with_damaged_heap},
         {.path = "/fault/segv-holding-lock", .handler = fault_segv_holding_lock, .data = env},
         {.path = "/fault/die-holding-lock", .handler = fault_die_holding_lock, .data = env},
     };

@@ -5,6 +5,9 @@
  *
  * - a lock that it held stays locked: all who want it hang (/fault/segv-holding-lock shows it), and
  *   if it is malloc's, everybody;
+ * - a heap that it has damaged stays damaged, and somebody who has done nothing wrong dies of it
+ * later
+ *   (/fault/segv-damaged-heap shows it);
  * - what it has half written stays half written, and what it has allocated or opened is lost;
  * - a library that it was in may be of no more use.
  *

@@ -134,6 +134,19 @@ def test_a_lock_that_the_handler_held_stays_locked(model, start_server):
 
 
 @POOLS
+@pytest.mark.skipif(servers.SANITIZED, reason="a sanitizer's allocator keeps its books elsewhere")
+def test_a_damaged_heap_ends_the_process_later(model, start_server):
+    """Where recovery is unsound: the fault is survived, and then a thread dies that has done nothing."""
+    server = start_server(model, *RECOVER)
+    with server.connect() as client:
+        victim = server.whoami(client)["pid"]
+        client.send(request_bytes(target="/fault/segv-damaged-heap"))
+        client.read_to_end()  # answered or not: the process may end before the answer has left
+    assert server.wait_for_death(victim)["signal"] == "SIGABRT"
+    server.wait_for_full_strength(without_pid=victim)
+
+
+@POOLS
 def test_dying_gives_the_lock_back(model, start_server):
     """The same fault by default: a request is lost, and the lock with its process."""
     server = start_server(model, "--faults", "on")

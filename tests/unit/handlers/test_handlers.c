@@ -156,6 +156,7 @@ static void test_faults_are_on(void **state)
                   {"/fault/leak", false},
                   {"/fault/exit", false},
                   {"/fault/exec", false},
+                  {"/fault/segv-damaged-heap", false},
                   {"/fault/segv-holding-lock", false},
                   {"/fault/die-holding-lock", false}};
     fault_register(router, &environment);
