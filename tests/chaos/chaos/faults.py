@@ -92,7 +92,10 @@ def _stick(target):
         client, pid = _send_fault(session, target)
         with client:
             if session.has_watchdog:
+                session.watch_until_answered()
+                session.hush()
                 wait_for(lambda: pid not in session.worker_pids(), "the watchdog ends what is stuck")
+                session.go_on()
             else:
                 session.hold(step.hold_s)
                 session.hush()

@@ -208,6 +208,11 @@ class Session:
             self._prober = Prober(self.address, self.seen)
             self._prober.start()
 
+    def watch_until_answered(self):
+        self.watch()
+        wait_for(lambda: self._prober.first_answer_s, "a good answer on a new connection",
+                 FIRST_ANSWER_DEADLINE_S)
+
     def hold(self, duration_s):
         self.watch()
         time.sleep(duration_s)
@@ -234,9 +239,7 @@ class Session:
         descriptors = processes.open_fds(self.master)
         try:
             fault.act(self, step)
-            self.watch()
-            wait_for(lambda: self._prober.first_answer_s, "a good answer on a new connection",
-                     FIRST_ANSWER_DEADLINE_S)
+            self.watch_until_answered()
             strong_s = self._wait_for_full_strength()
         finally:
             if self._prober is not None:
