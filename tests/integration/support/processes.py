@@ -32,12 +32,35 @@ def all_processes():
     return [process for process in found if process]
 
 
+_KERNEL_LISTS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
+def _listed_children(pid):
+    """Pids that the kernel lists: far cheaper than a look at every process there is."""
+    try:
+        return [name for path in sorted(Path(f"/proc/{pid}/task").glob("*/children"))
+                for name in path.read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # a thread, or all of it, has gone meanwhile
+
+
+def _children(pid):
+    if not _KERNEL_LISTS_CHILDREN:
+        return [process for process in all_processes() if process.ppid == pid]
+    names = _listed_children(pid)
+    # While a child ends, the list may lack others.
+    while names != (again := _listed_children(pid)):
+        names = again
+    found = (read_process(name) for name in names)
+    return [process for process in found if process]
+
+
 def living_children(pid):
-    return sorted(p.pid for p in all_processes() if p.ppid == pid and p.state != "Z")
+    return sorted(p.pid for p in _children(pid) if p.state != "Z")
 
 
 def zombie_children(pid):
-    return sorted(p.pid for p in all_processes() if p.ppid == pid and p.state == "Z")
+    return sorted(p.pid for p in _children(pid) if p.state == "Z")
 
 
 def living_in_session(session):
