@@ -32,8 +32,9 @@ def test_a_slow_request_leaves_the_other_workers_free(server):
 
 
 @pytest.mark.models(("prefork", "threadpool-connection", "hybrid"))
-def test_a_slow_request_blocks_its_own_worker(server):
+def test_a_slow_request_blocks_its_own_worker(model, start_server):
     """With a connection bound to its worker, who shares the worker waits."""
+    server = start_server(model, "--rebalance", "off")
     clients = [server.connect() for _ in range(server.model.slots + 1)]
     by_thread = {}
     for client in clients:
