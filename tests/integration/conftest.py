@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support import models, server as servers, site as sites
+from support import models, server as servers, site as sites, wrk
 
 
 def pytest_generate_tests(metafunc):
@@ -68,6 +68,22 @@ def start_server(tmp_path, site):
     finally:
         for running in started:
             running.clean_up()
+
+
+@pytest.fixture
+def start_load():
+    """Starts a load that lasts until wrk.end(), and waits until it is under way."""
+    started = []
+
+    def start(server, path, **how):
+        started.append(wrk.start(server.url + path, **how))
+        wrk.wait_until_under_way(server)
+        return started[-1]
+
+    yield start
+    for load in started:
+        with load:
+            load.kill()
 
 
 @pytest.fixture

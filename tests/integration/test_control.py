@@ -21,7 +21,7 @@ from support.server import Server, binary, run_to_end
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(120)]
-ROUNDS = int(os.environ.get("TWINHTTPD_TEST_RELOADS", "4"))
+ROUNDS = int(os.environ.get("TWINHTTPD_TEST_RELOADS", "8"))
 RESIZABLE = ("prefork", "hybrid", "hybrid-request")
 FIXED = ("prefork-reuseport", "threadpool-connection", "threadpool-request-blocking")
 CLIENTS = 8
@@ -410,6 +410,7 @@ def has_closed(connection):
     return bool(select.select([connection], [], [], 0)[0])
 
 
+@pytest.mark.models(models.EACH_KIND)
 def test_silent_clients_are_cut_and_delay_nobody_for_long(model, start_controlled):
     server, control = start_controlled(model)
     silent = [controls.connect(control.path) for _ in range(CLIENTS)]
@@ -559,9 +560,10 @@ def test_twinctl_says_why_it_cannot_reach_the_master(model, tmp_path):
 
 @pytest.mark.serial
 @pytest.mark.slow
-def test_no_request_fails_while_processes_come_and_go(model, start_controlled):
+@pytest.mark.models(models.UNDER_LOAD)
+def test_no_request_fails_while_processes_come_and_go(model, start_controlled, start_load):
     server, control = start_controlled(model)
-    load = wrk.start(server.url + "/hello.txt", duration_s=4 + ROUNDS)
+    load = start_load(server, "/hello.txt")
     for _ in range(ROUNDS):
         if model.name in RESIZABLE:
             control.done("add", count=2)
@@ -572,7 +574,7 @@ def test_no_request_fails_while_processes_come_and_go(model, start_controlled):
         pids = control.wait_for_processes(model.processes)
         control.done("recycle", number="all")
         control.wait_for_replacement(pids)
-    result = wrk.finish(load, timeout_s=60 + ROUNDS)
+    result = wrk.end(load)
     assert result.requests > 0
     assert (result.connect_errors, result.read_errors, result.write_errors, result.timeouts,
             result.bad_statuses) == (0, 0, 0, 0, 0)

@@ -104,7 +104,7 @@ def test_kill_of_a_worker_is_accounted(model, start_server):
     server.wait_for_log(LOST_LINE.format(pid=victim, generation=death["generation"],
                                          what="was killed by SIGKILL",
                                          lost=death["requests_lost"]))
-    assert processes.zombie_children(server.pid) == []
+    wait_until(lambda: processes.zombie_children(server.pid) == [], "all that have ended are reaped")
 
 
 @SUPERVISED
@@ -301,7 +301,7 @@ CRASH_LOOP_S = 3
 MOST_SPAWNS_IN_A_CRASH_LOOP = 100
 
 
-@SUPERVISED
+@pytest.mark.models(models.EACH_KIND)
 @pytest.mark.slow
 def test_a_crash_loop_is_throttled(model, start_server):
     """Workers that are killed as soon as they appear are not replaced hundreds of times a second."""
@@ -316,7 +316,7 @@ def test_a_crash_loop_is_throttled(model, start_server):
     assert model.processes < len(killed) <= MOST_SPAWNS_IN_A_CRASH_LOOP
     server.wait_for_full_strength()
     assert server.get("/plaintext").status == 200
-    assert processes.zombie_children(server.pid) == []
+    wait_until(lambda: processes.zombie_children(server.pid) == [], "all that have ended are reaped")
     deaths = server.status()["deaths"]
     assert {death["pid"] for death in deaths} <= killed
     assert len(deaths) == min(64, len(killed))
@@ -437,18 +437,18 @@ def test_a_reload_waits_until_fork_works_again(model, start_server, ordinary_use
 
 # Under load.
 
-@SUPERVISED
+@pytest.mark.models(models.UNDER_LOAD)
 @pytest.mark.serial
 @pytest.mark.slow
-def test_wrk_and_the_journal_agree_about_what_was_lost(model, start_server):
+def test_wrk_and_the_journal_agree_about_what_was_lost(model, start_server, start_load):
     server = start_server(model)
-    load = wrk.start(server.url + "/plaintext", duration_s=5, connections=64)
-    wait_until(lambda: server.status()["totals"]["requests_started"] > 2000, "wrk is under way")
+    load = start_load(server, "/plaintext", connections=64)
     wait_until_connections(server.address[1], 64)  # the one that asked for the status is gone
     victim = server.worker_pids()[0]
     kill(victim)
-    result = wrk.finish(load)
     death = server.wait_for_death(victim)
+    wait_until_connections(server.address[1], 64)  # the cut ones are there again
+    result = wrk.end(load)
     assert result.connect_errors == 0
     assert result.bad_statuses == 0
     assert result.read_errors + result.write_errors == death["requests_lost"]

@@ -113,18 +113,18 @@ def test_off_means_off(model, start_server):
 
 
 @SEVERAL_PROCESSES
-def test_deaths_under_load(model, start_server):
+def test_deaths_under_load(model, start_server, start_load):
     """wrk keeps its connections: after each death the successor gets its share of them, and nothing
     fails but what the deaths cut."""
     server = start_server(model)
-    load = wrk.start(server.url + "/plaintext", duration_s=5)
+    load = start_load(server, "/plaintext")
     for _ in range(KILLS):
         wait_until_connections(server.address[1], 64)  # wrk's, and none of ours
         victim = server.worker_pids()[0]
         os.kill(victim, signal.SIGKILL)
         server.wait_for_full_strength(without_pid=victim)
         wait_until(lambda: is_balanced(server), "the successor has its share")
-    result = wrk.finish(load)
+    result = wrk.end(load)
     totals = server.status()["totals"]
     assert result.read_errors + result.write_errors == totals["requests_lost"]
     assert (result.connect_errors, result.timeouts, result.bad_statuses) == (0, 0, 0)

@@ -47,6 +47,7 @@ def test_by_age(model, start_server):
     assert_nothing_lost(server)
 
 
+@pytest.mark.models(models.EACH_KIND)
 def test_by_memory(model, start_server):
     server = start_server(model, "--recycle-above-pss-kib", str(LIMIT_KIB), "--faults", "on")
     with server.connect() as client:
@@ -59,12 +60,14 @@ def test_by_memory(model, start_server):
 
 @pytest.mark.serial
 @pytest.mark.slow
-def test_no_request_fails_meanwhile(model, start_server):
+@pytest.mark.models(models.UNDER_LOAD)
+def test_no_request_fails_meanwhile(model, start_server, start_load):
     server = start_server(model, "--recycle-after-requests", "2000")
-    result = wrk.run(server.url + "/hello.txt", duration_s=5)
+    load = start_load(server, "/hello.txt")
+    wait_until(lambda: len(recycled(server, r"it has served \d+ requests")) >= 4, "four are recycled", 60)
+    result = wrk.end(load)
     assert result.requests > 0
     assert (result.connect_errors, result.read_errors, result.write_errors, result.timeouts,
             result.bad_statuses) == (0, 0, 0, 0, 0)
-    assert len(recycled(server, r"it has served \d+ requests")) >= 4
     totals = server.status()["totals"]
     assert (totals["deaths"], totals["requests_lost"]) == (0, 0)

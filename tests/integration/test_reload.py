@@ -14,7 +14,7 @@ from support.server import binary, is_free, quiet_port, Server
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(300)]
-RELOADS = int(os.environ.get("TWINHTTPD_TEST_RELOADS", "4"))
+RELOADS = int(os.environ.get("TWINHTTPD_TEST_RELOADS", "8"))
 TRIAL_MS = 300
 # So long may a client stay silent and still be answered by the process that it is connected to.
 SILENCE_S = 1.5
@@ -179,13 +179,13 @@ def assert_nothing_failed(result):
 
 @pytest.mark.serial
 @pytest.mark.slow
-def test_no_request_fails_during_reloads(model, start_configured):
+@pytest.mark.models(models.UNDER_LOAD)
+def test_no_request_fails_during_reloads(model, start_configured, start_load):
     server, _ = start_configured(model)
-    load = wrk.start(server.url + "/hello.txt", duration_s=2 + RELOADS // 5)
+    load = start_load(server, "/hello.txt")
     for _ in range(RELOADS):
         reload(server)
-    assert load.poll() is None, "the load ended before the last reload"
-    assert_nothing_failed(wrk.finish(load, timeout_s=60 + RELOADS))
+    assert_nothing_failed(wrk.end(load))
     totals = server.status()["totals"]
     assert (totals["deaths"], totals["requests_lost"]) == (0, 0)
     # wrk leaves without waiting for the answers that are under way.
@@ -331,12 +331,12 @@ def test_a_program_that_dies_on_trial_gives_the_service_back(model, tmp_path, si
 
 @pytest.mark.serial
 @pytest.mark.slow
-def test_no_request_fails_during_upgrades(model, start_copied):
+@pytest.mark.models(models.UNDER_LOAD)
+def test_no_request_fails_during_upgrades(model, start_copied, start_load):
     server, _ = start_copied
-    load = wrk.start(server.url + "/hello.txt", duration_s=2 + RELOADS)
+    load = start_load(server, "/hello.txt")
     pid = server.pid
     for _ in range(RELOADS):
         pid = upgrade(server, pid)
-    assert load.poll() is None, "the load ended before the last upgrade"
-    assert_nothing_failed(wrk.finish(load, timeout_s=60 + RELOADS))
+    assert_nothing_failed(wrk.end(load))
     end(server, pid)

@@ -2,7 +2,6 @@
 TWINHTTPD_TEST_CONNECTIONS make it longer (a million is fine)."""
 
 import os
-import time
 
 import pytest
 
@@ -21,14 +20,16 @@ MOST_GROWTH_KIB = 1024
 CLOSE = ("Connection: close",)
 
 
-def drive(server, path, count, counter, headers=()):
-    """Runs wrk in short rounds until the server has counted so many more."""
-    goal = server.status()["totals"][counter] + count
-    deadline = time.monotonic() + DEADLINE_S
-    while server.status()["totals"][counter] < goal:
-        assert time.monotonic() < deadline, f"{count} {counter} take more than {DEADLINE_S} s"
-        result = wrk.run(server.url + path, duration_s=1, connections=32, headers=headers)
+@pytest.fixture
+def drive(start_load):
+    """Runs wrk until the server has counted so many more."""
+    def run(server, path, count, counter, headers=()):
+        goal = server.status()["totals"][counter] + count
+        load = start_load(server, path, connections=32, headers=headers)
+        wait_until(lambda: server.status()["totals"][counter] >= goal, f"{count} more {counter}", DEADLINE_S, 0.05)
+        result = wrk.end(load)
         assert (result.connect_errors, result.bad_statuses) == (0, 0)
+    return run
 
 
 def settled_usage(server):
@@ -49,7 +50,8 @@ def assert_no_growth(before, after):
 
 
 @MEASURES
-def test_requests_leave_nothing_behind(model, start_server):
+@pytest.mark.models(models.UNDER_LOAD)
+def test_requests_leave_nothing_behind(model, start_server, drive):
     server = start_server(model)
     for path in ("/plaintext", "/hello.txt"):
         drive(server, path, REQUESTS // 20, "requests_finished")
@@ -61,7 +63,8 @@ def test_requests_leave_nothing_behind(model, start_server):
 
 
 @MEASURES
-def test_connections_leave_nothing_behind(model, start_server):
+@pytest.mark.models(models.UNDER_LOAD)
+def test_connections_leave_nothing_behind(model, start_server, drive):
     server = start_server(model)
     drive(server, "/plaintext", CONNECTIONS // 10, "connections_accepted", CLOSE)
     before = settled_usage(server)
@@ -73,8 +76,8 @@ def test_connections_leave_nothing_behind(model, start_server):
 @pytest.mark.parametrize("path", ["/json", "/cpu?us=10", "/sleep?ms=0", "/counter?mode=mutex",
                                   "/counter?mode=none", "/whoami", "/status", "/1mib.bin",
                                   "/no-such-file"])
-def test_every_handler_stands_load(server, path):
-    result = wrk.run(server.url + path, duration_s=1, connections=32)
+def test_every_handler_stands_load(server, start_load, path):
+    result = wrk.end(start_load(server, path, connections=32))
     assert result.requests > 0
     assert result.connect_errors + result.read_errors + result.timeouts == 0
     assert (result.bad_statuses == result.requests) == (path == "/no-such-file")

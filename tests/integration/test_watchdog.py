@@ -17,6 +17,7 @@ STUCK_AFTER_MS = 2000 if SANITIZED else 1000
 DRAIN_MS = 1500
 OPTIONS = ("--faults", "on", "--stuck-after-ms", str(STUCK_AFTER_MS), "--drain-timeout-ms", str(DRAIN_MS))
 FAULTS = pytest.mark.parametrize("fault, kind", [("hang", "spinning"), ("deadlock", "blocked")])
+EACH_KIND = pytest.mark.models(models.EACH_KIND)
 PREFORK = ("prefork", "prefork-reuseport")
 THREADS = tuple(name for name in models.SUPERVISED if name not in PREFORK)
 
@@ -57,7 +58,7 @@ def test_who_is_stuck_is_told_and_replaced(model, start_server, fault, kind):
     assert server.get("/plaintext").status == 200
     totals = server.status()["totals"]
     assert (totals["stuck_incidents"], totals["deaths"], totals["requests_lost"]) == (1, 1, 1)
-    assert processes.zombie_children(server.pid) == []
+    wait_until(lambda: processes.zombie_children(server.pid) == [], "all that have ended are reaped")
 
 
 @pytest.mark.models(PREFORK)
@@ -84,21 +85,20 @@ def test_a_process_that_works_in_part_gets_its_successor_first(model, start_serv
     assert len(server.worker_pids()) == model.processes
 
 
+@EACH_KIND
 @FAULTS
 def test_report_only_reports(model, start_server, fault, kind):
     server = start_server(model, *OPTIONS, "--on-stuck", "report")
     with server.connect() as client:
         victim = get_stuck(server, client, fault)
         server.wait_for_log(stuck_line(victim, kind, fault, client))
-        if not model.accepts_anywhere:
-            return  # half of the connections wait for who is stuck
         worker, = [one for one in server.status()["workers"] if one["stuck"]]
         assert (worker["pid"], worker["stuck"], worker["current"]) == (victim, kind, line_of(fault))
         assert worker["heartbeat_age_ms"] >= STUCK_AFTER_MS
         age_ms = worker["heartbeat_age_ms"]
         # Once for each incident, however long it takes.
         wait_until(lambda: next(one["heartbeat_age_ms"] for one in server.status()["workers"] if one["stuck"])
-                   > age_ms + 2 * STUCK_AFTER_MS, "it is stuck for much longer")
+                   > age_ms + 3 * STUCK_AFTER_MS // 2, "it is stuck for much longer")
         assert count_incidents(server) == 1
         assert victim in server.worker_pids()
         assert not client.has_closed()
@@ -148,10 +148,10 @@ def assert_nobody_was_stuck(server):
 
 
 def test_a_slow_handler_is_not_stuck(model, start_server):
-    server = start_server(model, *OPTIONS[:2], "--stuck-after-ms", "3000")
+    server = start_server(model, *OPTIONS[:2], "--stuck-after-ms", "2000")
     with server.connect() as client:
         for _ in range(3):  # more than stuck_after_ms together
-            assert client.get("/sleep?ms=1500").status == 200
+            assert client.get("/sleep?ms=1000").status == 200
     assert_nobody_was_stuck(server)
 
 
@@ -168,6 +168,7 @@ def test_who_comes_back_in_time_has_lost_nothing(model, start_server):
     assert (totals["stuck_incidents"], totals["deaths"], totals["requests_lost"]) == (1, 0, 0)
 
 
+@EACH_KIND
 def test_it_can_be_switched_off(model, start_server):
     server = start_server(model, *OPTIONS[:2], "--stuck-after-ms", "off")
     with server.connect() as client:
@@ -189,6 +190,7 @@ def wait_ms(ms):
     threading.Event().wait(ms / 1000)
 
 
+@EACH_KIND
 def test_a_master_that_was_paused_takes_nobody_for_stuck(model, start_server):
     server = start_server(model, *OPTIONS)
     pids = server.worker_pids()
@@ -200,6 +202,7 @@ def test_a_master_that_was_paused_takes_nobody_for_stuck(model, start_server):
     assert server.worker_pids() == pids
 
 
+@EACH_KIND
 def test_a_server_that_was_paused_as_a_whole_goes_on(model, start_server):
     server = start_server(model, *OPTIONS)
     pids = server.worker_pids()
@@ -213,6 +216,7 @@ def test_a_server_that_was_paused_as_a_whole_goes_on(model, start_server):
     assert server.worker_pids() == pids
 
 
+@EACH_KIND
 def test_a_stopped_worker_is_told_apart(model, start_server):
     server = start_server(model, *OPTIONS)
     pids = server.worker_pids()
@@ -228,10 +232,12 @@ def test_a_stopped_worker_is_told_apart(model, start_server):
 
 @pytest.mark.serial
 @pytest.mark.slow
+@pytest.mark.skipif(SANITIZED, reason="times under a sanitizer say nothing")
+@EACH_KIND
 def test_nobody_is_stuck_under_load(model, start_server):
     server = start_server(model, *OPTIONS)
     pids = server.worker_pids()
-    result = wrk.run(server.url + "/hello.txt", duration_s=3 * STUCK_AFTER_MS // 1000)
+    result = wrk.run(server.url + "/hello.txt", duration_s=2 * STUCK_AFTER_MS // 1000)
     assert result.requests > 0
     assert_nobody_was_stuck(server)
     assert server.worker_pids() == pids

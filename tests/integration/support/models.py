@@ -53,9 +53,27 @@ _ALL = [
 
 BY_NAME = {model.name: model for model in _ALL}
 
+_BUILD = os.environ.get("TWINHTTPD_PRESET", "dev")
+
+
+def _by_build(names, **fewer):
+    """Sanitizers make everything slow: with them, where the code that runs is much the same, only the
+    models that differ most, other ones in each such build. The build dev proves the rest."""
+    return fewer.get(_BUILD.partition("-")[0], names)
+
+
 # Long protocol tables run on the models whose request paths differ.
 PROTOCOL = ("prefork", "threadpool-connection", "threadpool-request-all", "hybrid")
-SUPERVISED = tuple(model.name for model in _ALL if model.has_master)
+WITH_MASTER = tuple(model.name for model in _ALL if model.has_master)
+# A model of each kind, for what only the master sees and decides.
+EACH_KIND = ("prefork", "threadpool-connection", "hybrid-request")
+# What a master does: one process or several, with threads and without, with and without a queue.
+SUPERVISED = _by_build(WITH_MASTER, asan=EACH_KIND,
+                       tsan=("threadpool-request-blocking", "hybrid"))
+# What takes seconds of load: the ways to accept, to a handler, and to a successor.
+UNDER_LOAD = _by_build(
+    ("prefork", "prefork-reuseport", "threadpool-connection", "threadpool-request-all", "hybrid"),
+    asan=("prefork-reuseport", "hybrid"), tsan=("threadpool-request-all", "hybrid"))
 # Where a free worker takes every new connection while another is busy.
 ANY_WORKER_ACCEPTS = tuple(model.name for model in _ALL if model.accepts_anywhere)
 # A model of each binary, for what happens before a worker runs.

@@ -1,10 +1,15 @@
 """wrk, and the numbers that it prints."""
 
 import re
+import signal
 import subprocess
 from dataclasses import dataclass
 
+from support.waiting import wait_until
+
 _WRK = "/usr/bin/wrk"
+_UNTIL_ITS_END_S = 600  # a test ends it much earlier
+_UNDER_WAY_REQUESTS = 500
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,7 @@ class WrkResult:
     bad_statuses: int
 
 
-def start(url, duration_s, connections=64, headers=()):
+def start(url, duration_s=_UNTIL_ITS_END_S, connections=64, headers=()):
     command = [_WRK, "-t2", f"-c{connections}", f"-d{duration_s}s"]
     for header in headers:
         command += ["-H", header]
@@ -25,14 +30,26 @@ def start(url, duration_s, connections=64, headers=()):
                             stderr=subprocess.STDOUT, text=True)
 
 
-def finish(process, timeout_s=60):
-    output, _ = process.communicate(timeout=timeout_s)
+def wait_until_under_way(server):
+    enough = server.status()["totals"]["requests_started"] + _UNDER_WAY_REQUESTS
+    wait_until(lambda: server.status()["totals"]["requests_started"] > enough, "wrk is under way")
+
+
+def _finish(process):
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     return _parse(output)
 
 
-def run(url, duration_s, connections=64, headers=()):
-    return finish(start(url, duration_s, connections, headers))
+def end(process):
+    """Ends a load that has done its work; wrk counts what is under way neither as good nor as bad."""
+    assert process.poll() is None, "the load ended too early"
+    process.send_signal(signal.SIGINT)
+    return _finish(process)
+
+
+def run(url, duration_s):
+    return _finish(start(url, duration_s))
 
 
 def _parse(output):
