@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from support import processes
-from support.client import Client
+from support.client import Client, ConnectionLost
 from support.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -153,7 +153,13 @@ class Server:
         return next((death for death in self.status()["deaths"] if death["pid"] == pid), None)
 
     def wait_for_death(self, pid):
-        return wait_until(lambda: self.find_death(pid), f"/status tells of the death of {pid}")
+        return wait_until(lambda: self._find_death_of_the_dying(pid), f"/status tells of the death of {pid}")
+
+    def _find_death_of_the_dying(self, pid):
+        try:
+            return self.find_death(pid)
+        except ConnectionLost:
+            return None  # it took the question with it
 
     def wait_for_recovery_ms(self, pid):
         """The time from the death of this process to a ready successor, as the master noted it."""
