@@ -44,6 +44,7 @@ static void close_masters_own(struct master *master)
     control_forget(master->control);
     master->control = NULL;
     inheritance_close();
+    pid_file_forget();
     if (master->upgrade_fd >= 0) {
         close(master->upgrade_fd);
     }

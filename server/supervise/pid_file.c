@@ -210,14 +210,19 @@ void pid_file_claim(void)
     }
 }
 
-void pid_file_remove(void)
+void pid_file_forget(void)
 {
-    if (is_in_place(file.fd) && unlink(file.path) != 0) {
-        log_write(LOG_WARN, "cannot remove the pid file %s: %m; remove it by hand", file.path);
-    }
     if (file.fd >= 0) {
         close(file.fd);
     }
     file.fd = -1;
     file.path[0] = '\0';
+}
+
+void pid_file_remove(void)
+{
+    if (is_in_place(file.fd) && unlink(file.path) != 0) {
+        log_write(LOG_WARN, "cannot remove the pid file %s: %m; remove it by hand", file.path);
+    }
+    pid_file_forget();
 }

@@ -18,6 +18,10 @@ bool pid_file_create(const char *path, bool upgrades, char error[PID_FILE_ERROR_
  * serves now, or serves again. Reports when that fails. */
 void pid_file_claim(void);
 
+/* Closes it in a process that does not answer for it, such as a forked worker, which could
+ * otherwise write to it whoever it becomes. The file and the lock of whoever has it stay. */
+void pid_file_forget(void);
+
 /* Gives it up; removes it if it is still this process's own. */
 void pid_file_remove(void);
 

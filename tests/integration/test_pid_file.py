@@ -30,6 +30,17 @@ def test_it_lives_as_long_as_the_server(model, start_server, pid_file, signal_nu
     assert not pid_file.exists()
 
 
+@SUPERVISED
+def test_it_is_open_in_the_master_alone(model, start_server, pid_file):
+    """A worker may be another user: it could write to the file through the descriptor."""
+    server = start_server(model, "--pid-file", str(pid_file))
+    victim = server.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for_full_strength(without_pid=victim)
+    assert processes.has_open(server.pid, pid_file)
+    assert not any(processes.has_open(pid, pid_file) for pid in server.worker_pids())
+
+
 def test_a_second_server_is_refused(model, start_server, pid_file):
     server = start_server(model, "--pid-file", str(pid_file))
     message = refusal(model, "--listen", "127.0.0.1:0", "--pid-file", str(pid_file))

@@ -86,6 +86,18 @@ def open_fds(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def has_open(pid, path):
+    """Whether a descriptor of the process leads to the file at path, whatever it was called when it
+    was opened."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if link.samefile(path):
+                return True
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return False
+
+
 def status_number(pid, field):
     """A number of /proc/PID/status (memory: in KiB)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
