@@ -18,39 +18,25 @@ static _Thread_local char log_name[LOG_NAME_BYTES] = "main";
 
 static const char *const log_level_names[] = {"debug", "info", "notice", "warn", "error"};
 
-static int open_file(const char *path)
+int log_open(const char *path)
 {
     return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
 }
 
-bool log_open(const char *path)
+bool log_reopen(int fd, const char *path)
 {
-    int fd = STDERR_FILENO;
-    if (path != NULL) {
-        fd = open_file(path);
-        if (fd < 0) {
-            return false;
-        }
-    }
-    if (log_fd != STDERR_FILENO) {
-        close(log_fd);
-    }
-    log_fd = fd;
-    return true;
-}
-
-bool log_reopen(const char *path)
-{
-    if (path == NULL || log_fd == STDERR_FILENO) {
-        return true;
-    }
-    int fd = open_file(path);
-    if (fd < 0) {
+    int new_fd = log_open(path);
+    if (new_fd < 0) {
         return false;
     }
-    bool replaced = dup3(fd, log_fd, O_CLOEXEC) >= 0;
-    close(fd);
+    bool replaced = dup3(new_fd, fd, O_CLOEXEC) >= 0;
+    close(new_fd);
     return replaced;
+}
+
+void log_use(int fd)
+{
+    log_fd = fd;
 }
 
 void log_set_level(enum log_level level)

@@ -7,12 +7,18 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARN, LOG_ERROR };
 
-/* Opens the log: a path (appended to, created with mode 0640), or NULL for standard error.
- * False with errno set when the path cannot be opened; the log then stays as it was. */
-bool log_open(const char *path);
+/* Opens a file for a log, of errors or any other: appended to, created with mode 0640. -1 with
+ * errno set on failure. */
+int log_open(const char *path);
 
-/* The same while other threads may write: the descriptor keeps its number. Standard error stays. */
-bool log_reopen(const char *path);
+/* Directs the descriptor of a log to the file that is at path now, which may be a new one. It keeps
+ * its number: threads that write at this moment write to one or the other. False with errno set on
+ * failure: it leads where it did. */
+bool log_reopen(int fd, const char *path);
+
+/* Lines go to this descriptor, which the caller keeps open. The default is standard error. Not
+ * while other threads may write. */
+void log_use(int fd);
 
 /* Lines below this level are dropped. The default is LOG_INFO. */
 void log_set_level(enum log_level level);

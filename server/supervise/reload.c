@@ -51,8 +51,7 @@ void reload_go_back(struct master *master)
     *master->server = master->previous;
     master->previous = (struct server){0};
     master->on_trial = false;
-    log_open(master->server->config.error_log);
-    log_set_level(master->server->config.log_level);
+    server_use_log(master->server);
     children_discard(master, master->last_epoch);
     rolling_review(master);
     master_tell_serving(master);

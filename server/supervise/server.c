@@ -17,8 +17,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { LOG_MODE = 0640 };
-
 /* One line: cause and fix. */
 static bool __attribute__((format(printf, 2, 3)))
 fail(char error[SERVER_ERROR_BYTES], const char *format, ...)
@@ -72,9 +70,15 @@ static bool open_root(struct server *server, char error[SERVER_ERROR_BYTES])
 
 /* ---- Logs ---- */
 
-static int open_access_log(const char *path)
+/* Opens it if there is to be one. */
+static bool open_log(const char *path, const char *name, int *fd, char error[SERVER_ERROR_BYTES])
 {
-    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, LOG_MODE);
+    if (path == NULL) {
+        return true;
+    }
+    *fd = log_open(path);
+    return *fd >= 0 || fail(error, "cannot open the %s log %s: %s; choose another with --%s-log",
+                            name, path, strerror(errno), name);
 }
 
 static bool give_logs(const struct server *server, char error[SERVER_ERROR_BYTES])
@@ -94,45 +98,29 @@ void server_give_logs(const struct server *server)
 static bool open_logs(struct server *server, char error[SERVER_ERROR_BYTES])
 {
     const struct config *config = &server->config;
-    if (config->access_log != NULL) {
-        server->access_log_fd = open_access_log(config->access_log);
-        if (server->access_log_fd < 0) {
-            return fail(error,
-                        "cannot open the access log %s: %s; choose another with --access-log",
-                        config->access_log, strerror(errno));
-        }
-    }
-    if (!log_open(config->error_log)) {
-        return fail(error, "cannot open the error log %s: %s; choose another with --error-log",
-                    config->error_log, strerror(errno));
-    }
-    log_set_level(config->log_level);
-    return give_logs(server, error);
+    return open_log(config->access_log, "access", &server->access_log_fd, error) &&
+           open_log(config->error_log, "error", &server->error_log_fd, error) &&
+           give_logs(server, error);
 }
 
-/* The descriptor keeps its number, so that whoever writes at this moment writes to one or the
- * other. */
-static void reopen_access_log(const struct server *server)
+void server_use_log(const struct server *server)
 {
-    int fd = open_access_log(server->config.access_log);
-    if (fd < 0 || dup3(fd, server->access_log_fd, O_CLOEXEC) < 0) {
-        log_write(LOG_ERROR, "cannot reopen the access log %s: %m; it goes on in the old file",
-                  server->config.access_log);
-    }
-    if (fd >= 0) {
-        close(fd);
+    log_use(server->error_log_fd >= 0 ? server->error_log_fd : STDERR_FILENO);
+    log_set_level(server->config.log_level);
+}
+
+static void reopen_log(int fd, const char *path, const char *name)
+{
+    if (fd >= 0 && !log_reopen(fd, path)) {
+        log_write(LOG_ERROR, "cannot reopen the %s log %s: %m; it goes on in the old file", name,
+                  path);
     }
 }
 
 void server_reopen_logs(const struct server *server)
 {
-    if (!log_reopen(server->config.error_log)) {
-        log_write(LOG_ERROR, "cannot reopen the error log %s: %m; it goes on in the old file",
-                  server->config.error_log);
-    }
-    if (server->access_log_fd >= 0) {
-        reopen_access_log(server);
-    }
+    reopen_log(server->error_log_fd, server->config.error_log, "error");
+    reopen_log(server->access_log_fd, server->config.access_log, "access");
 }
 
 /* ---- Listening ---- */
@@ -275,9 +263,16 @@ static bool open_server(struct server *server, const struct server_kind *kind,
                         char error[SERVER_ERROR_BYTES])
 {
     *server = (struct server){
-        .kind = kind, .config = *config, .epoch = epoch, .root_fd = -1, .access_log_fd = -1};
+        .kind = kind,
+        .config = *config,
+        .epoch = epoch,
+        .root_fd = -1,
+        .access_log_fd = -1,
+        .error_log_fd = -1,
+    };
     *config = (struct config){0};
     if (open_parts(server, predecessor, error)) {
+        server_use_log(server); /* nothing can fail any more */
         return true;
     }
     server_close(server);
@@ -311,18 +306,24 @@ void server_describe(const struct server *server, char *out, size_t bytes)
     snprintf(out, bytes, "serving http://%s with %s", server->listener.address, shape);
 }
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
 void server_close(struct server *server)
 {
     listener_close(&server->listener);
     rebalance_close(&server->rebalance);
-    if (server->root_fd >= 0) {
-        close(server->root_fd);
-        server->root_fd = -1;
+    close_fd(&server->root_fd);
+    close_fd(&server->access_log_fd);
+    if (server->error_log_fd == log_descriptor()) {
+        log_use(STDERR_FILENO);
     }
-    if (server->access_log_fd >= 0) {
-        close(server->access_log_fd);
-        server->access_log_fd = -1;
-    }
+    close_fd(&server->error_log_fd);
     config_free(&server->config);
 }
 

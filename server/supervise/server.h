@@ -44,6 +44,7 @@ struct server {
     struct rebalance rebalance;
     int root_fd;
     int access_log_fd; /* -1: off */
+    int error_log_fd;  /* -1: standard error */
     /* In memory that outlives any reload; whoever opened the first server unmaps them. */
     struct scoreboard *scoreboard;
     struct shared_cell *shared_cell; /* placed where the model's workers all see it */
@@ -51,8 +52,9 @@ struct server {
 
 enum { SERVER_ERROR_BYTES = CONFIG_ERROR_BYTES };
 
-/* Takes over the configuration (also on failure) and opens everything. False with one line in
- * error: cause and fix. Closed by server_close. */
+/* Takes over the configuration (also on failure) and opens everything; the log is this server's
+ * then. False with one line in error: cause and fix; the log stays as it was. Closed by
+ * server_close. */
 bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
                  char error[SERVER_ERROR_BYTES]);
 
@@ -72,6 +74,9 @@ bool server_reopen(struct server *server, const struct server_origin *origin,
 
 /* "serving http://127.0.0.1:8080 with 2 workers": one line for people. */
 void server_describe(const struct server *server, char *out, size_t bytes);
+
+/* The log of errors, and its level, are this server's from now on. */
+void server_use_log(const struct server *server);
 
 /* Directs the logs to the files that have the logs' names now (after a rotation). What cannot be
  * opened is reported, and written to where it went before. Safe while other threads write. */

@@ -108,6 +108,25 @@ def test_the_user_can_reopen_logs(model, start_server, public_directory):
 
 
 @ROOT_ONLY
+@pytest.mark.models(models.SUPERVISED)
+def test_a_refused_reload_leaves_the_logs_alone(model, start_server, tmp_path):
+    """Giving a log to the user comes last."""
+    config = tmp_path / "server.yaml"
+    logs = [tmp_path / "access.log", tmp_path / "error.log"]
+    config.write_text("log_level: info\n")
+    server = start_server(model, "--user", USER.pw_name, "--config", str(config),
+                          prefix=["setpriv", "--bounding-set=-chown"])
+    config.write_text(f"access_log: {logs[0]}\nerror_log: {logs[1]}\nlog_level: error\n")
+    os.kill(server.pid, signal.SIGHUP)
+    server.wait_for_log(r"\[error\] master .* is refused, .* cannot give the log")
+    assert not any(processes.has_open(server.pid, log) for log in logs)
+    config.write_text("log_level: info\n")
+    os.kill(server.pid, signal.SIGHUP)
+    server.wait_for_log(r"\[notice\] .*all processes have been replaced")
+    assert logs[1].read_text() == ""
+
+
+@ROOT_ONLY
 @EACH_BINARY
 def test_a_group_of_its_own(model, start_server):
     server = start_server(model, "--user", f"{USER.pw_name}:daemon")

@@ -88,6 +88,7 @@ static struct worker *worker;
 static size_t descriptors; /* while nobody is connected */
 static int client;         /* the one that most tests make do with */
 static char log_path[64];
+static int log_fd;
 static char text[TEXT_BYTES];
 
 static void say(const struct http_request *request, struct http_response *response,
@@ -157,7 +158,9 @@ static int make(void **state)
     scoreboard = scoreboard_create(1);
     context = (struct handler_context){.slot = &scoreboard->slots[0]};
     slot_enter(context.slot, 0, 1, SLOT_LOOP);
-    if (!log_open(log_path) || !listener_open(&listener, "127.0.0.1:0", false, 1, error)) {
+    log_fd = log_open(log_path);
+    log_use(log_fd);
+    if (log_fd < 0 || !listener_open(&listener, "127.0.0.1:0", false, 1, error)) {
         return -1;
     }
     options = (struct worker_options){
@@ -190,7 +193,8 @@ static int discard(void **state)
     listener_close(&listener);
     router_destroy(router);
     scoreboard_destroy(scoreboard);
-    assert_true(log_open(NULL));
+    log_use(STDERR_FILENO);
+    close(log_fd);
     return unlink(log_path);
 }
 
