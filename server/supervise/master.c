@@ -91,6 +91,10 @@ void master_reopen_logs(struct master *master)
 {
     server_reopen_logs(master->server);
     server_give_logs(master->server);
+    if (master->on_trial) { /* which of them goes on is not known yet */
+        server_reopen_logs(&master->previous);
+        server_give_logs(&master->previous);
+    }
     children_signal(master, SIGUSR1);
     log_write(LOG_NOTICE, "the logs are open again");
 }

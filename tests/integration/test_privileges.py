@@ -3,6 +3,7 @@
 import os
 import pwd
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def assert_is_user(pid):
         assert fields["Groups"].split() == [str(USER.pw_gid)]
         assert {int(fields[name], 16) for name in (*CAPABILITY_SETS, "CapBnd")} == {0}
         assert fields["NoNewPrivs"] == "1"
+
+
+def limit(pid, resource, soft):
+    """Sets a soft limit of a process of the user; returns what it was. As the user: for others it
+    takes a capability that containers lack."""
+    def prlimit(*options):
+        command = ["prlimit", "--pid", str(pid), *options]
+        return subprocess.run(command, check=True, text=True, capture_output=True, user=USER.pw_uid,
+                              group=USER.pw_gid, extra_groups=[]).stdout.strip()
+    before = prlimit(f"--{resource}", "--output", "SOFT", "--noheadings")
+    prlimit(f"--{resource}={soft}:")
+    return before
 
 
 def test_serving_processes_can_gain_no_privileges(model, start_server):
@@ -124,6 +137,41 @@ def test_a_refused_reload_leaves_the_logs_alone(model, start_server, tmp_path):
     os.kill(server.pid, signal.SIGHUP)
     server.wait_for_log(r"\[notice\] .*all processes have been replaced")
     assert logs[1].read_text() == ""
+
+
+@ROOT_ONLY
+@pytest.mark.models(models.SUPERVISED)
+def test_logs_are_opened_again_during_a_trial(model, start_server, public_directory):
+    """Both servers' are, since one of them will go. No process can be forked at first: that makes
+    the trial last. Then the first one cannot start."""
+    config, log = public_directory / "server.yaml", public_directory / "logs" / "access.log"
+    errors = log.with_name("error.log")
+    log.parent.mkdir()
+    os.chown(log.parent, USER.pw_uid, USER.pw_gid)
+    text = f"access_log: {log}\nerror_log: {errors}\n"
+    config.write_text(text)
+    server = start_server(model, "--config", str(config), root=public_directory, user=USER.pw_uid,
+                          group=USER.pw_gid, extra_groups=[])
+    processes_before = limit(server.pid, "nproc", 1)
+    config.write_text(text + "log_level: error\n")
+    os.kill(server.pid, signal.SIGHUP)
+    wait_until(lambda: "cannot fork worker process" in errors.read_text(), "the trial lasts")
+    rotated = [path.rename(f"{path}.1") for path in (log, errors)]
+    os.kill(server.pid, signal.SIGUSR1)
+    wait_until(lambda: log.exists() and errors.exists()
+               and not any(processes.has_open(server.pid, path) for path in rotated),
+               "the logs of both servers are open again")
+    descriptors_before = limit(server.pid, "nofile", 4)  # the master polls four
+    limit(server.pid, "nproc", processes_before)
+    wait_until(lambda: "the old one stays" in errors.read_text(), "the trial is over")
+    limit(server.pid, "nofile", descriptors_before)
+    victim = server.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for_full_strength(without_pid=victim)
+    for pid in (server.pid, *server.worker_pids()):
+        assert processes.has_open(pid, log) and processes.has_open(pid, errors)
+        assert not any(processes.has_open(pid, path) for path in rotated)
+    assert "after the death of its predecessor" in errors.read_text(), "the old level is in force"
 
 
 @ROOT_ONLY
