@@ -89,13 +89,15 @@ static bool is_over(const struct master *master)
 
 void master_reopen_logs(struct master *master)
 {
-    server_reopen_logs(master->server);
-    server_give_logs(master->server);
+    bool reachable = server_renew_logs(master->server);
     if (master->on_trial) { /* which of them goes on is not known yet */
-        server_reopen_logs(&master->previous);
-        server_give_logs(&master->previous);
+        reachable = server_renew_logs(&master->previous) && reachable;
     }
-    children_signal(master, SIGUSR1);
+    if (reachable) {
+        children_signal(master, SIGUSR1);
+    } else {
+        rolling_replace_all(master);
+    }
     log_write(LOG_NOTICE, "the logs are open again");
 }
 

@@ -182,30 +182,44 @@ bool privileges_drop(const struct privileges *privileges, char error[PRIVILEGES_
 
 /* ---- Files ---- */
 
-/* In a process of its own: as the user, tries what serving will need. Writes what is wrong. */
-static _Noreturn void try_root(const struct privileges *privileges, int root_fd, const char *root,
+/* Something that serving will need. */
+struct need {
+    bool (*is_met)(const struct need *need);
+    int fd;
+    const char *path;
+    const char *what; /* "cannot WHAT PATH" */
+    const char *fix;
+};
+
+static bool can_search(const struct need *need)
+{
+    return faccessat(need->fd, ".", X_OK, 0) == 0;
+}
+
+static bool can_append(const struct need *need)
+{
+    return open(need->path, O_WRONLY | O_APPEND | O_CLOEXEC) >= 0;
+}
+
+/* In a process of its own: as the user, tries it. Writes what is wrong. */
+static _Noreturn void try_need(const struct privileges *privileges, const struct need *need,
                                int out)
 {
     char error[PRIVILEGES_ERROR_BYTES] = "";
-    if (privileges_drop(privileges, error) && faccessat(root_fd, ".", X_OK, 0) != 0) {
-        snprintf(error, sizeof(error),
-                 "user %s cannot search the document root %s: %s; open it to that user, or choose "
-                 "another with --root",
-                 privileges->user, root, strerror(errno));
+    if (privileges_drop(privileges, error) && !need->is_met(need)) {
+        snprintf(error, sizeof(error), "user %s cannot %s %s: %s; %s", privileges->user, need->what,
+                 need->path, strerror(errno), need->fix);
     }
     ssize_t ignored = write(out, error, strlen(error));
     (void)ignored;
     _exit(error[0] == '\0' ? 0 : 1);
 }
 
-bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
-                           char error[PRIVILEGES_ERROR_BYTES])
+static bool check_need(const struct privileges *privileges, const struct need *need,
+                       char error[PRIVILEGES_ERROR_BYTES])
 {
     int ends[2];
     int status = 0;
-    if (!privileges->changes) {
-        return true;
-    }
     if (pipe2(ends, O_CLOEXEC) != 0) {
         snprintf(error, PRIVILEGES_ERROR_BYTES, "cannot make a pipe: %s; free descriptors",
                  strerror(errno));
@@ -213,7 +227,7 @@ bool privileges_check_root(const struct privileges *privileges, int root_fd, con
     }
     pid_t pid = fork();
     if (pid == 0) {
-        try_root(privileges, root_fd, root, ends[1]);
+        try_need(privileges, need, ends[1]);
     }
     close(ends[1]);
     ssize_t bytes = pid < 0 ? -1 : read(ends[0], error, PRIVILEGES_ERROR_BYTES - 1);
@@ -222,11 +236,29 @@ bool privileges_check_root(const struct privileges *privileges, int root_fd, con
     bool good = pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
     if (!good && error[0] == '\0') {
         snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "cannot try whether user %s can read the document root: %s; allow more processes",
-                 privileges->user,
+                 "cannot try whether user %s can %s %s: %s; allow more processes", privileges->user,
+                 need->what, need->path,
                  pid < 0 ? strerror(errno) : "the process that tried it has died");
     }
     return good;
+}
+
+bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
+                           char error[PRIVILEGES_ERROR_BYTES])
+{
+    const struct need need = {can_search, root_fd, root, "search the document root",
+                              "open it to that user, or choose another with --root"};
+    return !privileges->changes || check_need(privileges, &need, error);
+}
+
+bool privileges_check_log(const struct privileges *privileges, const char *path,
+                          char error[PRIVILEGES_ERROR_BYTES])
+{
+    struct stat status;
+    const struct need need = {can_append, -1, path, "open the log",
+                              "let that user search its folder"};
+    return !privileges->changes || path == NULL || stat(path, &status) != 0 ||
+           !S_ISREG(status.st_mode) || check_need(privileges, &need, error);
 }
 
 bool privileges_give_log(const struct privileges *privileges, const char *path,

@@ -35,6 +35,10 @@ bool privileges_check_root(const struct privileges *privileges, int root_fd, con
 bool privileges_give_log(const struct privileges *privileges, const char *path,
                          char error[PRIVILEGES_ERROR_BYTES]);
 
+/* Whether the user can open a log that is a file: a process is forked to try it. */
+bool privileges_check_log(const struct privileges *privileges, const char *path,
+                          char error[PRIVILEGES_ERROR_BYTES]);
+
 /* Drops, in the calling process: user and groups; unless it is still root then, every capability;
  * with a change of user the bounding set, too; and in any case the chance to gain something by an
  * exec (PR_SET_NO_NEW_PRIVS). Proves that there is no way back. False with one line in error.

@@ -87,14 +87,6 @@ static bool give_logs(const struct server *server, char error[SERVER_ERROR_BYTES
            privileges_give_log(&server->privileges, server->config.access_log, error);
 }
 
-void server_give_logs(const struct server *server)
-{
-    char error[SERVER_ERROR_BYTES];
-    if (!give_logs(server, error)) {
-        log_write(LOG_ERROR, "%s", error);
-    }
-}
-
 static bool open_logs(struct server *server, char error[SERVER_ERROR_BYTES])
 {
     const struct config *config = &server->config;
@@ -121,6 +113,21 @@ void server_reopen_logs(const struct server *server)
 {
     reopen_log(server->error_log_fd, server->config.error_log, "error");
     reopen_log(server->access_log_fd, server->config.access_log, "access");
+}
+
+bool server_renew_logs(const struct server *server)
+{
+    char error[SERVER_ERROR_BYTES];
+    server_reopen_logs(server);
+    if (!give_logs(server, error)) {
+        log_write(LOG_ERROR, "%s", error);
+    }
+    if (privileges_check_log(&server->privileges, server->config.error_log, error) &&
+        privileges_check_log(&server->privileges, server->config.access_log, error)) {
+        return true;
+    }
+    log_write(LOG_ERROR, "%s; without that, processes are replaced to change the file", error);
+    return false;
 }
 
 /* ---- Listening ---- */

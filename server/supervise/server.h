@@ -82,8 +82,8 @@ void server_use_log(const struct server *server);
  * opened is reported, and written to where it went before. Safe while other threads write. */
 void server_reopen_logs(const struct server *server);
 
-/* Gives the log files to the user that the serving processes become; for the master, before it
- * tells them to reopen the logs. */
-void server_give_logs(const struct server *server);
+/* The same in the master, which also gives the files to the user that the serving processes become.
+ * True: those can open them, too. False, reported: they get the new files with their fork alone. */
+bool server_renew_logs(const struct server *server);
 
 #endif

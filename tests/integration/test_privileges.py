@@ -122,6 +122,24 @@ def test_the_user_can_reopen_logs(model, start_server, public_directory):
 
 @ROOT_ONLY
 @pytest.mark.models(models.SUPERVISED)
+def test_logs_that_the_user_cannot_reach(model, start_server, tmp_path):
+    """Only the master can open the new file: its workers get it with their fork."""
+    log = tmp_path / "closed" / "access.log"
+    log.parent.mkdir(mode=0o700)
+    server = start_server(model, "--user", USER.pw_name, "--access-log", str(log))
+    rotated = log.rename(tmp_path / "access.log.1")
+    os.kill(server.pid, signal.SIGUSR1)
+    wait_until(lambda: len(server.worker_pids()) == model.processes
+               and all(processes.has_open(pid, log) for pid in server.worker_pids()),
+               "every worker writes to the new file")
+    assert not any(processes.has_open(pid, rotated) for pid in (server.pid, *server.worker_pids()))
+    cause = f"user {USER.pw_name} cannot open the log {log}: Permission denied; "
+    assert server.log().count(cause) == 1
+    assert server.log().count("[error]") == 1
+
+
+@ROOT_ONLY
+@pytest.mark.models(models.SUPERVISED)
 def test_a_refused_reload_leaves_the_logs_alone(model, start_server, tmp_path):
     """Giving a log to the user comes last."""
     config = tmp_path / "server.yaml"

@@ -60,6 +60,7 @@ static void test_nobody_asked(void **state)
     assert_false(privileges.changes);
     assert_true(privileges_check_root(&privileges, -1, "/", error)); /* nothing to try */
     assert_true(privileges_give_log(&privileges, "/no/such/file", error));
+    assert_true(privileges_check_log(&privileges, "/no/such/file", error));
 }
 
 static void test_unknown_names(void **state)
@@ -172,11 +173,15 @@ static void test_logs_change_hands(void **state)
     assert_true(privileges_give_log(&privileges, other, error));
     assert_int_equal(owner_of(log), 0);
     assert_int_equal(unlink(other), 0);
+    assert_false(privileges_check_log(&privileges, log, error));
+    assert_non_null(strstr(error, "user nobody cannot open the log /tmp/"));
     assert_true(privileges_give_log(&privileges, log, error));
     assert_int_equal(owner_of(log), privileges.uid);
+    assert_true(privileges_check_log(&privileges, log, error));
     assert_int_equal(unlink(log), 0);
     assert_true(privileges_give_log(&privileges, "/dev/null", error));
     assert_int_equal(owner_of("/dev/null"), 0);
+    assert_true(privileges_check_log(&privileges, "/dev/null", error));
     assert_false(privileges_give_log(&privileges, log, error));
     assert_non_null(strstr(error, log));
 }
