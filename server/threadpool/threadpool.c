@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,6 +35,12 @@ struct pool_member {
     _Atomic bool retired;       /* the thread has left this place: it is to have a successor */
 };
 
+/* A thread that has a successor in its place, and may still be telling why. */
+struct retired_thread {
+    LIST_ENTRY(retired_thread) link;
+    pthread_t thread;
+};
+
 struct threadpool {
     struct process *process;
     struct queue *queue; /* request dispatch only */
@@ -41,9 +48,10 @@ struct threadpool {
     struct worker **workers; /* of the loop threads */
     uint32_t count;          /* of members */
     uint32_t loops;
+    LIST_HEAD(retired_threads, retired_thread) retired;
     pthread_barrier_t started;
     _Atomic uint32_t loops_ended;
-    int ended_fd; /* eventfd: a loop thread has ended */
+    int ended_fd; /* eventfd: a loop thread has ended, or a pool thread has retired */
 };
 
 /* ---- What a request is handed over by ---- */
@@ -123,17 +131,15 @@ static bool run_batch(struct pool_member *member, struct http_exchange *batch,
     return sound;
 }
 
-/* Leaves the place to a successor, which the main thread starts, and tells why. Once it has left,
- * the pool may be gone before the thread. */
+/* Leaves the place to a successor, which the main thread starts, and tells why. */
 static void retire(struct pool_member *member, const struct crash_story *story)
 {
-    const struct process *process = member->pool->process;
-    int ended_fd = member->pool->ended_fd;
+    const struct threadpool *pool = member->pool;
+    const struct process *process = pool->process;
     log_write(LOG_ERROR, "worker %u: a handler has faulted: this thread answers 500 and retires",
               process->number);
     atomic_store(&member->retired, true);
-    pthread_detach(pthread_self());
-    ssize_t ignored = write(ended_fd, &(uint64_t){1}, sizeof(uint64_t));
+    ssize_t ignored = write(pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)ignored;
     process_tell_crash(process, story);
 }
@@ -222,7 +228,26 @@ static bool start_threads(struct threadpool *pool)
     return true;
 }
 
-/* Who has retired does not use its place any more, though it may still be telling why. */
+static void forget_retired_thread(struct retired_thread *retired)
+{
+    LIST_REMOVE(retired, link);
+    free(retired);
+}
+
+/* Those that have ended meanwhile. */
+static void join_ended_threads(struct threadpool *pool)
+{
+    struct retired_thread *next;
+    for (struct retired_thread *retired = LIST_FIRST(&pool->retired); retired != NULL;
+         retired = next) {
+        next = LIST_NEXT(retired, link);
+        if (pthread_tryjoin_np(retired->thread, NULL) == 0) {
+            forget_retired_thread(retired);
+        }
+    }
+}
+
+/* Who has retired does not use its place any more. */
 static void replace_retired_threads(struct threadpool *pool)
 {
     for (uint32_t i = pool->loops; i < pool->count; i++) {
@@ -230,6 +255,9 @@ static void replace_retired_threads(struct threadpool *pool)
         if (!atomic_exchange(&member->retired, false)) {
             continue;
         }
+        struct retired_thread *retired = memory_alloc_zeroed(1, sizeof(*retired));
+        retired->thread = member->thread;
+        LIST_INSERT_HEAD(&pool->retired, retired, link);
         process_leave(&member->context);
         member->is_successor = true;
         int error = pthread_create(&member->thread, NULL, run_pool_thread, member);
@@ -273,6 +301,7 @@ static void direct(struct threadpool *pool)
     while (atomic_load(&pool->loops_ended) < pool->loops &&
            (deadline_ms == 0 || clock_monotonic_ms() < deadline_ms)) {
         wait_for_news(pool, deadline_ms);
+        join_ended_threads(pool);
         replace_retired_threads(pool);
         enum process_order order = process_pass_signals(pool->process, pool->workers, pool->loops);
         if (order != PROCESS_SERVE) {
@@ -282,23 +311,49 @@ static void direct(struct threadpool *pool)
     }
 }
 
-/* False: some thread is still in a handler when the patience ends. */
-static bool join_threads(struct threadpool *pool)
+static struct timespec time_after_patience(void)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += HANDLER_PATIENCE_MS * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    uint32_t stuck = 0;
+    return until;
+}
+
+static bool join_members(struct threadpool *pool, const struct timespec *until)
+{
+    uint32_t missing = 0, stuck = 0;
     for (uint32_t i = 0; i < pool->count; i++) {
-        stuck += !atomic_load(&pool->members[i].retired) &&
-                 pthread_timedjoin_np(pool->members[i].thread, NULL, &until) != 0;
+        const struct pool_member *member = &pool->members[i];
+        if (pthread_timedjoin_np(member->thread, NULL, until) != 0) {
+            missing++;
+            stuck += !atomic_load(&member->retired);
+        }
     }
     if (stuck > 0) {
         log_write(LOG_WARN, "%u threads are still in a handler: leaving without them", stuck);
     }
-    return stuck == 0;
+    return missing == 0;
+}
+
+static bool join_retired_threads(struct threadpool *pool, const struct timespec *until)
+{
+    struct retired_thread *retired;
+    while ((retired = LIST_FIRST(&pool->retired)) != NULL) {
+        if (pthread_timedjoin_np(retired->thread, NULL, until) != 0) {
+            return false;
+        }
+        forget_retired_thread(retired);
+    }
+    return true;
+}
+
+/* False: when the patience ends, some thread is still in a handler, or telling of its fault. */
+static bool join_threads(struct threadpool *pool)
+{
+    struct timespec until = time_after_patience();
+    return join_members(pool, &until) && join_retired_threads(pool, &until);
 }
 
 static void close_pool(struct threadpool *pool)

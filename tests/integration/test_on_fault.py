@@ -1,6 +1,8 @@
-"""on_fault: recover. A pool thread that faults answers 500 and is replaced; its process goes on."""
+"""on_fault: recover. A pool thread that faults answers 500 and is replaced; its process goes on.
+TWINHTTPD_TEST_ENDS makes the run of ends longer."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -13,6 +15,8 @@ from support.waiting import wait_until
 POOLS = pytest.mark.models(("threadpool-request-all", "hybrid-request"))
 RECOVER = ("--faults", "on", "--on-fault", "recover", "--seccomp", "off")
 FAULTS = {"segv": "SIGSEGV", "fpe": "SIGFPE", "bus": "SIGBUS", "stack-overflow": "SIGSEGV"}
+# Ends of servers whose threads are just retiring.
+ENDS = int(os.environ.get("TWINHTTPD_TEST_ENDS", "3"))
 
 
 def pool_tids(server):
@@ -92,6 +96,27 @@ def test_faults_at_the_same_time(model, start_server):
         client.close()
     assert recovered(server) == len(clients)
     assert server.status()["deaths"] == []
+
+
+@POOLS
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGQUIT], ids=["TERM", "QUIT"])
+def test_an_end_while_threads_retire(model, start_server, signal_number, monkeypatch):
+    """The pool goes when its last thread has gone, also those that were replaced."""
+    # By default ThreadSanitizer waits a second when a process ends with threads: the master does not.
+    options = os.environ.get("TSAN_OPTIONS", "")
+    monkeypatch.setenv("TSAN_OPTIONS", f"{options}:atexit_sleep_ms=0")
+    for _ in range(ENDS):
+        server = start_server(model, *RECOVER)
+        clients = [server.connect() for _ in range(2 * model.processes * model.pool)]
+        for client in clients:
+            client.send(request_bytes(target="/fault/segv"))
+        assert_refused_politely(clients[0].read_response())
+        os.kill(server.pid, signal_number)
+        for client in clients:
+            client.close()
+        assert server.wait_for_exit() == 0
+        assert not re.search(r"master .* worker \d+ .* (exited|was killed)", server.log())
 
 
 @POOLS
