@@ -318,6 +318,9 @@ void worker_run(struct worker *worker)
         log_write(LOG_WARN, "the drain deadline is over: %llu connections are cut",
                   (unsigned long long)worker->connection_count);
     }
+    if (worker->access_log != NULL) { /* with a stuck thread nobody calls worker_destroy */
+        access_log_flush(worker->access_log);
+    }
 }
 
 static void destroy_connections(struct connection_list *list)

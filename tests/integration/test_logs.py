@@ -45,6 +45,20 @@ def test_every_request_has_a_whole_line(model, start_logging):
     assert all(COMBINED.fullmatch(line) for line in written)
 
 
+@pytest.mark.models(("threadpool-request-all", "hybrid-request"))
+def test_no_line_is_lost_with_a_stuck_handler(model, start_logging):
+    """The process leaves without the thread that is in it."""
+    server, lines = start_logging(model)
+    with server.connect() as stuck, server.connect() as client:
+        stuck.send(request_bytes(target="/sleep?ms=60000"))
+        wait_until(lambda: server.is_running("GET /sleep?ms=60000 HTTP/1.1"), "it sleeps")
+        for _ in range(20):
+            assert client.get("/plaintext?counted").status == 200
+        written = lines()
+    assert "leaving without them" in server.log()
+    assert sum("counted" in line for line in written) == 20
+
+
 @pytest.mark.models(models.PROTOCOL)
 def test_combined_fields(model, start_logging):
     server, lines = start_logging(model)
