@@ -104,6 +104,13 @@ void scoreboard_give_up_listener(struct scoreboard *scoreboard, uint32_t epoch)
     }
 }
 
+void scoreboard_keep_listener(struct scoreboard *scoreboard, uint32_t epoch)
+{
+    if (scoreboard_listener_is_given_up(scoreboard, epoch)) {
+        atomic_store(&scoreboard->listeners_given_up, epoch - 1);
+    }
+}
+
 bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t epoch)
 {
     return epoch <= atomic_load(&scoreboard->listeners_given_up);

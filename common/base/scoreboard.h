@@ -222,6 +222,9 @@ void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uin
 /* Master: nobody is to serve at the listening sockets of this epoch and the earlier ones any more,
  * so that whoever shares them may shut them down. */
 void scoreboard_give_up_listener(struct scoreboard *scoreboard, uint32_t epoch);
+
+/* Takes that back. */
+void scoreboard_keep_listener(struct scoreboard *scoreboard, uint32_t epoch);
 bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t epoch);
 
 /* For the one writer of a counter: no locked instruction needed. */

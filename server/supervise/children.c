@@ -224,7 +224,7 @@ void children_check_readiness(struct master *master)
         master->announce(master->server);
         master_tell_serving(master);
         pid_file_claim();
-        inheritance_tell_ready();
+        inheritance_tell(master->server->inherited ? INHERITANCE_SERVES : INHERITANCE_ELSEWHERE);
     }
 }
 
@@ -234,7 +234,7 @@ void children_check_readiness(struct master *master)
 static bool leaves_address(const struct master *master, const struct child *child)
 {
     const struct child *other;
-    if (child->listener_epoch == master->server->listener_epoch) {
+    if (child->listener_epoch == master->server->listener_epoch && !master->address_left) {
         return false;
     }
     TAILQ_FOREACH(other, &master->children, link)

@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { FD_TEXT_BYTES = 12 };
 
-#define LISTENING_VARIABLE "TWINHTTPD_LISTENING"
-#define READY_VARIABLE     "TWINHTTPD_READY_FD"
-#define PARENT_VARIABLE    "TWINHTTPD_PREDECESSOR" /* pid of the old program */
+#define LISTENING_VARIABLE   "TWINHTTPD_LISTENING"
+#define PREDECESSOR_VARIABLE "TWINHTTPD_PREDECESSOR_FD"
 
 static bool keep_open(int fd)
 {
@@ -33,18 +33,17 @@ static char *describe(const struct server *server)
     return text;
 }
 
-bool inheritance_offer(const struct server *server, int ready_fd)
+bool inheritance_offer(const struct server *server, int talk_fd)
 {
-    char ready[FD_TEXT_BYTES], parent[FD_TEXT_BYTES];
-    bool kept = keep_open(ready_fd);
+    char talk[FD_TEXT_BYTES];
+    bool kept = keep_open(talk_fd);
     for (size_t i = 0; i < server->listener.count; i++) {
         kept = kept && keep_open(server->listener.fds[i]);
     }
     char *listening = describe(server);
-    snprintf(ready, sizeof(ready), "%d", ready_fd);
-    snprintf(parent, sizeof(parent), "%d", (int)getppid());
+    snprintf(talk, sizeof(talk), "%d", talk_fd);
     kept = kept && setenv(LISTENING_VARIABLE, listening, 1) == 0 &&
-           setenv(READY_VARIABLE, ready, 1) == 0 && setenv(PARENT_VARIABLE, parent, 1) == 0;
+           setenv(PREDECESSOR_VARIABLE, talk, 1) == 0;
     free(listening);
     return kept;
 }
@@ -93,41 +92,40 @@ bool inheritance_take(struct listener *listener, const char *address, size_t cou
     return taken;
 }
 
+/* Where the old program listens; -1: there is none. */
+static int predecessor_fd(void)
+{
+    const char *text = getenv(PREDECESSOR_VARIABLE);
+    return text != NULL ? next_fd(&text) : -1;
+}
+
 bool inheritance_is_offered(void)
 {
-    return getenv(READY_VARIABLE) != NULL;
+    return getenv(PREDECESSOR_VARIABLE) != NULL;
 }
 
-/* It leaves only when its trial has been passed, and then this one gets another parent. */
-bool inheritance_may_go_back(void)
+void inheritance_tell(enum inheritance_news news)
 {
-    const char *parent = getenv(PARENT_VARIABLE);
-    return parent != NULL && strtol(parent, NULL, 10) == getppid();
-}
-
-/* Where to tell it; -1: nobody waits. Known once. */
-static int take_ready_fd(void)
-{
-    const char *text = getenv(READY_VARIABLE);
-    int fd = text != NULL ? next_fd(&text) : -1;
-    unsetenv(READY_VARIABLE);
-    return fd;
-}
-
-void inheritance_tell_ready(void)
-{
-    int fd = take_ready_fd();
-    if (fd >= 0) {
-        ssize_t ignored = write(fd, "1", 1);
+    int fd = predecessor_fd();
+    if (fd >= 0) { /* should it have left, nobody needs to know */
+        char byte = (char)news;
+        ssize_t ignored = send(fd, &byte, 1, MSG_NOSIGNAL);
         (void)ignored;
-        close(fd);
     }
+}
+
+bool inheritance_is_recalled(void)
+{
+    char byte;
+    int fd = predecessor_fd();
+    return fd >= 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
 void inheritance_close(void)
 {
-    int fd = take_ready_fd();
+    int fd = predecessor_fd();
     if (fd >= 0) {
         close(fd);
+        unsetenv(PREDECESSOR_VARIABLE);
     }
 }

@@ -1,28 +1,40 @@
-/* What a program hands over to the one that replaces it: the listening sockets, and where to tell
- * that it serves. It travels in two variables of the environment. */
+/* What a program hands over to the one that replaces it: the listening sockets, and a socket over
+ * which the two talk while the new one is on trial. It travels in two variables of the
+ * environment. */
 #ifndef TWINHTTPD_SERVER_SUPERVISE_INHERITANCE_H
 #define TWINHTTPD_SERVER_SUPERVISE_INHERITANCE_H
 
 #include "server/supervise/server.h"
 
-/* In the forked process, before it becomes the new program: keeps the sockets and ready_fd open and
+/* What the new program tells the old one, a byte each. Ending without a word is a reason to go
+ * back. */
+enum inheritance_news {
+    INHERITANCE_SERVES = 'R',    /* at the sockets that it was given */
+    INHERITANCE_ELSEWHERE = 'O', /* at others: its configuration names another address */
+    INHERITANCE_DRAINS = 'Q',    /* it was told to end, or has a successor itself */
+    INHERITANCE_STOPS = 'T'      /* it was told to end at once */
+};
+
+enum { INHERITANCE_RECALL = 'B' }; /* what the old program may say: see inheritance_is_recalled */
+
+/* In the forked process, before it becomes the new program: keeps the sockets and talk_fd open and
  * names them in the environment. False with errno set. */
-bool inheritance_offer(const struct server *server, int ready_fd);
+bool inheritance_offer(const struct server *server, int talk_fd);
 
 /* In the new program: takes the sockets if they were bound to this configured address, and there
  * are so many; else they are closed and false is returned. Only the first call finds any. */
 bool inheritance_take(struct listener *listener, const char *address, size_t count);
 
-/* Whether this program was started to replace another one that still serves. */
+/* Whether this program was started to replace another one. */
 bool inheritance_is_offered(void);
 
-/* Whether the old program would serve again if this one ended now. */
-bool inheritance_may_go_back(void);
+/* Tells the old program. Nothing happens where there is none (any more). */
+void inheritance_tell(enum inheritance_news news);
 
-/* Tells the old program that this one serves. Nothing happens where there is none. */
-void inheritance_tell_ready(void);
+/* The old program serves again: this one is to end, and leaves the sockets to it. */
+bool inheritance_is_recalled(void);
 
-/* In a process forked before that: it has nothing to tell. */
+/* In a process forked by this program: it has nothing to tell. */
 void inheritance_close(void);
 
 #endif

@@ -26,11 +26,20 @@ static bool is_ending(const struct master *master)
     return master->phase == MASTER_DRAINING || master->phase == MASTER_STOPPING;
 }
 
+/* The service ends with this program, unless another one serves. */
+static void tell_ending(struct master *master, enum inheritance_news news, const char *what)
+{
+    if (!inheritance_is_recalled() && master->phase != MASTER_HANDED_OVER) {
+        inheritance_tell(news);
+        service_manager_stopping(&master->service_manager, what);
+    }
+}
+
 void master_stop(struct master *master)
 {
     if (master->phase != MASTER_STOPPING) {
         log_write(LOG_NOTICE, "stopping");
-        service_manager_stopping(&master->service_manager, "stopping");
+        tell_ending(master, INHERITANCE_STOPS, "stopping");
         master->phase = MASTER_STOPPING;
         master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
         listener_close(&master->server->listener);
@@ -39,8 +48,20 @@ void master_stop(struct master *master)
     }
 }
 
+/* Who was started with another configuration keeps the time that it gives. */
+static uint64_t longest_drain_ms(const struct master *master)
+{
+    uint64_t longest_ms = 0;
+    const struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        longest_ms = child->drain_timeout_ms > longest_ms ? child->drain_timeout_ms : longest_ms;
+    }
+    return longest_ms;
+}
+
 /* The workers hold the listening sockets, too, and take what has been queued before they close -
- * unless an old program waits to see whether it must serve there again. */
+ * unless the old program serves there again. */
 void master_drain(struct master *master)
 {
     struct child *child;
@@ -52,13 +73,13 @@ void master_drain(struct master *master)
         master_stop(master);
         return;
     }
-    uint64_t deadline_ms = master->server->config.drain_timeout_ms;
+    uint64_t deadline_ms = longest_drain_ms(master);
     log_write(LOG_NOTICE, "draining: no new connections, up to %llu ms for those that are open",
               (unsigned long long)deadline_ms);
-    service_manager_stopping(&master->service_manager, "draining");
+    tell_ending(master, INHERITANCE_DRAINS, "draining");
     master->phase = MASTER_DRAINING;
     master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
-    if (!inheritance_may_go_back()) {
+    if (!inheritance_is_recalled()) {
         scoreboard_give_up_listener(master->server->scoreboard, master->last_epoch);
     }
     listener_close(&master->server->listener);
@@ -170,11 +191,9 @@ static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
     }
     due_ms = earlier(due_ms, watchdog_due_ms(master));
     due_ms = earlier(due_ms, recycling_due_ms(master));
-    if (master->phase == MASTER_HANDED_OVER) {
-        /* once it is over, the end of a child wakes */
-        return master->upgrade_over_ms > now_ms ? earlier(due_ms, master->upgrade_over_ms) : due_ms;
-    }
-    for (uint32_t i = 0; i < master->seat_count && !is_ending(master); i++) {
+    due_ms = earlier(due_ms, upgrade_due_ms(master, now_ms));
+    bool starts = master->phase == MASTER_STARTING || master->phase == MASTER_RUNNING;
+    for (uint32_t i = 0; i < master->seat_count && starts; i++) {
         due_ms = earlier_start(due_ms, &master->seats[i], now_ms);
     }
     return due_ms;
@@ -235,6 +254,7 @@ static void loop(struct master *master)
         }
         control_serve(master->control);
         kill_late(master);
+        upgrade_check_deadline(master);
     }
 }
 
@@ -286,6 +306,9 @@ int master_run(struct server *server, const struct server_origin *origin,
         return 1;
     }
     loop(&master);
+    if (master.phase == MASTER_HANDED_OVER) {
+        inheritance_tell(INHERITANCE_DRAINS); /* whose successor has got one */
+    }
     close_master(&master);
     return master.exit_status;
 }

@@ -77,8 +77,10 @@ struct master {
     struct watchdog watchdog;
     struct recycling recycling;
     pid_t upgrade_pid;        /* the new program; 0: none */
-    int upgrade_fd;           /* readable when it serves, or has ended; -1: none */
-    uint64_t upgrade_over_ms; /* end of its trial */
+    int upgrade_fd;           /* to talk with it; -1: there is nothing more to say */
+    uint64_t upgrade_over_ms; /* when it must be ready; then the end of its trial; 0: never */
+    bool upgrade_serves;      /* it has been ready */
+    bool address_left;        /* the new program serves elsewhere: nobody does here */
     struct control *control;  /* NULL: off */
 };
 
@@ -169,8 +171,18 @@ void reload_go_back(struct master *master);
 
 /* SIGUSR2: starts the program anew from its file, with the listening sockets. When that serves, the
  * children here retire, and the master leaves after a trial; should the new program die before, it
- * serves again itself. False with the reason in error, and in the log. */
+ * serves again itself. If the new one is told to end, both do. False with the reason in error, and
+ * in the log. */
 bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES]);
+
+/* Serves again although the new program does well, and has it end. False: its trial is over. */
+bool upgrade_take_back(struct master *master);
+
+/* Ends a new program that is not ready in time. */
+void upgrade_check_deadline(struct master *master);
+
+/* When there is something to do about it; 0: never. */
+uint64_t upgrade_due_ms(const struct master *master, uint64_t now_ms);
 
 /* The server ends: a new program that does not serve yet ends, too. */
 void upgrade_abandon(struct master *master);

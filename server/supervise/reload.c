@@ -10,10 +10,13 @@
 bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES])
 {
     struct server next;
-    if (master->phase != MASTER_RUNNING || master->on_trial) {
+    if (master->phase == MASTER_HANDED_OVER && upgrade_take_back(master)) {
+        return true;
+    }
+    if (master->phase != MASTER_RUNNING || master->on_trial || master->upgrade_pid != 0) {
         snprintf(error, SERVER_ERROR_BYTES, "%s",
                  master->on_trial ? "the last reload is not decided yet"
-                                  : "the server is starting or about to end");
+                                  : "the server is starting, upgrading or about to end");
         log_write(LOG_WARN, "not reloading: %s", error);
         return false;
     }

@@ -159,6 +159,7 @@ static bool open_listener(struct server *server, const struct server *predecesso
     size_t count = reuseport ? (size_t)server->plan.processes * server->plan.loops : 1;
     server->listener_epoch = server->epoch;
     if (predecessor == NULL && inheritance_take(&server->listener, server->config.listen, count)) {
+        server->inherited = true;
         return true;
     }
     size_t passed = service_manager_take_sockets();

@@ -40,6 +40,7 @@ struct server {
     process_run_fn run;
     uint32_t epoch;          /* the first configuration has 1, each later one a higher number */
     uint32_t listener_epoch; /* of the configuration that opened the sockets */
+    bool inherited;          /* they come from the program that this one replaces */
     struct listener listener;
     struct rebalance rebalance;
     int root_fd;

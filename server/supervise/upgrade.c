@@ -8,18 +8,18 @@
 #include "server/supervise/pid_file.h"
 #include "server/supervise/stop_signals.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static _Noreturn void run_new_program(const struct master *master, int ready_fd)
+static _Noreturn void run_new_program(const struct master *master, int talk_fd)
 {
     char *const *argv = master->origin->argv;
     stop_signals_unblock();
-    if (inheritance_offer(master->server, ready_fd)) {
+    if (inheritance_offer(master->server, talk_fd)) {
         execvp(argv[0], argv);
     }
     log_write(LOG_ERROR, "cannot start the new program %s: %m", argv[0]);
@@ -31,6 +31,12 @@ static bool refuse(char error[SERVER_ERROR_BYTES], const char *text)
     snprintf(error, SERVER_ERROR_BYTES, "%s", text);
     log_write(LOG_WARN, "not upgrading: %s", error);
     return false;
+}
+
+static void tell(const struct master *master, char byte)
+{
+    ssize_t ignored = send(master->upgrade_fd, &byte, 1, MSG_NOSIGNAL);
+    (void)ignored;
 }
 
 bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
@@ -45,8 +51,8 @@ bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
     if (master->phase != MASTER_RUNNING || master->on_trial) {
         return refuse(error, "the server is starting, reloading or about to end; ask again later");
     }
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
-        return refuse(error, "no pipe can be made; raise the limit of open files");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+        return refuse(error, "no socket can be made; raise the limit of open files");
     }
     pid_t pid = fork();
     if (pid == 0) {
@@ -60,28 +66,52 @@ bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
     log_write(LOG_NOTICE, "upgrading: started %s as pid %d", master->origin->argv[0], (int)pid);
     master->upgrade_pid = pid;
     master->upgrade_fd = ends[0];
+    master->upgrade_serves = false;
+    master->upgrade_over_ms =
+        clock_monotonic_ms() + master->server->config.start_timeout_ms + STOP_PATIENCE_MS;
     return true;
 }
 
 static void close_news(struct master *master)
 {
-    close(master->upgrade_fd);
-    master->upgrade_fd = -1;
+    if (master->upgrade_fd >= 0) {
+        close(master->upgrade_fd);
+        master->upgrade_fd = -1;
+    }
 }
 
 void upgrade_abandon(struct master *master)
 {
-    if (master->upgrade_fd >= 0) {
+    if (master->upgrade_pid != 0 && !master->upgrade_serves) {
         kill(master->upgrade_pid, SIGTERM);
     }
 }
 
-/* The new program accepts from the same sockets now. */
-static void hand_over(struct master *master)
+void upgrade_check_deadline(struct master *master)
+{
+    if (master->upgrade_pid != 0 && !master->upgrade_serves && master->upgrade_over_ms != 0 &&
+        clock_monotonic_ms() >= master->upgrade_over_ms) {
+        log_write(LOG_WARN, "killing the new program (pid %d), which has not become ready in time",
+                  (int)master->upgrade_pid);
+        master->upgrade_over_ms = 0;
+        kill(master->upgrade_pid, SIGKILL);
+    }
+}
+
+uint64_t upgrade_due_ms(const struct master *master, uint64_t now_ms)
+{
+    bool waits = master->upgrade_pid != 0 && !master->upgrade_serves;
+    bool on_trial = master->phase == MASTER_HANDED_OVER && master->upgrade_over_ms > now_ms;
+    return waits || on_trial ? master->upgrade_over_ms : 0;
+}
+
+static void hand_over(struct master *master, enum inheritance_news news)
 {
     log_write(LOG_NOTICE, "the new program (pid %d) serves: retiring", (int)master->upgrade_pid);
     service_manager_name_main(&master->service_manager, (int)master->upgrade_pid);
     master->phase = MASTER_HANDED_OVER;
+    master->upgrade_serves = true;
+    master->address_left = news == INHERITANCE_ELSEWHERE;
     master->upgrade_over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
     for (uint32_t i = 0; i < master->seat_count; i++) {
         struct seat *seat = &master->seats[i];
@@ -94,17 +124,82 @@ static void hand_over(struct master *master)
     }
 }
 
+static void on_news(struct master *master, enum inheritance_news news)
+{
+    bool retired = master->phase == MASTER_HANDED_OVER;
+    switch (news) {
+    case INHERITANCE_SERVES:
+    case INHERITANCE_ELSEWHERE:
+        if (master->phase == MASTER_RUNNING && !master->upgrade_serves) {
+            hand_over(master, news);
+        }
+        break;
+    case INHERITANCE_DRAINS:
+        if (retired) {
+            master->upgrade_over_ms = clock_monotonic_ms();
+        }
+        break;
+    case INHERITANCE_STOPS:
+        if (retired) {
+            master_stop(master);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
 void upgrade_on_news(struct master *master)
 {
     char byte;
-    ssize_t n = read(master->upgrade_fd, &byte, 1);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return;
+    ssize_t n;
+    while (master->upgrade_fd >= 0 && (n = read(master->upgrade_fd, &byte, 1)) != 0) {
+        if (n < 0) {
+            return;
+        }
+        on_news(master, (enum inheritance_news)byte);
     }
-    close_news(master); /* at its end without news the process is reaped, and that is told */
-    if (n == 1 && master->phase == MASTER_RUNNING) {
-        hand_over(master);
+    close_news(master); /* it has ended: that is told when it is reaped */
+}
+
+static bool is_on_trial(const struct master *master)
+{
+    return master->phase == MASTER_HANDED_OVER && clock_monotonic_ms() < master->upgrade_over_ms;
+}
+
+static void serve_again(struct master *master)
+{
+    const struct server *server = master->server;
+    master->phase = MASTER_RUNNING;
+    master->address_left = false;
+    scoreboard_keep_listener(server->scoreboard, server->listener_epoch);
+    if (!listener_listen(&server->listener)) {
+        log_write(LOG_ERROR, "cannot listen again: %m; restart the server");
     }
+    pid_file_claim();
+    service_manager_name_main(&master->service_manager, (int)getpid());
+    master_tell_serving(master);
+}
+
+bool upgrade_take_back(struct master *master)
+{
+    if (!is_on_trial(master)) {
+        return false;
+    }
+    log_write(LOG_NOTICE, "this program serves again: the new one (pid %d) is to end",
+              (int)master->upgrade_pid);
+    tell(master, INHERITANCE_RECALL);
+    kill(master->upgrade_pid, SIGQUIT);
+    serve_again(master);
+    return true;
+}
+
+static const char *what_follows(const struct master *master, bool goes_back)
+{
+    if (goes_back) {
+        return "serves again";
+    }
+    return master->phase == MASTER_HANDED_OVER ? "leaves, too" : "goes on";
 }
 
 bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
@@ -112,30 +207,29 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
     if (pid != master->upgrade_pid || pid == 0) {
         return false;
     }
+    upgrade_on_news(master); /* what it has said last */
     bool by_signal = WIFSIGNALED(wait_status);
-    log_write(LOG_ERROR, "the new program (pid %d) %s %d: this one %s", (int)pid,
-              by_signal ? "was killed by signal" : "exited with status",
-              by_signal ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
-              master->phase == MASTER_HANDED_OVER ? "serves again" : "goes on");
+    int number = by_signal ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+    bool goes_back = is_on_trial(master) && (by_signal || number != 0);
+    bool in_order = !by_signal && number == 0 && master->upgrade_serves;
+    log_write(in_order ? LOG_NOTICE : LOG_ERROR, "the new program (pid %d) %s %d: this one %s",
+              (int)pid, by_signal ? "was killed by signal" : "exited with status", number,
+              what_follows(master, goes_back));
     master->upgrade_pid = 0;
-    if (master->upgrade_fd >= 0) {
-        close_news(master);
+    close_news(master);
+    if (goes_back) {
+        serve_again(master);
+    } else if (master->phase == MASTER_HANDED_OVER) {
+        master->upgrade_over_ms = clock_monotonic_ms();
     }
-    if (master->phase == MASTER_HANDED_OVER) {
-        master->phase = MASTER_RUNNING;
-        if (!listener_listen(&master->server->listener)) {
-            log_write(LOG_ERROR, "cannot listen again: %m; restart the server");
-        }
-        pid_file_claim();
-        service_manager_name_main(&master->service_manager, (int)getpid());
-        master_tell_serving(master);
+    if (master->phase == MASTER_RUNNING) {
+        control_take_back(master);
     }
-    control_take_back(master);
     return true;
 }
 
 bool upgrade_is_passed(const struct master *master)
 {
-    return master->phase == MASTER_HANDED_OVER && clock_monotonic_ms() >= master->upgrade_over_ms &&
+    return master->phase == MASTER_HANDED_OVER && !is_on_trial(master) &&
            TAILQ_EMPTY(&master->children);
 }

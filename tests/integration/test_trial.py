@@ -65,9 +65,9 @@ class Supervised(Server):
 
     SETTINGS = {"listen": "127.0.0.1:0", "workers": WORKERS, "start_timeout_ms": 60000, "upgrade_trial_ms": 60000}
 
-    def __init__(self, directory, site, gate):
+    def __init__(self, directory, site, gate, **settings):
         self.path = directory / "server.yaml"
-        self.configure()
+        self.configure(**settings)
         super().__init__(PREFORK, [binary(PREFORK), "--root", str(site), "--config", str(self.path)], directory,
                          env=gate.environment)
         self.wait_for_workers()
@@ -91,8 +91,17 @@ class Supervised(Server):
 def supervised(tmp_path, site, gate):
     server = Supervised(tmp_path, site, gate)
     yield server
-    server.stop()
+    if processes.living_in_session(server.session):
+        server.stop()
     server.clean_up()
+
+
+def is_refused(port):
+    try:
+        Client(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def answers(port):
@@ -218,16 +227,123 @@ def test_one_process_that_is_told_to_drain_leaves_the_address_to_the_others(supe
     supervised.wait_for_workers()
 
 
-def test_a_new_program_that_is_told_to_drain_on_trial_gives_the_address_back(supervised):
+# Two programs: an upgrade on trial.
+
+def begin_upgrade(server):
+    """The new program's master, which serves; the old one is about to retire."""
+    os.kill(server.pid, signal.SIGUSR2)
+    server.wait_for_log("serves: retiring")
+    return wait_until(lambda: server.status()["master_pid"] != server.pid and server.status()["master_pid"],
+                      "the new program answers")
+
+
+def count_ready(server):
+    return sum(worker["state"] == "ready" for worker in server.status()["workers"])
+
+
+def wait_for_nobody(server):
+    wait_until(lambda: not processes.living_in_session(server.session), "nothing is left")
+    assert is_free(server.address[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM])
+def test_who_tells_the_new_program_to_end_ends_the_service(supervised, number):
+    with supervised.connect() as client:
+        assert client.get("/plaintext").status == 200  # would keep the old program for as long as it may drain
+        os.kill(begin_upgrade(supervised), number)
+        if number == signal.SIGQUIT:
+            wait_until(lambda: is_free(supervised.address[1]), "the address is given up")
+        else:
+            client.read_to_end()
+    wait_for_nobody(supervised)
+    assert "serves again" not in supervised.log()
+
+
+def test_the_old_program_can_be_told_to_serve_again(supervised):
+    with supervised.connect() as client:
+        new = begin_upgrade(supervised)
+        pid = supervised.pid
+        with supervised.connect() as other:
+            assert other.get("/plaintext").status == 200
+            os.kill(pid, signal.SIGHUP)
+            supervised.wait_for_log("this program serves again: the new one .* is to end")
+            wait_until(lambda: count_ready(supervised) == WORKERS, "it does not wait for clients of the other")
+            assert all(answers(supervised.address[1]) for _ in range(20))
+            assert other.get("/plaintext").says_close
+        assert client.get("/plaintext").status == 200
+    wait_until(lambda: not processes.is_alive(new), "the new program has left")
+    supervised.wait_for_log("exited with status 0: this one goes on")
+    assert supervised.status()["master_pid"] == pid
+    assert all(answers(supervised.address[1]) for _ in range(20))
+    os.kill(supervised.worker_pids()[0], signal.SIGQUIT)  # the address is still the others'
+    supervised.wait_for_workers()
+    assert all(answers(supervised.address[1]) for _ in range(20))
+
+
+def test_who_has_passed_its_trial_is_not_replaced_by_the_past(tmp_path, site, gate):
+    server = Supervised(tmp_path, site, gate, upgrade_trial_ms=200)
+    with server.connect() as client:
+        assert client.get("/plaintext").status == 200  # keeps the old program
+        first = begin_upgrade(server)
+        time.sleep(0.3)  # its trial
+        os.kill(first, signal.SIGUSR2)
+        second = wait_until(lambda: server.status()["master_pid"] not in (first, server.pid)
+                            and server.status()["master_pid"], "the second program answers")
+        wait_until(lambda: not processes.is_alive(first), "the first one has left")
+        server.wait_for_log("exited with status 0: this one leaves, too")
+        assert client.get("/plaintext").status == 200
+        client.expect_close()
+    wait_until(lambda: server.process.poll() == 0, "the old program has left")
+    assert "serves again" not in server.log()
+    assert server.status()["master_pid"] == second
+    os.kill(second, signal.SIGTERM)
+    wait_for_nobody(server)
+    server.clean_up()
+
+
+def test_no_reload_while_a_new_program_starts(supervised, gate):
+    gate.close()
+    os.kill(supervised.pid, signal.SIGUSR2)
+    new = int(supervised.wait_for_log(r"upgrading: started \S+ as pid (\d+)")[1])
+    wait_until(lambda: processes.living_children(new), "it has read its settings")
+    supervised.reload(listen=f"127.0.0.1:{quiet_port()}")
+    supervised.wait_for_log("not reloading: the server is starting, upgrading or about to end")
+    gate.open()
+    supervised.wait_for_log("serves: retiring")
+    assert all(answers(supervised.address[1]) for _ in range(20))
+    os.kill(supervised.status()["master_pid"], signal.SIGTERM)
+    wait_for_nobody(supervised)
+
+
+def test_a_new_program_that_does_not_become_ready_is_killed(tmp_path, site, gate):
+    server = Supervised(tmp_path, site, gate, start_timeout_ms=300)
+    gate.close()
+    server.configure(start_timeout_ms=60000)  # the new program's
+    os.kill(server.pid, signal.SIGUSR2)
+    server.wait_for_log("which has not become ready in time")
+    server.wait_for_log("was killed by signal 9: this one goes on")
+    gate.open()
+    assert server.status()["master_pid"] == server.pid
+    server.stop()
+    server.clean_up()
+
+
+def test_an_upgrade_to_another_address(supervised):
+    """The old address is given up in order, and served again if it comes to that."""
+    old, port = supervised.address[1], quiet_port()
+    supervised.configure(listen=f"127.0.0.1:{port}")
     os.kill(supervised.pid, signal.SIGUSR2)
     supervised.wait_for_log("serves: retiring")
-    new = wait_until(lambda: supervised.status()["master_pid"] != supervised.pid and supervised.status()["master_pid"],
-                     "the new program answers")
-    os.kill(new, signal.SIGQUIT)
-    supervised.wait_for_log("this one serves again")
+    assert answers(port)
+    wait_until(lambda: is_refused(old), "the old address refuses")
+    os.kill(supervised.pid, signal.SIGHUP)
+    wait_until(lambda: not is_refused(old), "the old address is back")
     supervised.wait_for_workers()
-    assert supervised.status()["master_pid"] == supervised.pid
-    assert all(answers(supervised.address[1]) for _ in range(20))
+    assert all(answers(old) for _ in range(20))
+    wait_until(lambda: is_free(port), "the new program has left")
+    os.kill(supervised.pid_of(1), signal.SIGQUIT)
+    supervised.wait_for_workers()
+    assert all(answers(old) for _ in range(20))
 
 
 def test_old_processes_keep_the_time_that_their_configuration_gives(supervised):
