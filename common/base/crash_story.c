@@ -1,12 +1,11 @@
 #include "common/base/crash_story.h"
 
-#include "common/base/log.h"
 #include "common/base/signal_name.h"
 
 #include <signal.h>
 #include <stdio.h>
 
-enum { ESCAPED_LINE_BYTES = NOTE_LINE_BYTES * 2 + 1, PHRASE_BYTES = 80 };
+enum { ESCAPED_LINE_BYTES = NOTE_LINE_BYTES * 2 + 1, PHRASE_BYTES = 80, WHO_BYTES = 24 };
 
 struct code_name {
     int signal; /* 0: any */
@@ -78,9 +77,9 @@ bool crash_has_address(const struct crash_story *story)
     return story->code > 0 && story->code != SI_KERNEL && story->signal != SIGABRT;
 }
 
-uint32_t crash_frame_number(const struct crash_story *story, uint32_t index)
+uint32_t crash_frame_number(const struct stack_story *stack, uint32_t index)
 {
-    return index < story->left_out_at ? index : index + story->left_out;
+    return index < stack->left_out_at ? index : index + stack->left_out;
 }
 
 /* A quote in the line must not look like its end. */
@@ -154,16 +153,23 @@ void crash_frame_describe(const struct crash_frame *frame, char out[CRASH_TEXT_B
     }
 }
 
-void crash_log(const struct crash_story *story, uint32_t worker)
+void crash_log_stack(enum log_level level, const char *who, const struct stack_story *stack)
 {
     char text[CRASH_TEXT_BYTES];
-    crash_describe(story, text);
-    log_write(LOG_ERROR, "worker %u: %s", worker, text);
-    for (uint32_t i = 0; i < story->frame_count; i++) {
-        if (i == story->left_out_at && story->left_out > 0) {
-            log_write(LOG_ERROR, "worker %u: ... %u frames", worker, story->left_out);
+    for (uint32_t i = 0; i < stack->frame_count; i++) {
+        if (i == stack->left_out_at && stack->left_out > 0) {
+            log_write(level, "%s: ... %u frames", who, stack->left_out);
         }
-        crash_frame_describe(&story->frames[i], text);
-        log_write(LOG_ERROR, "worker %u: #%u %s", worker, crash_frame_number(story, i), text);
+        crash_frame_describe(&stack->frames[i], text);
+        log_write(level, "%s: #%u %s", who, crash_frame_number(stack, i), text);
     }
+}
+
+void crash_log(const struct crash_story *story, uint32_t worker)
+{
+    char text[CRASH_TEXT_BYTES], who[WHO_BYTES];
+    crash_describe(story, text);
+    snprintf(who, sizeof(who), "worker %u", worker);
+    log_write(LOG_ERROR, "%s: %s", who, text);
+    crash_log_stack(LOG_ERROR, who, &story->stack);
 }

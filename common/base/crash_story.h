@@ -2,6 +2,7 @@
 #ifndef TWINHTTPD_COMMON_BASE_CRASH_STORY_H
 #define TWINHTTPD_COMMON_BASE_CRASH_STORY_H
 
+#include "common/base/log.h"
 #include "common/base/scoreboard.h"
 
 enum {
@@ -20,7 +21,7 @@ bool crash_was_sent(const struct crash_story *story);
 bool crash_has_address(const struct crash_story *story);
 
 /* The number of frames[index], as a debugger would count: the frames left out are in it. */
-uint32_t crash_frame_number(const struct crash_story *story, uint32_t index);
+uint32_t crash_frame_number(const struct stack_story *stack, uint32_t index);
 
 /* "SIGSEGV (SEGV_MAPERR) at 0x0 in thread 1234 (slot 1), handling "GET / HTTP/1.1" from
  * 127.0.0.1:4711". Quotes and backslashes of the request line are escaped. */
@@ -29,6 +30,9 @@ void crash_describe(const struct crash_story *story, char out[CRASH_TEXT_BYTES])
 /* "write_to_null at common/handlers/fault.c:25", "abort in libc.so.6", or
  * "0x7f0011223344 in libc.so.6+0x1344". */
 void crash_frame_describe(const struct crash_frame *frame, char out[CRASH_TEXT_BYTES]);
+
+/* Writes a line for each frame to the log, behind "who: ". Allocates nothing. */
+void crash_log_stack(enum log_level level, const char *who, const struct stack_story *stack);
 
 /* Writes the story to the log, at level error: the description, then a line for each frame, all of
  * them behind "worker <worker>: ". Allocates nothing. */

@@ -268,14 +268,14 @@ static uint32_t frame_place(uint32_t depth)
                : CRASH_INNER_FRAMES + (depth - CRASH_INNER_FRAMES) % CRASH_OUTER_FRAMES;
 }
 
-void crash_note_add_frame(struct crash_note *note, uint64_t address)
+void stack_note_add(struct stack_note *note, uint64_t address)
 {
     uint32_t depth = atomic_load_explicit(&note->frames_met, memory_order_relaxed);
     note->frames[frame_place(depth)] = address;
     atomic_store_explicit(&note->frames_met, depth + 1, memory_order_release);
 }
 
-static void copy_frames(const struct crash_note *note, struct crash_story *story)
+void stack_note_read(const struct stack_note *note, struct stack_story *story)
 {
     uint32_t met = atomic_load(&note->frames_met);
     uint32_t kept = met < CRASH_FRAMES ? met : CRASH_FRAMES;
@@ -303,7 +303,7 @@ static bool read_crash_note(const struct crash_note *note, struct crash_story *s
     story->sender_pid = note->sender_pid;
     story->sender_uid = note->sender_uid;
     story->address = note->address;
-    copy_frames(note, story);
+    stack_note_read(&note->stack, &story->stack);
     return true;
 }
 

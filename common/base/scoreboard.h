@@ -36,7 +36,14 @@ enum {
     DEATH_REQUESTS = 16     /* how many requests in progress a death record names */
 };
 
-/* Of the backtrace of a crash. */
+/* Of processes with stuck threads. */
+enum {
+    STUCK_RECORDS = 4,  /* how many are remembered */
+    STUCK_THREADS = 64, /* how many threads one tells of */
+    WAIT_CHANNEL_BYTES = 48
+};
+
+/* Of the backtrace of a thread. */
 enum {
     CRASH_INNER_FRAMES = 12, /* the newest... */
     CRASH_OUTER_FRAMES = 32, /* ...and the oldest are kept, should there be more */
@@ -67,6 +74,13 @@ struct request_copy {
     char client[CLIENT_TEXT_BYTES];
 };
 
+/* A thread's stack, as it writes it in a signal handler. */
+struct stack_note {
+    /* Frames met so far: the first stay, the others go round in what is left. */
+    _Atomic uint32_t frames_met;
+    uint64_t frames[CRASH_FRAMES]; /* each address lies within the instruction that calls */
+};
+
 /* What a thread that dies of a fault writes in its signal handler. Whoever reads it trusts no
  * number in it: the process may have been damaged. */
 struct crash_note {
@@ -80,9 +94,7 @@ struct crash_note {
     uint32_t sender_uid;
     uint32_t stack_overflow; /* 0: no */
     uint64_t address;        /* si_addr */
-    /* Frames met so far: the first stay, the others go round in what is left. */
-    _Atomic uint32_t frames_met;
-    uint64_t frames[CRASH_FRAMES]; /* each address lies within the instruction that calls */
+    struct stack_note stack;
 };
 
 /* One frame of a story. Without debug information file is empty; without a symbol function, too. */
@@ -95,6 +107,50 @@ struct crash_frame {
     char module[CRASH_MODULE_BYTES];
 };
 
+/* A stack note as a reader holds it, with its addresses' names. */
+struct stack_story {
+    uint32_t left_out; /* frames that are missing before frames[left_out_at] */
+    uint32_t left_out_at;
+    uint32_t frame_count;
+    struct crash_frame frames[CRASH_STORY_FRAMES]; /* innermost first */
+};
+
+/* A living thread is asked for its stack, and answers in a signal handler. */
+struct stack_inquiry {
+    _Atomic uint32_t asked;    /* number of the newest question; written by the master */
+    _Atomic uint32_t answered; /* number of the one that the stack answers */
+    struct stack_note stack;
+};
+
+/* What was found of a thread when one of its process was stuck. */
+struct stuck_thread {
+    int32_t tid;
+    int32_t slot;                          /* -1: none */
+    uint32_t role;                         /* enum slot_role */
+    uint32_t verdict;                      /* enum slot_verdict */
+    char state;                            /* in the kernel: R, S, D... */
+    char wait_channel[WAIT_CHANNEL_BYTES]; /* in the kernel; "": none, or not to be read */
+    bool has_request;
+    struct request_copy request;
+    struct stack_story stack; /* without frames: it has not answered */
+};
+
+/* A process in which threads were found stuck. */
+struct stuck_record {
+    uint64_t time_ms; /* wall clock */
+    int32_t pid;
+    uint32_t process;
+    uint32_t generation;
+    uint32_t thread_count; /* of threads[]; those that are stuck come first */
+    struct stuck_thread threads[STUCK_THREADS];
+};
+
+struct stuck_place {
+    _Atomic uint64_t sequence; /* odd while the record is written; 0: there is none */
+    uint64_t number;
+    struct stuck_record record;
+};
+
 /* How far the story of a death is. */
 enum crash_state {
     CRASH_NONE,
@@ -103,7 +159,7 @@ enum crash_state {
     CRASH_PUBLISHED
 };
 
-/* A crash note as a reader holds it, with the request it belongs to and its addresses' names. */
+/* A crash note as a reader holds it, with the request it belongs to. */
 struct crash_story {
     bool told; /* false: nothing was written, as by SIGKILL */
     bool stack_overflow;
@@ -117,10 +173,7 @@ struct crash_story {
     uint32_t sender_uid;
     uint64_t address;
     struct request_copy request; /* that the thread's handler was working on */
-    uint32_t left_out;           /* frames that are missing before frames[left_out_at] */
-    uint32_t left_out_at;
-    uint32_t frame_count;
-    struct crash_frame frames[CRASH_STORY_FRAMES]; /* innermost first */
+    struct stack_story stack;
 };
 
 /* Counters only grow; the master moves them into the scoreboard's totals when the process dies. */
@@ -156,6 +209,7 @@ struct worker_slot {
     _Atomic uint32_t verdict;          /* enum slot_verdict; written by the master */
     alignas(64) struct request_note current;
     alignas(64) struct crash_note crash; /* of the whole process: in its first slot */
+    struct stack_inquiry inquiry;
 };
 
 /* What one death cost. Written by the master. */
@@ -197,6 +251,8 @@ struct scoreboard {
     _Atomic uint64_t stuck_incidents; /* threads that the watchdog found stuck */
     _Atomic uint64_t death_sequence;  /* odd while a record is written */
     struct death_record records[DEATH_RECORDS];
+    _Atomic uint64_t stuck_records; /* told so far */
+    struct stuck_place stuck_places[STUCK_RECORDS];
     struct worker_slot slots[];
 };
 
@@ -241,7 +297,10 @@ static inline void slot_subtract(_Atomic uint64_t *gauge, uint64_t amount)
 }
 
 /* Adds the next outer frame to a note. Async-signal-safe. */
-void crash_note_add_frame(struct crash_note *note, uint64_t address);
+void stack_note_add(struct stack_note *note, uint64_t address);
+
+/* Copies the note: its frames have addresses and no names yet. */
+void stack_note_read(const struct stack_note *note, struct stack_story *story);
 
 /* The calling thread moves into the slot: pid, tid, generation, role; state becomes STARTING. */
 void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
@@ -250,6 +309,12 @@ void slot_set_state(struct worker_slot *slot, enum slot_state state);
 
 /* All of the process is ready, whose first slot this is. */
 void slot_note_process_ready(struct worker_slot *slot);
+
+/* Of a verdict (enum slot_verdict). */
+static inline bool slot_verdict_is_stuck(uint32_t verdict)
+{
+    return verdict == SLOT_SPINNING || verdict == SLOT_BLOCKED;
+}
 
 /* A state as it is shown: "starting", "ready", "draining", ... */
 const char *slot_state_name(uint32_t state);

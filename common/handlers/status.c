@@ -4,6 +4,7 @@
 #include "common/base/signal_name.h"
 #include "common/handlers/handlers.h"
 #include "common/handlers/status_crash.h"
+#include "common/handlers/status_stuck.h"
 
 struct totals {
     uint64_t started, finished, aborted, handled, bytes_sent, accepted, adopted, refused, recovered;
@@ -53,14 +54,6 @@ static void put_totals(struct json_writer *json, const struct scoreboard *scoreb
     json_object_end(json);
 }
 
-/* What keeps it from moving; NULL: it moves. */
-static const char *stuck_name(uint32_t verdict)
-{
-    static const char *const names[] = {
-        [SLOT_STOPPED] = "stopped", [SLOT_SPINNING] = "spinning", [SLOT_BLOCKED] = "blocked"};
-    return verdict <= SLOT_BLOCKED ? names[verdict] : NULL;
-}
-
 static uint64_t heartbeat_age_ms(const struct worker_slot *slot, uint64_t now_ms)
 {
     uint64_t beat_ms = atomic_load(&slot->heartbeat_ms);
@@ -82,7 +75,7 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     json_put_uint(json, "generation", atomic_load(&slot->generation));
     json_put_text(json, "state", slot_state_name(atomic_load(&slot->state)));
     json_put_uint(json, "heartbeat_age_ms", heartbeat_age_ms(slot, now_ms));
-    json_put_text(json, "stuck", stuck_name(atomic_load(&slot->verdict)));
+    json_put_text(json, "stuck", status_stuck_name(atomic_load(&slot->verdict)));
     json_put_uint(json, "requests_started", own.started);
     json_put_uint(json, "requests_finished", own.finished);
     json_put_uint(json, "requests_aborted", own.aborted);
@@ -204,6 +197,7 @@ static void status(const struct http_request *request, struct http_response *res
     put_totals(&json, scoreboard);
     put_workers(&json, scoreboard, now_ms);
     put_deaths(&json, scoreboard);
+    status_put_stuck(&json, scoreboard);
     json_object_end(&json);
     response->content_type = "application/json";
     http_response_add_header(response, "Cache-Control", "no-store");

@@ -33,16 +33,16 @@ static void put_sender(struct json_writer *json, const struct crash_story *story
     json_object_end(json);
 }
 
-static void put_request(struct json_writer *json, const struct crash_story *story)
+void status_put_request(struct json_writer *json, const struct request_copy *request)
 {
-    if (!story->has_request) {
+    if (request == NULL) {
         json_put_null(json, "request");
         return;
     }
     json_key(json, "request");
     json_object_begin(json);
-    json_put_text(json, "line", story->request.line);
-    json_put_text(json, "client", story->request.client);
+    json_put_text(json, "line", request->line);
+    json_put_text(json, "client", request->client);
     json_object_end(json);
 }
 
@@ -63,13 +63,13 @@ static void put_frame(struct json_writer *json, const struct crash_frame *frame,
     json_object_end(json);
 }
 
-static void put_frames(struct json_writer *json, const struct crash_story *story)
+void status_put_stack(struct json_writer *json, const struct stack_story *stack)
 {
-    json_put_uint(json, "frames_left_out", story->left_out);
+    json_put_uint(json, "frames_left_out", stack->left_out);
     json_key(json, "frames");
     json_array_begin(json);
-    for (uint32_t i = 0; i < story->frame_count; i++) {
-        put_frame(json, &story->frames[i], crash_frame_number(story, i));
+    for (uint32_t i = 0; i < stack->frame_count; i++) {
+        put_frame(json, &stack->frames[i], crash_frame_number(stack, i));
     }
     json_array_end(json);
 }
@@ -100,7 +100,7 @@ void status_put_crash(struct json_writer *json, const struct crash_story *story)
     } else {
         json_put_int(json, "worker", story->slot);
     }
-    put_request(json, story);
-    put_frames(json, story);
+    status_put_request(json, story->has_request ? &story->request : NULL);
+    status_put_stack(json, &story->stack);
     json_object_end(json);
 }

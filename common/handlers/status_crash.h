@@ -1,4 +1,4 @@
-/* The crash story of a death in /status. */
+/* The crash story of a death, and other stacks, in /status. */
 #ifndef TWINHTTPD_COMMON_HANDLERS_STATUS_CRASH_H
 #define TWINHTTPD_COMMON_HANDLERS_STATUS_CRASH_H
 
@@ -7,5 +7,11 @@
 
 /* The member "crash": an object, or null where nothing was told. */
 void status_put_crash(struct json_writer *json, const struct crash_story *story);
+
+/* The members "frames_left_out" and "frames". */
+void status_put_stack(struct json_writer *json, const struct stack_story *stack);
+
+/* The member "request": an object, or null for NULL. */
+void status_put_request(struct json_writer *json, const struct request_copy *request);
 
 #endif

@@ -1,6 +1,7 @@
 #include "server/supervise/crash_report.h"
 
 #include "common/base/log.h"
+#include "server/supervise/stack_walk.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -10,15 +11,13 @@
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
-#include <unwind.h>
 
 enum {
     SIGNAL_STACK_BYTES = 128 * 1024, /* untouched pages cost nothing */
     GUARD_BYTES = 4096,
     OVERFLOW_BYTES =
-        64 * 1024,          /* a fault so close to the stack pointer: the stack has ended there */
-    FRAMES_WALKED = 100000, /* of an endless recursion; some 50 ms */
-    OTHERS_PATIENCE_S = 2,  /* of a thread that crashes while another one reports */
+        64 * 1024,         /* a fault so close to the stack pointer: the stack has ended there */
+    OTHERS_PATIENCE_S = 2, /* of a thread that crashes while another one reports */
     TELL_PATIENCE_S = 5
 };
 
@@ -81,71 +80,12 @@ static void end_now(int number)
 
 /* ---- The note ---- */
 
-static uint64_t stack_pointer(const void *context)
-{
-#if defined(__x86_64__)
-    return (uint64_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RSP];
-#elif defined(__aarch64__)
-    return ((const ucontext_t *)context)->uc_mcontext.sp;
-#else
-    (void)context;
-    return 0;
-#endif
-}
-
 static bool is_stack_overflow(const siginfo_t *info, const void *context)
 {
     uint64_t address = (uint64_t)(uintptr_t)info->si_addr;
-    uint64_t sp = stack_pointer(context);
+    uint64_t sp = stack_walk_pointer(context);
     return (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) && info->si_code > 0 &&
            sp != 0 && address + OVERFLOW_BYTES > sp && address < sp + OVERFLOW_BYTES;
-}
-
-struct walk {
-    struct crash_note *note;
-    bool left_handler; /* behind the frame that the kernel made for the signal */
-    uint32_t frames;
-};
-
-static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argument)
-{
-    struct walk *walk = argument;
-    int was_interrupted = 0;
-    uint64_t address = _Unwind_GetIPInfo(context, &was_interrupted);
-    walk->left_handler = walk->left_handler || was_interrupted != 0;
-    if (!walk->left_handler || (address == 0 && walk->frames > 0)) { /* 0: behind the last one */
-        return _URC_NO_REASON;
-    }
-    /* A return address may already belong to the next line, or to the next function. */
-    crash_note_add_frame(walk->note, was_interrupted != 0 || address == 0 ? address : address - 1);
-    walk->frames++;
-    return walk->frames < FRAMES_WALKED ? _URC_NO_REASON : _URC_END_OF_STACK;
-}
-
-/* A call of an address where no code is leaves nothing to unwind but, on x86, the return address
- * that the call has pushed. */
-static void add_caller_of_nothing(struct crash_note *note, const void *context)
-{
-#if defined(__x86_64__)
-    uint64_t address;
-    memcpy(&address, (const void *)(uintptr_t)stack_pointer(context), sizeof(address));
-    crash_note_add_frame(note, address - 1);
-#else
-    (void)note, (void)context;
-#endif
-}
-
-/* Only walks: names are looked up by the process that reads the note. libgcc's unwinder finds its
- * tables with _dl_find_object, which takes no lock and allocates nothing (glibc 2.35 and later); it
- * has been called once before, so that nothing is initialised or bound here. On a damaged stack it
- * may fault: what has been written by then counts. */
-static void write_frames(struct crash_note *note, const void *context)
-{
-    struct walk walk = {.note = note};
-    _Unwind_Backtrace(on_frame, &walk);
-    if (walk.frames == 1) {
-        add_caller_of_nothing(note, context);
-    }
 }
 
 static void write_note(struct crash_note *note, const siginfo_t *info, const void *context)
@@ -160,9 +100,9 @@ static void write_note(struct crash_note *note, const siginfo_t *info, const voi
     note->sender_uid = was_sent ? info->si_uid : 0;
     note->address = was_sent ? 0 : (uint64_t)(uintptr_t)info->si_addr;
     note->stack_overflow = is_stack_overflow(info, context);
-    atomic_store(&note->frames_met, 0);
+    atomic_store(&note->stack.frames_met, 0);
     atomic_store_explicit(&note->written, 1, memory_order_release);
-    write_frames(note, context);
+    stack_walk(&note->stack, context);
 }
 
 /* ---- Handlers ---- */
@@ -265,12 +205,6 @@ static bool make_signal_stack(void)
 
 /* ---- Public ---- */
 
-static _Unwind_Reason_Code on_warm_up(struct _Unwind_Context *context, void *data)
-{
-    (void)context, (void)data;
-    return _URC_NO_REASON;
-}
-
 static void enter_thread(void)
 {
     if (crash.has_stack_key && pthread_getspecific(crash.stack_key) == NULL &&
@@ -287,7 +221,7 @@ void crash_report_open(struct crash_note *note, void (*tell_fn)(void *data), voi
     crash.tell_data = data;
     crash.has_stack_key =
         crash.has_stack_key || pthread_key_create(&crash.stack_key, free_signal_stack) == 0;
-    _Unwind_Backtrace(on_warm_up, NULL);
+    stack_walk_prepare();
     enter_thread();
     install_handlers();
 }

@@ -18,9 +18,9 @@ _Static_assert(BACKTRACE_SUPPORTED && !BACKTRACE_USES_MALLOC && BACKTRACE_SUPPOR
                "libbacktrace must not need malloc");
 #endif
 
-/* A story while its frames get their names. */
+/* A stack while its frames get their names. */
 struct naming {
-    struct crash_story named;
+    struct stack_story named;
     uint64_t address;
 };
 
@@ -32,7 +32,7 @@ static void copy_text(char *out, size_t bytes, const char *text)
 /* Room for one more frame, or NULL. */
 static struct crash_frame *add_frame(struct naming *naming)
 {
-    struct crash_story *named = &naming->named;
+    struct stack_story *named = &naming->named;
     if (named->frame_count == CRASH_STORY_FRAMES) {
         return NULL;
     }
@@ -131,17 +131,17 @@ static void name_address(struct naming *naming)
     }
 }
 
-void crash_symbols_resolve(struct crash_story *story)
+void crash_symbols_resolve(struct stack_story *stack)
 {
-    struct naming naming = {.named = *story};
+    struct naming naming = {.named = *stack};
     load();
     naming.named.frame_count = 0;
-    for (uint32_t i = 0; i < story->frame_count; i++) {
-        if (i == story->left_out_at) {
+    for (uint32_t i = 0; i < stack->frame_count; i++) {
+        if (i == stack->left_out_at) {
             naming.named.left_out_at = naming.named.frame_count;
         }
-        naming.address = story->frames[i].address;
+        naming.address = stack->frames[i].address;
         name_address(&naming);
     }
-    *story = naming.named;
+    *stack = naming.named;
 }

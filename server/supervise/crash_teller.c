@@ -6,44 +6,16 @@
 #include "common/base/crash_story.h"
 #include "common/base/log.h"
 #include "server/supervise/crash_symbols.h"
+#include "server/supervise/teller.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_S = 10, NICENESS = 10 /* who serves comes first */ };
-
-/* Who holds a copy of a socket keeps its connection open. */
-static void close_all_but_log(void)
-{
-    unsigned log = (unsigned)log_descriptor();
-    unsigned first = STDERR_FILENO + 1;
-    if (log > first) {
-        close_range(first, log - 1, 0);
-    }
-    close_range(log < first ? first : log + 1, UINT_MAX, 0);
-}
-
-/* The default action of SIGALRM is death; whoever forks may have it blocked. */
-static void limit_time(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGALRM);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    alarm(PATIENCE_S);
-}
-
 static _Noreturn void tell(struct crash_story *story, struct death_record *record, uint32_t worker)
 {
-    close_all_but_log();
-    log_set_name("crash teller");
-    limit_time();
-    int ignored = nice(NICENESS);
-    (void)ignored;
-    crash_symbols_resolve(story);
+    teller_begin("crash teller");
+    crash_symbols_resolve(&story->stack);
     if (record != NULL) {
         scoreboard_publish_crash(record, story);
     }

@@ -74,6 +74,13 @@ static void append_stack(char out[PROC_DESCRIPTION_BYTES], char *text)
     }
 }
 
+void proc_thread_wait_channel(pid_t pid, pid_t tid, char *out, size_t bytes)
+{
+    char text[TEXT_BYTES];
+    bool waits = read_of_thread(pid, tid, "wchan", text) && strcmp(text, "0") != 0;
+    snprintf(out, bytes, "%s", waits ? text : "");
+}
+
 void proc_thread_describe(pid_t pid, pid_t tid, char out[PROC_DESCRIPTION_BYTES])
 {
     struct proc_thread thread;
@@ -84,7 +91,8 @@ void proc_thread_describe(pid_t pid, pid_t tid, char out[PROC_DESCRIPTION_BYTES]
         return;
     }
     append(out, "state %c", thread.state);
-    if (read_of_thread(pid, tid, "wchan", text) && strcmp(text, "0") != 0) {
+    proc_thread_wait_channel(pid, tid, text, sizeof(text));
+    if (text[0] != '\0') {
         append(out, ", waits in %s", text);
     }
     if (read_of_thread(pid, tid, "syscall", text) && text[0] >= '0' && text[0] <= '9') {

@@ -15,6 +15,9 @@ struct proc_thread {
 /* False: it is gone. */
 bool proc_thread_read(pid_t pid, pid_t tid, struct proc_thread *thread);
 
+/* The function of the kernel in which it waits; "": it does not, or this user may not know. */
+void proc_thread_wait_channel(pid_t pid, pid_t tid, char *out, size_t bytes);
+
 enum { PROC_DESCRIPTION_BYTES = 1024 };
 
 /* "state S, waits in futex_wait_queue, system call 202, kernel stack a < b < c": as much of it as

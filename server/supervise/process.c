@@ -6,6 +6,7 @@
 #include "server/supervise/core_files.h"
 #include "server/supervise/crash_report.h"
 #include "server/supervise/crash_teller.h"
+#include "server/supervise/stack_report.h"
 #include "server/supervise/stop_signals.h"
 
 #include <signal.h>
@@ -36,6 +37,7 @@ void process_open(struct process *process)
     core_files_allow(server->config.core_files);
     crash_report_open(&server->scoreboard->slots[process->first_slot].crash,
                       server->config.bare ? tell_crash : NULL, process);
+    stack_report_open();
     int error = shared_cell_init(&process->cell, SHARED_CELL_THREADS);
     if (error != 0) {
         log_write(LOG_WARN, "cannot make a lock: error %d; /counter will not work", error);
@@ -70,6 +72,7 @@ void process_enter(struct process *process, uint32_t slot_in_process, enum slot_
     log_set_name("worker %u", index);
     slot_enter(context->slot, process->number, process->generation, role);
     crash_report_enter_thread(index);
+    stack_report_enter_thread(context->slot);
 }
 
 void process_leave(struct handler_context *context)

@@ -4,6 +4,9 @@
  * The time is the master's own progress, not the clock's: if the master was stopped, or had no CPU,
  * so had the others, perhaps, and a look counts for no more than two intervals however late it is.
  *
+ * What it is found in is told before anything is done about it: every thread of the process is
+ * asked for its stack first (stuck_inquiry.h).
+ *
  * A process can be killed, a thread cannot: it may hold any lock. So a process with nobody left who
  * works is aborted, and one that still works is replaced without a gap: it answers whom it can. */
 #include "server/supervise/watchdog.h"
@@ -14,15 +17,13 @@
 #include "server/supervise/master_internal.h"
 #include "server/supervise/proc.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
     LOOKS = 4, /* in stuck_after_ms */
-    LONGEST_INTERVAL_MS = 1000,
-    MOST_THREADS_TOLD = 64
+    LONGEST_INTERVAL_MS = 1000
 };
 
 static const char *verdict_name(uint32_t verdict)
@@ -70,47 +71,11 @@ static void tell(enum log_level level, const struct worker_slot *slot, uint32_t 
               request);
 }
 
-static void tell_thread(const struct master *master, const struct child *child, pid_t tid)
-{
-    char what[PROC_DESCRIPTION_BYTES];
-    char who[32] = "no worker";
-    for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
-        if (atomic_load(&master->server->scoreboard->slots[i].tid) == tid) {
-            snprintf(who, sizeof(who), "worker %u", i);
-        }
-    }
-    proc_thread_describe(child->pid, tid, what);
-    log_write(LOG_WARN, "watchdog: pid %d thread %d (%s): %s", (int)child->pid, (int)tid, who,
-              what);
-}
-
-/* Who holds what the stuck one waits for may be any of them. */
-static void tell_threads(const struct master *master, const struct child *child)
-{
-    char path[32];
-    snprintf(path, sizeof(path), "/proc/%d/task", (int)child->pid);
-    DIR *threads = opendir(path);
-    if (threads == NULL) {
-        log_write(LOG_WARN, "watchdog: cannot read %s: %m", path);
-        return;
-    }
-    const struct dirent *entry;
-    for (int told = 0; told < MOST_THREADS_TOLD && (entry = readdir(threads)) != NULL;) {
-        pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10); /* 0: "." and ".." */
-        if (tid > 0) {
-            tell_thread(master, child, tid);
-            told++;
-        }
-    }
-    closedir(threads);
-}
-
 /* ---- Finding ---- */
 
 static bool is_stuck(const struct worker_slot *slot)
 {
-    uint32_t verdict = atomic_load(&slot->verdict);
-    return verdict == SLOT_SPINNING || verdict == SLOT_BLOCKED;
+    return slot_verdict_is_stuck(atomic_load(&slot->verdict));
 }
 
 static bool has_heartbeat(const struct worker_slot *slot)
@@ -226,6 +191,19 @@ static void act(struct master *master, struct child *child, uint32_t stuck)
     }
 }
 
+static void decide(struct master *master)
+{
+    struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        uint32_t stuck = child->ready ? watchdog_stuck_threads(master, child) : 0;
+        if (stuck > 0 && !stuck_inquiry_is_open(master, child) &&
+            master->server->config.on_stuck == CONFIG_STUCK_REPLACE) {
+            act(master, child, stuck);
+        }
+    }
+}
+
 static void look_at_child(struct master *master, struct child *child, uint64_t step_ms)
 {
     bool news = false;
@@ -233,11 +211,7 @@ static void look_at_child(struct master *master, struct child *child, uint64_t s
         news = look_at_slot(master, child, i, step_ms) || news;
     }
     if (news) {
-        tell_threads(master, child);
-    }
-    uint32_t stuck = watchdog_stuck_threads(master, child);
-    if (stuck > 0 && master->server->config.on_stuck == CONFIG_STUCK_REPLACE) {
-        act(master, child, stuck);
+        stuck_inquiry_begin(master, child);
     }
 }
 
@@ -246,14 +220,16 @@ static uint64_t min_ms(uint64_t one_ms, uint64_t other_ms)
     return one_ms < other_ms ? one_ms : other_ms;
 }
 
-void watchdog_run(struct master *master)
+static bool is_time_to_look(const struct master *master)
+{
+    return stuck_after_ms(master) != 0 && clock_monotonic_ms() >= master->watchdog.next_look_ms;
+}
+
+static void look(struct master *master)
 {
     struct watchdog *watchdog = &master->watchdog;
     uint64_t now_ms = clock_monotonic_ms();
     struct child *child;
-    if (stuck_after_ms(master) == 0 || now_ms < watchdog->next_look_ms) {
-        return;
-    }
     uint64_t step_ms = min_ms(now_ms - watchdog->looked_ms, 2 * interval_ms(master));
     watchdog->looked_ms = now_ms;
     watchdog->next_look_ms = now_ms + interval_ms(master);
@@ -265,9 +241,25 @@ void watchdog_run(struct master *master)
     }
 }
 
+void watchdog_run(struct master *master)
+{
+    bool is_time = is_time_to_look(master);
+    if (is_time) {
+        look(master);
+    }
+    if (stuck_inquiries_run(master) || is_time) {
+        decide(master);
+    }
+}
+
 uint64_t watchdog_due_ms(const struct master *master)
 {
-    return stuck_after_ms(master) == 0 ? 0 : master->watchdog.next_look_ms;
+    uint64_t answers_ms = stuck_inquiries_due_ms(master);
+    if (stuck_after_ms(master) == 0) {
+        return answers_ms;
+    }
+    uint64_t look_ms = master->watchdog.next_look_ms;
+    return answers_ms != 0 ? min_ms(answers_ms, look_ms) : look_ms;
 }
 
 /* ---- Life ---- */
@@ -280,5 +272,6 @@ void watchdog_open(struct master *master)
 
 void watchdog_close(struct master *master)
 {
+    stuck_inquiries_close(master);
     free(master->watchdog.watches);
 }

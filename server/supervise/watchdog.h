@@ -3,6 +3,8 @@
 #ifndef TWINHTTPD_SERVER_SUPERVISE_WATCHDOG_H
 #define TWINHTTPD_SERVER_SUPERVISE_WATCHDOG_H
 
+#include "server/supervise/stuck_inquiry.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,6 +24,7 @@ struct watchdog {
     struct watch *watches; /* for each slot */
     uint64_t looked_ms;
     uint64_t next_look_ms;
+    struct stuck_inquiries inquiries;
 };
 
 void watchdog_open(struct master *master);

@@ -18,7 +18,7 @@ WORKER = {"worker", "process", "role", "pid", "tid", "generation", "state", "hea
           "connections_open", "connections_idle", "deaths", "current",
           "faults_recovered"}
 STATUS = {"server", "version", "model", "dispatch", "generation", "master_pid", "uptime_ms",
-          "totals", "workers", "deaths"}
+          "totals", "workers", "deaths", "stuck_processes"}
 
 
 def test_schema(server):
@@ -34,6 +34,7 @@ def test_schema(server):
     assert status["master_pid"] == (server.pid if server.model.has_master else 0)
     assert re.fullmatch(r"\d+\.\d+\.\d+", status["version"])
     assert status["deaths"] == []
+    assert status["stuck_processes"] == []
 
 
 def test_every_worker_is_listed(server):

@@ -14,6 +14,7 @@ class Process:
     state: str
     ppid: int
     session: int
+    name: str
 
 
 def read_process(pid):
@@ -23,8 +24,9 @@ def read_process(pid):
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command name stands in parentheses and may itself hold spaces and parentheses.
-    state, ppid, _group, session = stat.rpartition(")")[2].split()[:4]
-    return Process(int(pid), state, int(ppid), int(session))
+    before, _, after = stat.rpartition(")")
+    state, ppid, _group, session = after.split()[:4]
+    return Process(int(pid), state, int(ppid), int(session), before.partition("(")[2])
 
 
 def all_processes():
@@ -56,7 +58,8 @@ def _children(pid):
 
 
 def living_children(pid):
-    return sorted(p.pid for p in _children(pid) if p.state != "Z")
+    """Without those that only look names up for a stack, and end by themselves."""
+    return sorted(p.pid for p in _children(pid) if p.state != "Z" and p.name != "teller")
 
 
 def zombie_children(pid):

@@ -26,7 +26,7 @@ static int make_story(void **state)
                                  .tid = 1234,
                                  .slot = 1,
                                  .has_request = true,
-                                 .left_out_at = CRASH_INNER_FRAMES};
+                                 .stack.left_out_at = CRASH_INNER_FRAMES};
     strcpy(story.request.line, "GET /fault/segv HTTP/1.1");
     strcpy(story.request.client, "127.0.0.1:4711");
     return 0;
@@ -129,10 +129,12 @@ static void test_frames(void **state)
 static void test_numbers_of_frames(void **state)
 {
     (void)state;
-    story.left_out = 1000;
-    assert_int_equal(crash_frame_number(&story, 0), 0);
-    assert_int_equal(crash_frame_number(&story, CRASH_INNER_FRAMES - 1), CRASH_INNER_FRAMES - 1);
-    assert_int_equal(crash_frame_number(&story, CRASH_INNER_FRAMES), CRASH_INNER_FRAMES + 1000);
+    story.stack.left_out = 1000;
+    assert_int_equal(crash_frame_number(&story.stack, 0), 0);
+    assert_int_equal(crash_frame_number(&story.stack, CRASH_INNER_FRAMES - 1),
+                     CRASH_INNER_FRAMES - 1);
+    assert_int_equal(crash_frame_number(&story.stack, CRASH_INNER_FRAMES),
+                     CRASH_INNER_FRAMES + 1000);
 }
 
 /* What the log holds behind the first ": ", line by line. */
@@ -163,14 +165,14 @@ static void test_log(void **state)
 {
     (void)state;
     strcpy(story.request.line, "GET /\n2026 [error] forged\x1b HTTP/1.1");
-    story.left_out_at = 1;
-    story.left_out = 8000;
-    story.frame_count = 2;
-    strcpy(story.frames[0].file, "a.c");
-    strcpy(story.frames[0].function, "recurse");
-    story.frames[0].line = 3;
-    strcpy(story.frames[1].module, "server");
-    strcpy(story.frames[1].function, "main");
+    story.stack.left_out_at = 1;
+    story.stack.left_out = 8000;
+    story.stack.frame_count = 2;
+    strcpy(story.stack.frames[0].file, "a.c");
+    strcpy(story.stack.frames[0].function, "recurse");
+    story.stack.frames[0].line = 3;
+    strcpy(story.stack.frames[1].module, "server");
+    strcpy(story.stack.frames[1].function, "main");
     static const char *const expected[] = {
         "worker 7: SIGSEGV (SEGV_MAPERR) at 0x0 in thread 1234 (slot 1), handling "
         "\"GET /?2026 [error] forged? HTTP/1.1\" from 127.0.0.1:4711",

@@ -1,4 +1,6 @@
 /* GET /status. */
+#include "common/base/memory.h"
+#include "common/base/stuck_record.h"
 #include "tests/unit/handlers/handlers_testing.h"
 
 #include <signal.h>
@@ -24,7 +26,7 @@ static void test_server(void **state)
                               "\"master_pid\":42,\"uptime_ms\":");
     strcpy(scoreboard->dispatch, "request");
     assert_contains(status(), "\"dispatch\":\"request\"");
-    assert_contains(status(), "\"deaths\":[]}");
+    assert_contains(status(), "\"deaths\":[],\"stuck_processes\":[]}");
 }
 
 static void test_workers(void **state)
@@ -76,6 +78,39 @@ static void test_who_does_not_move(void **state)
         scoreboard->slots[0].verdict = verdict;
         assert_contains(status(), names[verdict]);
     }
+}
+
+static void test_stuck_processes(void **state)
+{
+    (void)state;
+    struct stuck_record *record = memory_alloc_zeroed(1, sizeof(*record));
+    *record = (struct stuck_record){
+        .time_ms = 1795222923456u, .process = 1, .pid = 77, .generation = 5, .thread_count = 2};
+    struct stuck_thread *stuck = &record->threads[0];
+    *stuck = (struct stuck_thread){.tid = 78,
+                                   .slot = 3,
+                                   .role = SLOT_POOL,
+                                   .verdict = SLOT_BLOCKED,
+                                   .state = 'S',
+                                   .wait_channel = "futex_do_wait",
+                                   .has_request = true};
+    strcpy(stuck->request.line, "GET / HTTP/1.1");
+    strcpy(stuck->request.client, "127.0.0.1:4711");
+    stuck->stack.frame_count = 1;
+    strcpy(stuck->stack.frames[0].function, "wait_for_ever");
+    record->threads[1] = (struct stuck_thread){.tid = 77, .slot = -1, .state = 'R'};
+    stuck_record_publish(scoreboard, record);
+    free(record);
+    assert_contains(
+        status(),
+        "\"stuck_processes\":[{\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,\"pid\":77,"
+        "\"generation\":5,\"threads\":[{\"tid\":78,\"worker\":3,\"role\":\"pool\","
+        "\"stuck\":\"blocked\",\"state\":\"S\",\"wait_channel\":\"futex_do_wait\","
+        "\"request\":{\"line\":\"GET / HTTP/1.1\",\"client\":\"127.0.0.1:4711\"},"
+        "\"frames_left_out\":0,\"frames\":[{\"frame\":0,\"function\":\"wait_for_ever\",");
+    assert_contains(body(), "{\"tid\":77,\"worker\":null,\"role\":null,\"stuck\":null,"
+                            "\"state\":\"R\",\"wait_channel\":null,\"request\":null,"
+                            "\"frames_left_out\":0,\"frames\":[]}]}]}");
 }
 
 /* The living and the dead together. */
@@ -150,16 +185,16 @@ static void test_crash_of_a_thread(void **state)
                                 .slot = 3,
                                 .address = 0x18,
                                 .has_request = true,
-                                .left_out = 7,
-                                .left_out_at = 1,
-                                .frame_count = 2,
-                                .frames = {{.address = 0x1234,
-                                            .offset = 0x34,
-                                            .line = 25,
-                                            .function = "write_to_null",
-                                            .file = "common/handlers/fault.c",
-                                            .module = "prefork-server"},
-                                           {.address = UINT64_MAX}}};
+                                .stack.left_out = 7,
+                                .stack.left_out_at = 1,
+                                .stack.frame_count = 2,
+                                .stack.frames = {{.address = 0x1234,
+                                                  .offset = 0x34,
+                                                  .line = 25,
+                                                  .function = "write_to_null",
+                                                  .file = "common/handlers/fault.c",
+                                                  .module = "prefork-server"},
+                                                 {.address = UINT64_MAX}}};
     strcpy(story.request.line, "GET /\"x\" HTTP/1.1");
     strcpy(story.request.client, "127.0.0.1:4711");
     struct death_record *record =
@@ -209,6 +244,7 @@ int main(void)
         TEST(test_crash_of_a_thread),
         TEST(test_crash_by_a_signal_from_outside),
         TEST(test_who_does_not_move),
+        TEST(test_stuck_processes),
     };
     return cmocka_run_group_tests_name("server_status", tests, NULL, NULL);
 }

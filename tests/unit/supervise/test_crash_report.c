@@ -101,7 +101,7 @@ static int die(void (*fatal)(void), void (*tell)(void *data), struct crash_note 
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     scoreboard_read_crash(scoreboard, 0, 4, &story);
-    crash_symbols_resolve(&story);
+    crash_symbols_resolve(&story.stack);
     assert_true(!story.told || story.pid == pid);
     return status;
 }
@@ -120,8 +120,8 @@ static void assert_killed_by(int status, int signal)
 /* Index of the frame of this function, which must be among them. */
 static uint32_t frame_of(const char *function)
 {
-    for (uint32_t i = 0; i < story.frame_count; i++) {
-        if (strcmp(story.frames[i].function, function) == 0) {
+    for (uint32_t i = 0; i < story.stack.frame_count; i++) {
+        if (strcmp(story.stack.frames[i].function, function) == 0) {
             return i;
         }
     }
@@ -143,9 +143,9 @@ static void test_a_write(void **state)
     assert_false(story.has_request);
     assert_int_equal(frame_of("write_to"), 0);
     assert_int_equal(frame_of("die_of_a_write"), 1);
-    assert_non_null(strstr(story.frames[0].file, "tests/unit/supervise/test_crash_report.c"));
-    assert_in_range(story.frames[0].line, 40, 60);
-    assert_string_equal(story.frames[0].module, "test_crash_report");
+    assert_non_null(strstr(story.stack.frames[0].file, "tests/unit/supervise/test_crash_report.c"));
+    assert_in_range(story.stack.frames[0].line, 40, 60);
+    assert_string_equal(story.stack.frames[0].module, "test_crash_report");
 }
 
 static void test_a_division(void **state)
@@ -164,8 +164,8 @@ static void test_a_stack_overflow(void **state)
     assert_true(story.stack_overflow);
     assert_int_equal(frame_of("recurse"), 0);
     assert_in_range(frame_of("die_of_a_recursion"), CRASH_INNER_FRAMES, CRASH_STORY_FRAMES);
-    assert_in_range(story.left_out, 1000, 100000);
-    assert_int_equal(story.left_out_at, CRASH_INNER_FRAMES);
+    assert_in_range(story.stack.left_out, 1000, 100000);
+    assert_int_equal(story.stack.left_out_at, CRASH_INNER_FRAMES);
 }
 
 static void test_a_signal_from_outside(void **state)
@@ -189,7 +189,7 @@ static void test_a_call_of_nothing(void **state)
 {
     (void)state;
     assert_killed_by(die(call_nothing, NULL, board_note()), SIGSEGV);
-    assert_int_equal(story.frames[0].address, 0);
+    assert_int_equal(story.stack.frames[0].address, 0);
 #if defined(__x86_64__)
     assert_int_equal(frame_of("call_nothing"), 1);
 #endif

@@ -20,6 +20,7 @@ static uint64_t now_ms;
 static struct proc_thread thread; /* as /proc shows each of them */
 static int killed_by;             /* signal */
 static int replaced;              /* times */
+static int inquiries;
 
 WRAPPED(uint64_t, clock_monotonic_ms, void)
 {
@@ -49,6 +50,15 @@ WRAPPED(bool, rolling_request, struct master *of, struct child *one)
     return true;
 }
 
+/* It is over at once. */
+WRAPPED(void, stuck_inquiry_begin, struct master *of, const struct child *one)
+{
+    assert_ptr_equal(of, &master);
+    assert_ptr_equal(one, &child);
+    assert_true(inquiries > 0 || (killed_by == 0 && replaced == 0)); /* first it is told */
+    inquiries++;
+}
+
 static struct worker_slot *slot(uint32_t index)
 {
     return &server.scoreboard->slots[index];
@@ -60,6 +70,7 @@ static int make(void **state)
     now_ms = 1000000;
     killed_by = 0;
     replaced = 0;
+    inquiries = 0;
     thread = (struct proc_thread){.state = 'S', .cpu_ticks = 100};
     server = (struct server){.scoreboard = scoreboard_create(SLOTS)};
     server.config.stuck_after_ms = STUCK_AFTER_MS;
@@ -126,6 +137,7 @@ static void test_blocked(void **state)
     assert_verdicts(SLOT_BLOCKED, SLOT_MOVING, 1);
     assert_int_equal(killed_by, 0);
     assert_in_range(replaced, 1, 100);
+    assert_int_equal(inquiries, 1);
 }
 
 static void test_spinning(void **state)
@@ -212,6 +224,7 @@ static void test_nobody_left_who_works(void **state)
     assert_int_equal(killed_by, 0);
     pass(STEP_MS, SLOTS);
     assert_int_equal(killed_by, SIGABRT);
+    assert_int_equal(inquiries, 1); /* into the whole process */
     assert_true(child.aborted);
     assert_int_equal(child.kill_at_ms, now_ms + STOP_PATIENCE_MS);
     assert_int_equal(replaced, 0);
