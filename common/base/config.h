@@ -17,7 +17,7 @@ enum config_dispatch { CONFIG_DISPATCH_CONNECTION, CONFIG_DISPATCH_REQUEST };
 enum config_offload { CONFIG_OFFLOAD_BLOCKING, CONFIG_OFFLOAD_ALL };
 enum config_seccomp { CONFIG_SECCOMP_OFF, CONFIG_SECCOMP_LOG, CONFIG_SECCOMP_ON };
 enum config_on_fault { CONFIG_ON_FAULT_DIE, CONFIG_ON_FAULT_RECOVER };
-enum config_stuck { CONFIG_STUCK_REPLACE, CONFIG_STUCK_REPORT };
+enum config_stuck { CONFIG_STUCK_REPLACE, CONFIG_STUCK_REPORT, CONFIG_STUCK_SPARE };
 enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JSON };
 
 /* Immutable after config_load. Strings belong to the struct. 0 in a count means "choose for me". */
@@ -49,6 +49,7 @@ struct config {
     uint64_t start_timeout_ms;       /* for a process to become ready */
     uint64_t upgrade_trial_ms;       /* for which the old program stays */
     uint64_t stuck_after_ms;         /* without a heartbeat; 0: nobody looks */
+    uint64_t max_spare_threads;      /* in the place of stuck ones, in each process */
     uint64_t recycle_after_requests; /* that a process has served; 0: never */
     uint64_t recycle_after_s;        /* age of a process; 0: never */
     uint64_t recycle_above_pss_kib;  /* memory of a process; 0: never */

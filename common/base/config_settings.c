@@ -21,7 +21,7 @@ static const char *const dispatch_names[] = {"connection", "request", NULL};
 static const char *const offload_names[] = {"blocking", "all", NULL};
 static const char *const seccomp_names[] = {"off", "log", "on", NULL};
 static const char *const on_fault_names[] = {"die", "recover", NULL};
-static const char *const stuck_names[] = {"replace", "report", NULL};
+static const char *const stuck_names[] = {"replace", "report", "spare", NULL};
 static const char *const access_log_format_names[] = {"combined", "json", NULL};
 static const char *const log_level_names[] = {"debug", "info", "notice", "warn", "error", NULL};
 
@@ -151,7 +151,12 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
              "looks."},
     {MEMBER(on_stuck), .option = "on-stuck", CHOICE(stuck_names), .default_value = "replace",
      .servers = BOTH_SERVERS,
-     .help = "Replace the process in which something is stuck, or only report it."},
+     .help =
+         "Replace the process in which something is stuck, only report it, or (request dispatch)\n"
+         "      add a spare thread to its pool."},
+    {MEMBER(max_spare_threads), .option = "max-spare-threads", RANGE(1, 64), .default_value = "4",
+     .servers = BOTH_SERVERS,
+     .help = "With on_stuck spare: so many in each process; after that it is replaced."},
     {MEMBER(recycle_after_requests), .option = "recycle-after-requests", RANGE(0, 1000000000000),
      .default_value = "0", .servers = BOTH_SERVERS,
      .help =

@@ -81,6 +81,7 @@ uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count)
     }
     for (uint32_t i = first; i < first + count; i++) {
         atomic_store(&scoreboard->slots[i].draining, false);
+        atomic_store(&scoreboard->slots[i].spares_wanted, 0);
         atomic_store(&scoreboard->slots[i].ready_ns, 0);
         atomic_store(&scoreboard->slots[i].state, SLOT_CLAIMED);
     }
@@ -144,9 +145,9 @@ const char *slot_state_name(uint32_t state)
     static const char *const names[] = {
         [SLOT_EMPTY] = "empty", [SLOT_CLAIMED] = "starting",  [SLOT_STARTING] = "starting",
         [SLOT_READY] = "ready", [SLOT_DRAINING] = "draining", [SLOT_ENDED] = "ended",
-        [SLOT_DEAD] = "dead",
+        [SLOT_DEAD] = "dead",   [SLOT_SPARE] = "spare",
     };
-    return state <= SLOT_DEAD ? names[state] : "unknown";
+    return state <= SLOT_SPARE ? names[state] : "unknown";
 }
 
 static void store_words(_Atomic uint64_t *out, const char *bytes, size_t count)

@@ -21,7 +21,8 @@ enum slot_state {
     SLOT_READY,
     SLOT_DRAINING,
     SLOT_ENDED,
-    SLOT_DEAD
+    SLOT_DEAD,
+    SLOT_SPARE /* the place of a spare thread that is not there */
 };
 enum slot_role { SLOT_LOOP, SLOT_POOL };
 /* What the watchdog says of a thread; the last two: it is stuck. */
@@ -194,11 +195,12 @@ struct worker_slot {
     _Atomic int32_t tid;
     _Atomic uint32_t process; /* which of the master's children */
     _Atomic uint32_t generation;
-    _Atomic uint32_t state;        /* enum slot_state */
-    _Atomic uint32_t role;         /* enum slot_role */
-    _Atomic uint32_t inbox;        /* where it is handed connections; 0: nowhere */
-    _Atomic bool draining;         /* set before the order, so that a busy worker knows in time */
-    _Atomic uint64_t heartbeat_ms; /* CLOCK_MONOTONIC, written by the loop or pool thread itself */
+    _Atomic uint32_t state;         /* enum slot_state */
+    _Atomic uint32_t role;          /* enum slot_role */
+    _Atomic uint32_t inbox;         /* where it is handed connections; 0: nowhere */
+    _Atomic uint32_t spares_wanted; /* in a process's first slot; written by the master */
+    _Atomic bool draining;          /* set before the order, so that a busy worker knows in time */
+    _Atomic uint64_t heartbeat_ms;  /* CLOCK_MONOTONIC, written by the loop or pool thread itself */
     _Atomic uint64_t ready_ns; /* in a process's first slot: since when all of it is; 0: is not */
     alignas(64) struct slot_counters counters;
     /* Gauges. A connection counts as open until its last response has been sent. */

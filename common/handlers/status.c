@@ -100,7 +100,8 @@ static void put_workers(struct json_writer *json, const struct scoreboard *score
     json_array_begin(json);
     for (uint32_t i = 0; i < count; i++) {
         const struct worker_slot *slot = &scoreboard->slots[i];
-        if (atomic_load(&slot->state) != SLOT_EMPTY) {
+        uint32_t state = atomic_load(&slot->state);
+        if (state != SLOT_EMPTY && state != SLOT_SPARE) {
             put_worker(json, slot, i, now_ms);
         }
     }

@@ -59,7 +59,7 @@ static void close_masters_own(struct master *master)
  * means the master tells it. */
 static _Noreturn void run_child(struct master *master, const struct child *child, pid_t master_pid)
 {
-    static const int signals[] = {SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, 0};
+    static const int signals[] = {SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, 0};
     log_set_name("process %u", child->number); /* until its threads name themselves */
     if (!confinement_enter(master->server) || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
         getppid() != master_pid) {
@@ -111,6 +111,7 @@ static struct child *create_child(struct master *master, uint32_t number)
     child->owns_listener = server->listener.count > 1;
     child->drain_timeout_ms = server->config.drain_timeout_ms;
     child->slot_count = server->plan.slots_per_process;
+    child->spare_count = server->plan.spare_threads;
     child->first_slot = scoreboard_claim(scoreboard, child->slot_count);
     child->generation = atomic_fetch_add(&scoreboard->generation, 1) + 1;
     child->started_ns = clock_monotonic_ns();

@@ -33,6 +33,7 @@ struct child {
     uint32_t number; /* of its seat; others may have sat there before */
     uint32_t first_slot;
     uint32_t slot_count;
+    uint32_t spare_count; /* of these, for spare threads */
     uint32_t generation;
     uint32_t epoch; /* of the configuration that it was started with */
     uint32_t listener_epoch;

@@ -48,7 +48,10 @@ static void plan_model(struct plan *plan, const struct config *config, enum conf
         plan->model = "prefork";
         plan->processes = or_cpus(config->workers);
     }
-    plan->slots_per_process = plan->loops + plan->pool_threads;
+    if (config->on_stuck == CONFIG_STUCK_SPARE) {
+        plan->spare_threads = (uint32_t)config->max_spare_threads;
+    }
+    plan->slots_per_process = plan->loops + plan->pool_threads + plan->spare_threads;
     plan->slot_capacity = 2 * (plan->processes + MORE_PROCESSES) * plan->slots_per_process;
 }
 
@@ -116,6 +119,14 @@ bool plan_make(struct plan *plan, const struct config *config, enum config_serve
             error, PLAN_ERROR_BYTES,
             "on_fault recover needs pool threads, since a thread that has an event loop cannot "
             "be replaced; add --dispatch request with threads, or use --on-fault die");
+        return false;
+    }
+    if (plan->spare_threads > 0 && plan->pool_threads == 0) {
+        snprintf(
+            error, PLAN_ERROR_BYTES,
+            "on_stuck spare needs pool threads, since the connections of an event loop that is "
+            "stuck cannot be served by another; add --dispatch request with threads, or use "
+            "--on-stuck replace");
         return false;
     }
     return plan_descriptors(plan, config, error);

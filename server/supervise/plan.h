@@ -11,8 +11,9 @@ struct plan {
     const char *model;    /* "prefork", "threadpool" or "hybrid" */
     const char *dispatch; /* "connection" or "request"; "" without threads */
     uint32_t processes;
-    uint32_t loops;        /* event loops in each process */
-    uint32_t pool_threads; /* beside the loops in each process; 0: handlers run on the loops */
+    uint32_t loops;         /* event loops in each process */
+    uint32_t pool_threads;  /* beside the loops in each process; 0: handlers run on the loops */
+    uint32_t spare_threads; /* that may join the pool of each process */
     uint32_t slots_per_process;
     uint32_t slot_capacity;    /* for all processes, their successors beside them, and some more */
     uint64_t max_connections;  /* for each loop */

@@ -48,7 +48,8 @@ enum process_order { PROCESS_SERVE, PROCESS_RETIRE, PROCESS_DRAIN, PROCESS_STOP 
 
 /* Does what the signals that wait in signal_fd ask for, passes orders on to the workers, and
  * returns the strongest of them. SIGTERM, SIGINT: stop at once. SIGQUIT: drain, the server ends.
- * SIGUSR2: retire, others go on. SIGUSR1: open the logs again. */
+ * SIGUSR2: retire, others go on. SIGUSR1: open the logs again. SIGWINCH: nothing but
+ * that a thread pool looks how many spare threads are wanted. */
 enum process_order process_pass_signals(struct process *process, struct worker **workers,
                                         size_t count);
 

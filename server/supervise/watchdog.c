@@ -16,6 +16,7 @@
 #include "common/base/memory.h"
 #include "server/supervise/master_internal.h"
 #include "server/supervise/proc.h"
+#include "server/supervise/spare_order.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -156,12 +157,16 @@ static bool look_at_slot(struct master *master, const struct child *child, uint3
            examine(master->server->scoreboard, watch, index);
 }
 
+bool watchdog_is_stuck(const struct worker_slot *slot)
+{
+    return is_stuck(slot) && has_heartbeat(slot);
+}
+
 uint32_t watchdog_stuck_threads(const struct master *master, const struct child *child)
 {
     uint32_t stuck = 0;
     for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
-        const struct worker_slot *slot = &master->server->scoreboard->slots[i];
-        stuck += is_stuck(slot) && has_heartbeat(slot);
+        stuck += watchdog_is_stuck(&master->server->scoreboard->slots[i]);
     }
     return stuck;
 }
@@ -180,14 +185,39 @@ static void abort_child(struct child *child)
     kill(child->pid, SIGABRT);
 }
 
-static void act(struct master *master, struct child *child, uint32_t stuck)
+static uint32_t count_threads(const struct master *master, const struct child *child)
 {
-    if (stuck == child->slot_count) {
+    uint32_t threads = 0;
+    for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
+        threads += atomic_load(&master->server->scoreboard->slots[i].state) != SLOT_SPARE;
+    }
+    return threads;
+}
+
+static void replace(struct master *master, struct child *child, const char *why)
+{
+    uint32_t stuck = watchdog_stuck_threads(master, child);
+    uint32_t threads = count_threads(master, child);
+    if (stuck == threads) {
         abort_child(child);
     } else if (rolling_request(master, child)) {
         log_write(LOG_ERROR,
-                  "watchdog: replacing worker process %u (pid %d): %u of its %u threads stuck",
-                  child->number, (int)child->pid, stuck, child->slot_count);
+                  "watchdog: replacing worker process %u (pid %d): %u of its %u threads stuck%s%s",
+                  child->number, (int)child->pid, stuck, threads, why[0] != '\0' ? ", and " : "",
+                  why);
+    }
+}
+
+static void act(struct master *master, struct child *child)
+{
+    enum config_stuck on_stuck = master->server->config.on_stuck;
+    const char *why = "";
+    if (on_stuck == CONFIG_STUCK_SPARE) { /* also to take some away again */
+        why = spare_order(master, child);
+    }
+    if (why != NULL && on_stuck != CONFIG_STUCK_REPORT &&
+        watchdog_stuck_threads(master, child) > 0) {
+        replace(master, child, why);
     }
 }
 
@@ -196,10 +226,8 @@ static void decide(struct master *master)
     struct child *child;
     TAILQ_FOREACH(child, &master->children, link)
     {
-        uint32_t stuck = child->ready ? watchdog_stuck_threads(master, child) : 0;
-        if (stuck > 0 && !stuck_inquiry_is_open(master, child) &&
-            master->server->config.on_stuck == CONFIG_STUCK_REPLACE) {
-            act(master, child, stuck);
+        if (child->ready && !stuck_inquiry_is_open(master, child)) {
+            act(master, child);
         }
     }
 }

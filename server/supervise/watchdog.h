@@ -10,6 +10,7 @@
 
 struct child;
 struct master;
+struct worker_slot;
 
 /* What the watchdog knows of the thread in one slot. */
 struct watch {
@@ -32,6 +33,9 @@ void watchdog_close(struct master *master);
 
 /* Looks, if it is time to. */
 void watchdog_run(struct master *master);
+
+/* Whether the thread in this slot has been found so, and has neither moved nor ended since. */
+bool watchdog_is_stuck(const struct worker_slot *slot);
 
 /* How many of its threads have been found stuck, and have neither moved nor ended since. */
 uint32_t watchdog_stuck_threads(const struct master *master, const struct child *child);

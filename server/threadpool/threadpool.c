@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "server/threadpool/queue.h"
 #include "server/threadpool/recovery.h"
+#include "server/threadpool/spare_threads.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,12 +28,15 @@ struct threadpool;
 struct pool_member {
     pthread_t thread;
     struct threadpool *pool;
-    uint32_t slot; /* in the process, and index of members: loops first, then pool threads */
+    uint32_t slot; /* in the process, and index of members: loops, pool threads, spare threads */
     struct handler_context context;
     struct worker *worker;      /* of a loop thread */
     struct queue_chain pending; /* of a loop thread: what this turn hands over */
     bool is_successor;          /* of a pool thread that has retired: the others run already */
     _Atomic bool retired;       /* the thread has left this place: it is to have a successor */
+    bool is_there;              /* always, but for a spare thread */
+    bool is_spare;
+    _Atomic bool spare_ended; /* it is to be joined */
 };
 
 /* A thread that has a successor in its place, and may still be telling why. */
@@ -46,9 +50,11 @@ struct threadpool {
     struct queue *queue; /* request dispatch only */
     struct pool_member *members;
     struct worker **workers; /* of the loop threads */
-    uint32_t count;          /* of members */
+    uint32_t count;          /* of members that are always there */
+    uint32_t places;         /* of members, with those for spare threads */
     uint32_t loops;
     LIST_HEAD(retired_threads, retired_thread) retired;
+    struct spare_threads spares;
     pthread_barrier_t started;
     _Atomic uint32_t loops_ended;
     int ended_fd; /* eventfd: a loop thread has ended, or a pool thread has retired */
@@ -144,29 +150,42 @@ static void retire(struct pool_member *member, const struct crash_story *story)
     process_tell_crash(process, story);
 }
 
+static void leave_spare_place(struct pool_member *member)
+{
+    log_write(LOG_NOTICE, "this spare thread ends: it is not needed any more");
+    atomic_store(&member->spare_ended, true);
+    ssize_t ignored = write(member->pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)ignored;
+}
+
 static void *run_pool_thread(void *argument)
 {
     struct pool_member *member = argument;
     struct threadpool *pool = member->pool;
     struct worker_slot *slot;
     struct crash_story story;
-    bool closed = false, sound = true;
+    bool closed = false, sound = true, needed = true;
     process_enter(pool->process, member->slot, SLOT_POOL, &member->context);
     slot = member->context.slot;
     slot_set_state(slot, SLOT_READY);
     if (!member->is_successor) {
         pthread_barrier_wait(&pool->started);
     }
-    while (!closed && sound) {
+    while (!closed && sound && needed) {
         struct http_exchange *batch = queue_pop(pool->queue, HEARTBEAT_MS, &closed);
         member->context.turn++;
         member->context.now_ms = clock_monotonic_ms();
         atomic_store_explicit(&slot->heartbeat_ms, member->context.now_ms, memory_order_relaxed);
         sound = run_batch(member, batch, &story);
+        needed = !sound || !member->is_spare || !spare_threads_may_end(&pool->spares);
     }
-    slot_set_state(slot, SLOT_ENDED); /* the last word in a slot that a successor may take over */
+    /* The last word in a slot that a successor may take over. */
+    slot_set_state(slot, needed ? SLOT_ENDED : SLOT_SPARE);
     if (!sound) {
         retire(member, &story);
+    }
+    if (!needed) {
+        leave_spare_place(member);
     }
     return NULL;
 }
@@ -176,9 +195,13 @@ static void *run_pool_thread(void *argument)
 static void open_pool(struct threadpool *pool, struct process *process)
 {
     const struct plan *plan = &process->server->plan;
-    *pool = (struct threadpool){
-        .process = process, .count = plan->slots_per_process, .loops = plan->loops};
-    pool->members = memory_alloc_zeroed(pool->count, sizeof(*pool->members));
+    *pool = (struct threadpool){.process = process,
+                                .count = plan->loops + plan->pool_threads,
+                                .places = plan->slots_per_process,
+                                .loops = plan->loops};
+    pool->members = memory_alloc_zeroed(pool->places, sizeof(*pool->members));
+    spare_threads_open(&pool->spares, &process->server->scoreboard->slots[process->first_slot],
+                       pool->count, pool->places);
     pool->workers = memory_alloc_zeroed(pool->loops, sizeof(struct worker *));
     pool->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_barrier_init(&pool->started, NULL, pool->count + 1);
@@ -210,6 +233,7 @@ static bool start_threads(struct threadpool *pool)
         struct pool_member *member = &pool->members[i];
         member->pool = pool;
         member->slot = i;
+        member->is_there = true;
         int error = pthread_create(&member->thread, NULL,
                                    i < pool->loops ? run_loop_thread : run_pool_thread, member);
         if (error != 0) {
@@ -250,7 +274,7 @@ static void join_ended_threads(struct threadpool *pool)
 /* Who has retired does not use its place any more. */
 static void replace_retired_threads(struct threadpool *pool)
 {
-    for (uint32_t i = pool->loops; i < pool->count; i++) {
+    for (uint32_t i = pool->loops; i < pool->places; i++) {
         struct pool_member *member = &pool->members[i];
         if (!atomic_exchange(&member->retired, false)) {
             continue;
@@ -264,6 +288,42 @@ static void replace_retired_threads(struct threadpool *pool)
         if (error != 0) { /* rather a new process than one with too few threads */
             log_write(LOG_ERROR, "cannot replace a thread that has retired: %s", strerror(error));
             _exit(1);
+        }
+    }
+}
+
+/* Its thread is at its end, so that joining it takes no time. */
+static void clear_spare_place(struct pool_member *member)
+{
+    if (atomic_exchange(&member->spare_ended, false)) {
+        pthread_join(member->thread, NULL);
+        process_leave(&member->context);
+        member->is_there = false;
+    }
+}
+
+static void start_spare_thread(struct pool_member *member)
+{
+    member->is_spare = true;
+    member->is_successor = true;
+    int error = pthread_create(&member->thread, NULL, run_pool_thread, member);
+    member->is_there = error == 0;
+    if (error != 0) { /* the pool goes on with less */
+        spare_threads_failed(&member->pool->spares);
+        log_write(LOG_ERROR, "cannot start a spare thread: %s", strerror(error));
+    }
+}
+
+/* A thread that has no place yet gets one when another ends, which wakes the main thread. */
+static void adjust_spare_threads(struct threadpool *pool)
+{
+    for (uint32_t i = pool->count; i < pool->places; i++) {
+        struct pool_member *member = &pool->members[i];
+        clear_spare_place(member);
+        if (!member->is_there && spare_threads_may_start(&pool->spares)) {
+            member->pool = pool;
+            member->slot = i;
+            start_spare_thread(member);
         }
     }
 }
@@ -303,6 +363,7 @@ static void direct(struct threadpool *pool)
         wait_for_news(pool, deadline_ms);
         join_ended_threads(pool);
         replace_retired_threads(pool);
+        adjust_spare_threads(pool);
         enum process_order order = process_pass_signals(pool->process, pool->workers, pool->loops);
         if (order != PROCESS_SERVE) {
             log_write(LOG_INFO, order == PROCESS_STOP ? "stopping" : "draining");
@@ -324,9 +385,9 @@ static struct timespec time_after_patience(void)
 static bool join_members(struct threadpool *pool, const struct timespec *until)
 {
     uint32_t missing = 0, stuck = 0;
-    for (uint32_t i = 0; i < pool->count; i++) {
+    for (uint32_t i = 0; i < pool->places; i++) {
         const struct pool_member *member = &pool->members[i];
-        if (pthread_timedjoin_np(member->thread, NULL, until) != 0) {
+        if (member->is_there && pthread_timedjoin_np(member->thread, NULL, until) != 0) {
             missing++;
             stuck += !atomic_load(&member->retired);
         }
@@ -361,8 +422,10 @@ static void close_pool(struct threadpool *pool)
     for (uint32_t i = 0; i < pool->loops; i++) {
         worker_destroy(pool->workers[i]);
     }
-    for (uint32_t i = 0; i < pool->count; i++) {
-        process_leave(&pool->members[i].context);
+    for (uint32_t i = 0; i < pool->places; i++) {
+        if (pool->members[i].is_there) {
+            process_leave(&pool->members[i].context);
+        }
     }
     if (pool->queue != NULL) {
         queue_destroy(pool->queue);

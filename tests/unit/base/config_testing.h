@@ -124,6 +124,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.start_timeout_ms, 30000);
     assert_int_equal(config.upgrade_trial_ms, 10000);
     assert_int_equal(config.stuck_after_ms, 30000);
+    assert_int_equal(config.max_spare_threads, 4);
     assert_int_equal(config.recycle_after_requests, 0);
     assert_int_equal(config.recycle_after_s, 0);
     assert_int_equal(config.recycle_above_pss_kib, 0);
@@ -190,6 +191,7 @@ static const char *const all_options[] = {"listen",
                                           "upgrade-trial-ms",
                                           "stuck-after-ms",
                                           "on-stuck",
+                                          "max-spare-threads",
                                           "recycle-after-requests",
                                           "recycle-after-s",
                                           "recycle-above-pss-kib"};

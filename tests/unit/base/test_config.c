@@ -202,7 +202,7 @@ static const struct choice_case choice_cases[] = {
     {"offload", offsetof(struct config, offload), "blocking|all"},
     {"seccomp", offsetof(struct config, seccomp), "off|log|on"},
     {"on-fault", offsetof(struct config, on_fault), "die|recover"},
-    {"on-stuck", offsetof(struct config, on_stuck), "replace|report"},
+    {"on-stuck", offsetof(struct config, on_stuck), "replace|report|spare"},
     {"access-log-format", offsetof(struct config, access_log_format), "combined|json"},
     {"log-level", offsetof(struct config, log_level), "debug|info|notice|warn|error"},
 };

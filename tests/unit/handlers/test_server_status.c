@@ -66,6 +66,8 @@ static void test_workers(void **state)
     assert_contains(status(), "\"state\":\"ended\"");
     slot_set_state(slot, SLOT_DEAD);
     assert_contains(status(), "\"state\":\"dead\"");
+    slot_set_state(slot, SLOT_SPARE); /* nobody is there */
+    assert_null(strstr(status(), "{\"worker\":2,"));
 }
 
 static void test_who_does_not_move(void **state)

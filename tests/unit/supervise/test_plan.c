@@ -144,6 +144,27 @@ static void test_recovery_needs_pool_threads(void **state)
     assert_true(plan(&config, CONFIG_SERVER_PREFORK));
 }
 
+static void test_spare_threads(void **state)
+{
+    (void)state;
+    struct config config = {
+        .threads = 2, .loops = 1, .on_stuck = CONFIG_STUCK_SPARE, .max_spare_threads = 3};
+    assert_false(plan(&config, CONFIG_SERVER_THREADPOOL));
+    assert_string_equal(result->error,
+                        "on_stuck spare needs pool threads, since the connections of an event loop "
+                        "that is stuck cannot be served by another; add --dispatch request with "
+                        "threads, or use --on-stuck replace");
+    assert_false(plan(&config, CONFIG_SERVER_PREFORK));
+    config.dispatch = CONFIG_DISPATCH_REQUEST;
+    assert_true(plan(&config, CONFIG_SERVER_THREADPOOL));
+    assert_int_equal(result->plan.spare_threads, 3);
+    assert_int_equal(result->plan.slots_per_process, 6);
+    config.on_stuck = CONFIG_STUCK_REPLACE;
+    assert_true(plan(&config, CONFIG_SERVER_THREADPOOL));
+    assert_int_equal(result->plan.spare_threads, 0);
+    assert_int_equal(result->plan.slots_per_process, 3);
+}
+
 static void test_description_is_cut(void **state)
 {
     (void)state;
@@ -266,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_hybrid),
         cmocka_unit_test(test_what_is_left_open_is_the_number_of_cpus),
         cmocka_unit_test(test_recovery_needs_pool_threads),
+        cmocka_unit_test(test_spare_threads),
         cmocka_unit_test(test_description_is_cut),
         cmocka_unit_test(test_the_soft_limit_is_raised),
         cmocka_unit_test(test_descriptors_suffice),

@@ -244,6 +244,72 @@ static void test_report_only(void **state)
     assert_int_equal(replaced, 0);
 }
 
+/* The thread in slot 0 is one of a pool. */
+static void have_spares(uint32_t count)
+{
+    server.config.on_stuck = CONFIG_STUCK_SPARE;
+    child.spare_count = count;
+    slot(0)->role = SLOT_POOL;
+}
+
+static void test_a_spare_thread_stands_in(void **state)
+{
+    (void)state;
+    have_spares(1);
+    pass(STUCK_AFTER_MS + STEP_MS, 1);
+    assert_int_equal(slot(0)->spares_wanted, 1);
+    assert_int_equal(killed_by, SIGWINCH);
+    killed_by = 0;
+    pass(2 * STUCK_AFTER_MS, 1);
+    assert_int_equal(killed_by, 0); /* it has been told */
+    pass(STEP_MS, 0);
+    assert_int_equal(slot(0)->spares_wanted, 0);
+    assert_int_equal(replaced, 0);
+}
+
+static void test_more_are_stuck_than_spare_threads_may_be(void **state)
+{
+    (void)state;
+    have_spares(1);
+    server.scoreboard->slots[1].role = SLOT_POOL;
+    child.slot_count = SLOTS;
+    pass(STUCK_AFTER_MS + STEP_MS, 1);
+    assert_int_equal(replaced, 0);
+    pass(STUCK_AFTER_MS + STEP_MS, SLOTS);
+    assert_int_equal(slot(0)->spares_wanted, 1);
+    assert_int_equal(killed_by, SIGABRT); /* and nobody else is there */
+}
+
+static void test_there_is_no_spare_thread(void **state)
+{
+    (void)state;
+    have_spares(0);
+    pass(STUCK_AFTER_MS + STEP_MS, 1);
+    assert_int_equal(slot(0)->spares_wanted, 0);
+    assert_int_equal(killed_by, 0);
+    assert_int_equal(replaced, 1);
+}
+
+static void test_a_loop_has_no_spare(void **state)
+{
+    (void)state;
+    have_spares(1);
+    slot(0)->role = SLOT_LOOP;
+    pass(STUCK_AFTER_MS + STEP_MS, 1);
+    assert_int_equal(slot(0)->spares_wanted, 0);
+    assert_int_equal(replaced, 1);
+}
+
+/* The place of a spare thread is nobody who works. */
+static void test_nobody_works_but_a_place_is_free(void **state)
+{
+    (void)state;
+    have_spares(0);
+    slot_set_state(slot(1), SLOT_SPARE);
+    pass(STUCK_AFTER_MS + STEP_MS, 1);
+    assert_int_equal(killed_by, SIGABRT);
+}
+
 static void test_off(void **state)
 {
     (void)state;
@@ -270,6 +336,11 @@ int main(void)
         TEST(test_stopped),
         TEST(test_nobody_left_who_works),
         TEST(test_report_only),
+        TEST(test_a_spare_thread_stands_in),
+        TEST(test_more_are_stuck_than_spare_threads_may_be),
+        TEST(test_there_is_no_spare_thread),
+        TEST(test_a_loop_has_no_spare),
+        TEST(test_nobody_works_but_a_place_is_free),
         TEST(test_off),
     };
     return cmocka_run_group_tests_name("watchdog", tests, NULL, NULL);
