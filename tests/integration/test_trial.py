@@ -229,12 +229,19 @@ def test_one_process_that_is_told_to_drain_leaves_the_address_to_the_others(supe
 
 # Two programs: an upgrade on trial.
 
+def wait_for_master(server, *others):
+    """The first master that answers and is none of the others."""
+    def find():
+        pid = server.status()["master_pid"]
+        return pid if pid not in others else None
+    return wait_until(find, "the new program answers")
+
+
 def begin_upgrade(server):
     """The new program's master, which serves; the old one is about to retire."""
     os.kill(server.pid, signal.SIGUSR2)
     server.wait_for_log("serves: retiring")
-    return wait_until(lambda: server.status()["master_pid"] != server.pid and server.status()["master_pid"],
-                      "the new program answers")
+    return wait_for_master(server, server.pid)
 
 
 def count_ready(server):
@@ -287,8 +294,7 @@ def test_who_has_passed_its_trial_is_not_replaced_by_the_past(tmp_path, site, ga
         first = begin_upgrade(server)
         time.sleep(0.3)  # its trial
         os.kill(first, signal.SIGUSR2)
-        second = wait_until(lambda: server.status()["master_pid"] not in (first, server.pid)
-                            and server.status()["master_pid"], "the second program answers")
+        second = wait_for_master(server, server.pid, first)
         wait_until(lambda: not processes.is_alive(first), "the first one has left")
         server.wait_for_log("exited with status 0: this one leaves, too")
         assert client.get("/plaintext").status == 200
