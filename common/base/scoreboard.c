@@ -24,6 +24,11 @@ struct scoreboard *scoreboard_create(uint32_t slot_capacity)
     if (memory == MAP_FAILED) {
         return NULL;
     }
+    if (mmap(memory, SCOREBOARD_PAGE_BYTES, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
+        munmap(memory, scoreboard_bytes(slot_capacity));
+        return NULL;
+    }
     struct scoreboard *scoreboard = memory;
     scoreboard->slot_capacity = slot_capacity;
     scoreboard->started_ms = clock_monotonic_ms();

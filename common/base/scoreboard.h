@@ -32,9 +32,10 @@ enum {
     NOTE_LINE_BYTES = 120, /* of a request line; longer ones are cut */
     NOTE_LINE_WORDS = NOTE_LINE_BYTES / 8,
     CLIENT_WORDS = 3,
-    CLIENT_TEXT_BYTES = 56, /* "[ffff:...]:65535" and NUL */
-    DEATH_RECORDS = 64,     /* how many deaths are remembered */
-    DEATH_REQUESTS = 16     /* how many requests in progress a death record names */
+    CLIENT_TEXT_BYTES = 56,       /* "[ffff:...]:65535" and NUL */
+    DEATH_RECORDS = 64,           /* how many deaths are remembered */
+    DEATH_REQUESTS = 16,          /* how many requests in progress a death record names */
+    SCOREBOARD_PAGE_BYTES = 65536 /* as large as a page may be on any architecture */
 };
 
 /* Of processes with stuck threads. */
@@ -236,14 +237,16 @@ struct death_record {
     struct crash_story crash;
 };
 
+/* The first page is private to each process: no worker can change what the master believes of the
+ * mapping. The rest is shared. */
 struct scoreboard {
     char server[32];
     char version[16];
     char model[16];
     char dispatch[16]; /* "" where there is none */
     uint32_t slot_capacity;
-    _Atomic uint32_t slot_count; /* slots[] from here on have never been used */
-    uint64_t started_ms;         /* CLOCK_MONOTONIC */
+    uint64_t started_ms;                                        /* CLOCK_MONOTONIC */
+    alignas(SCOREBOARD_PAGE_BYTES) _Atomic uint32_t slot_count; /* slots[] beyond are unused */
     _Atomic int32_t master_pid;
     _Atomic uint32_t generation;         /* of the newest process */
     _Atomic uint32_t listeners_given_up; /* up to this epoch: see scoreboard_give_up_listener */

@@ -18,6 +18,11 @@ static uint64_t in_use_of(const struct worker_slot *slot)
     return open > idle ? open - idle : 0;
 }
 
+static bool is_loop(const struct worker_slot *slot)
+{
+    return atomic_load_explicit(&slot->role, memory_order_relaxed) == SLOT_LOOP;
+}
+
 static uint64_t heartbeat_ms_of(const struct worker_slot *slot)
 {
     return atomic_load_explicit(&slot->heartbeat_ms, memory_order_relaxed);
@@ -33,8 +38,11 @@ uint32_t balance_neighbours(const struct scoreboard *scoreboard, uint32_t slot_i
 {
     uint32_t slots = atomic_load_explicit(&scoreboard->slot_count, memory_order_relaxed);
     uint32_t count = 0;
-    for (; count < BALANCE_NEIGHBOURS && count + 1 < slots; count++) {
-        neighbours[count] = (slot_index + 1 + count) % slots;
+    for (uint32_t i = 1; i < slots && i <= BALANCE_REACH && count < BALANCE_NEIGHBOURS; i++) {
+        uint32_t other = (slot_index + i) % slots;
+        if (is_loop(&scoreboard->slots[other])) {
+            neighbours[count++] = other;
+        }
     }
     return count;
 }
@@ -42,7 +50,7 @@ uint32_t balance_neighbours(const struct scoreboard *scoreboard, uint32_t slot_i
 bool balance_is_taking(const struct scoreboard *scoreboard, uint32_t slot_index, uint64_t now_ms)
 {
     const struct worker_slot *slot = &scoreboard->slots[slot_index];
-    return atomic_load_explicit(&slot->role, memory_order_relaxed) == SLOT_LOOP &&
+    return is_loop(slot) &&
            atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_READY &&
            !atomic_load_explicit(&slot->draining, memory_order_relaxed) &&
            heartbeat_ms_of(slot) + ALIVE_MS >= now_ms;

@@ -11,15 +11,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* How many of the slots behind its own a loop looks at, so that the cost is bounded. */
-enum { BALANCE_NEIGHBOURS = 16 };
+/* How many other loops a loop looks at, and behind how many slots it looks for them: those of pool
+ * threads lie between. So the cost is bounded. */
+enum { BALANCE_NEIGHBOURS = 16, BALANCE_REACH = 512 };
 
 struct balance_share {
     uint32_t slot_index;
     uint64_t connections;
 };
 
-/* The slots behind that one, round the end; returns how many. */
+/* The loops' slots behind that one, round the end; returns how many. */
 uint32_t balance_neighbours(const struct scoreboard *scoreboard, uint32_t slot_index,
                             uint32_t neighbours[BALANCE_NEIGHBOURS]);
 

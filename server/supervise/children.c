@@ -9,6 +9,7 @@
 #include "server/supervise/process.h"
 #include "server/supervise/stop_signals.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -231,6 +232,17 @@ void children_check_readiness(struct master *master)
 
 /* ---- Ending ---- */
 
+void children_order(struct master *master, const struct child *child, int number)
+{
+    if (kill(child->pid, number) == 0 || errno == ESRCH || master->powerless) {
+        return;
+    }
+    master->powerless = true;
+    log_write(LOG_ERROR,
+              "cannot send a signal to worker %u (pid %d): %m; let the master have CAP_KILL",
+              child->number, (int)child->pid);
+}
+
 /* Whether nobody serves any more, once this process retires, where it listens. */
 static bool leaves_address(const struct master *master, const struct child *child)
 {
@@ -261,13 +273,13 @@ void children_retire(struct master *master, struct child *child)
     if (leaves) {
         scoreboard_give_up_listener(scoreboard, child->listener_epoch);
     }
-    kill(child->pid, leaves ? SIGQUIT : SIGUSR2);
+    children_order(master, child, leaves ? SIGQUIT : SIGUSR2);
 }
 
 static void discard(struct master *master, struct child *child)
 {
     child->retiring = true;
-    kill(child->pid, SIGKILL);
+    children_order(master, child, SIGKILL);
     if (child->number < master->seat_count) {
         struct seat *seat = &master->seats[child->number];
         seat->child = seat->child == child ? NULL : seat->child;
@@ -291,7 +303,7 @@ void children_signal(struct master *master, int number)
     struct child *child;
     TAILQ_FOREACH(child, &master->children, link)
     {
-        kill(child->pid, number);
+        children_order(master, child, number);
     }
 }
 
@@ -305,7 +317,7 @@ void children_kill_late(struct master *master)
             log_write(LOG_WARN, "killing worker %u (pid %d), which has not %s in time",
                       child->number, (int)child->pid,
                       child->ready || child->retiring ? "ended" : "become ready");
-            kill(child->pid, SIGKILL);
+            children_order(master, child, SIGKILL);
             child->kill_at_ms = now_ms + STOP_PATIENCE_MS;
         }
     }

@@ -22,6 +22,18 @@ static void describe_cause(const struct death_record *death, const struct child 
     snprintf(out, bytes, "was killed by %s%s", name, child->aborted ? " (by the watchdog)" : "");
 }
 
+/* Workers can write to the record, too: what bounds a loop or ends a text is not left to them. */
+static void copy_record(const struct death_record *record, struct death_record *copy)
+{
+    *copy = *record;
+    copy->request_count =
+        copy->request_count < DEATH_REQUESTS ? copy->request_count : DEATH_REQUESTS;
+    for (uint32_t i = 0; i < copy->request_count; i++) {
+        copy->requests[i].line[NOTE_LINE_BYTES] = '\0';
+        copy->requests[i].client[CLIENT_TEXT_BYTES - 1] = '\0';
+    }
+}
+
 static void log_death(const struct death_record *death, const struct child *child)
 {
     char cause[64];
@@ -71,13 +83,12 @@ static bool was_asked_to(const struct master *master, const struct child *child,
            watchdog_stuck_threads(master, child) == 0;
 }
 
-static void schedule_respawn(struct seat *seat, struct death_record *death)
+static void schedule_respawn(struct seat *seat, struct death_record *death, uint64_t lived_ms)
 {
     seat->last_death = death;
     seat->died_ns = death->died_ns;
     uint64_t now_ms = death->died_ns / 1000000;
-    uint64_t delay_ms =
-        respawn_delay_ms(&seat->respawn, death->lived_ns / 1000000, now_ms, death->died_ns);
+    uint64_t delay_ms = respawn_delay_ms(&seat->respawn, lived_ms, now_ms, death->died_ns);
     seat->start_at_ms = now_ms + delay_ms;
     if (delay_ms > 0) {
         log_write(LOG_WARN, "worker %u keeps dying at once: the next one starts in %llu ms",
@@ -94,11 +105,12 @@ static void leave_seat(struct master *master, const struct child *child, struct 
     struct seat *seat = &master->seats[child->number];
     if (seat->successor == child) {
         seat->successor = NULL;
-        rolling_fail(master, seat, (clock_monotonic_ns() - child->started_ns) / 1000000);
+        rolling_fail(master, seat);
     } else if (seat->child == child) {
         seat->child = NULL;
         if (death != NULL) {
-            schedule_respawn(seat, death);
+            /* who has never been ready counts as dead at once, however long its start took */
+            schedule_respawn(seat, death, child->ready ? death->lived_ns / 1000000 : 0);
         }
     }
 }
@@ -111,7 +123,9 @@ static bool will_be_replaced(const struct master *master, const struct child *ch
 static void on_death(struct master *master, struct child *child, int wait_status)
 {
     struct death_record *death = bury(master, child, wait_status);
-    log_death(death, child);
+    struct death_record copy;
+    copy_record(death, &copy);
+    log_death(&copy, child);
     if (!will_be_replaced(master, child)) { /* or its places would stay on show as dead */
         scoreboard_retire(master->server->scoreboard, child->first_slot, child->slot_count);
     }

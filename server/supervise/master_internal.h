@@ -71,6 +71,7 @@ struct master {
     int signal_fd;
     int ready_fd;        /* eventfd: a child has become ready */
     uint64_t kill_at_ms; /* when draining or stopping */
+    bool powerless;      /* its children do not get its signals; reported */
     bool rolling;        /* seats are outdated; to be told when none is any more */
     uint32_t seat_count;
     struct seat *seats;
@@ -110,6 +111,9 @@ void children_retire(struct master *master, struct child *child);
 /* Kills who was started with this configuration, and is in nobody's way any more. */
 void children_discard(struct master *master, uint32_t epoch);
 
+/* Sends it a signal; that it has ended meanwhile is no failure. Else reported once. */
+void children_order(struct master *master, const struct child *child, int number);
+
 /* To all of them. */
 void children_signal(struct master *master, int number);
 
@@ -147,7 +151,7 @@ void rolling_advance(struct master *master);
 
 /* The seat's successor is ready, or has died before it was: then there is another try later. */
 void rolling_succeed(struct master *master, struct seat *seat);
-void rolling_fail(struct master *master, struct seat *seat, uint64_t lived_ms);
+void rolling_fail(struct master *master, struct seat *seat);
 
 /* Which seats are to be replaced follows from the configuration that their processes have. */
 void rolling_review(struct master *master);

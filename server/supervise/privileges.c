@@ -42,6 +42,15 @@ static bool find_user(struct privileges *privileges, const char *name, const cha
     return true;
 }
 
+/* Whether this process may send signals to others than its own user's. */
+static bool may_signal_others(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[0].effective & CAP_TO_MASK(CAP_KILL)) != 0;
+}
+
 static bool may_become(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES])
 {
     if (privileges->uid == 0) {
@@ -53,6 +62,13 @@ static bool may_become(const struct privileges *privileges, char error[PRIVILEGE
     if (privileges->changes && geteuid() != 0) {
         snprintf(error, PRIVILEGES_ERROR_BYTES,
                  "cannot become user %s: only root can; start as root, or leave --user out",
+                 privileges->user);
+        return false;
+    }
+    if (privileges->changes && !may_signal_others()) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "could not stop or replace workers of user %s: a signal to them takes CAP_KILL; "
+                 "let the master have it, or leave --user out",
                  privileges->user);
         return false;
     }

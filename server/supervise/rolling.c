@@ -134,14 +134,14 @@ void rolling_succeed(struct master *master, struct seat *seat)
     }
 }
 
-void rolling_fail(struct master *master, struct seat *seat, uint64_t lived_ms)
+void rolling_fail(struct master *master, struct seat *seat)
 {
     uint32_t number = (uint32_t)(seat - master->seats);
     if (seat->child == NULL) { /* a vacant seat is filled as soon as may be */
         return;
     }
     uint64_t now_ms = clock_monotonic_ms();
-    uint64_t delay_ms = respawn_delay_ms(&seat->respawn, lived_ms, now_ms, now_ms);
+    uint64_t delay_ms = respawn_delay_ms(&seat->respawn, 0, now_ms, now_ms);
     delay_ms = delay_ms < RETRY_MS ? RETRY_MS : delay_ms;
     seat->start_at_ms = now_ms + delay_ms;
     if (master->phase == MASTER_RUNNING && !master->on_trial) {

@@ -1,11 +1,13 @@
 #include "server/supervise/sandbox.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 struct allowed_call {
@@ -27,7 +29,6 @@ static const struct allowed_call allowed_calls[] = {
     {"recvmsg", "connections from another process that has more"},
     {"shutdown", "lingering close"},
     {"setsockopt", "a reset instead of a close"},
-    {"ioctl", "FIONREAD, SIOCOUTQ: what is still in the kernel"},
     /* event loop */
     {"epoll_create1", "libevent, once for each loop"},
     {"epoll_ctl", "libevent"},
@@ -118,11 +119,23 @@ static int allow_own_signals(scmp_filter_ctx filter)
     return result != 0 ? result : allow(filter, "rt_tgsigqueueinfo", &self);
 }
 
+/* What is still in the kernel of a connection. Others push input into a terminal. */
+static int allow_counting(scmp_filter_ctx filter)
+{
+    const struct scmp_arg_cmp unread = SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, FIONREAD);
+    const struct scmp_arg_cmp unsent = SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, SIOCOUTQ);
+    int result = allow(filter, "ioctl", &unread);
+    return result != 0 ? result : allow(filter, "ioctl", &unsent);
+}
+
 static int fill(scmp_filter_ctx filter)
 {
     int result = 0;
     for (size_t i = 0; i < sizeof(allowed_calls) / sizeof(allowed_calls[0]) && result == 0; i++) {
         result = allow(filter, allowed_calls[i].name, NULL);
+    }
+    if (result == 0) {
+        result = allow_counting(filter);
     }
     if (result == 0) {
         result = allow_threads(filter);

@@ -22,6 +22,7 @@ void stop_signals_block(void)
     make_set(&set, understood);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log that has reached RLIMIT_FSIZE is no reason to die */
 }
 
 void stop_signals_unblock(void)
@@ -30,6 +31,7 @@ void stop_signals_unblock(void)
     make_set(&set, understood);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
 }
 
 int stop_signals_open(const int *signals)

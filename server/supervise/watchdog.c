@@ -117,13 +117,24 @@ static void convict(struct scoreboard *scoreboard, struct worker_slot *slot, uin
     tell(LOG_ERROR, slot, index, what);
 }
 
+/* Either it is about to be reaped, or there is no /proc, which would tell more. */
+static bool examine_unseen(struct scoreboard *scoreboard, struct watch *watch, uint32_t index)
+{
+    if (!watch->unseen) {
+        watch->unseen = true;
+        return false;
+    }
+    convict(scoreboard, &scoreboard->slots[index], index, SLOT_BLOCKED);
+    return true;
+}
+
 /* True: it has just been found stuck. */
 static bool examine(struct scoreboard *scoreboard, struct watch *watch, uint32_t index)
 {
     struct worker_slot *slot = &scoreboard->slots[index];
     struct proc_thread thread;
     if (!proc_thread_read(atomic_load(&slot->pid), atomic_load(&slot->tid), &thread)) {
-        return false; /* about to be reaped */
+        return examine_unseen(scoreboard, watch, index);
     }
     if (thread.state == 'T' || thread.state == 't') {
         excuse(watch, slot, index);
@@ -173,7 +184,7 @@ uint32_t watchdog_stuck_threads(const struct master *master, const struct child 
 
 /* ---- Acting ---- */
 
-static void abort_child(struct child *child)
+static void abort_child(struct master *master, struct child *child)
 {
     if (child->aborted) {
         return;
@@ -182,7 +193,7 @@ static void abort_child(struct child *child)
               child->number, (int)child->pid);
     child->aborted = true;
     child->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
-    kill(child->pid, SIGABRT);
+    children_order(master, child, SIGABRT);
 }
 
 static uint32_t count_threads(const struct master *master, const struct child *child)
@@ -199,7 +210,7 @@ static void replace(struct master *master, struct child *child, const char *why)
     uint32_t stuck = watchdog_stuck_threads(master, child);
     uint32_t threads = count_threads(master, child);
     if (stuck == threads) {
-        abort_child(child);
+        abort_child(master, child);
     } else if (rolling_request(master, child)) {
         log_write(LOG_ERROR,
                   "watchdog: replacing worker process %u (pid %d): %u of its %u threads stuck%s%s",

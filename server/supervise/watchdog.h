@@ -17,6 +17,7 @@ struct watch {
     uint32_t generation;   /* of whom */
     uint64_t heartbeat_ms; /* the last one seen */
     uint64_t still_ms;     /* for which it has not changed while the master itself ran */
+    bool unseen;           /* at the last look /proc did not have it */
     bool suspected;        /* at the last look, when it had used so much CPU time: */
     uint64_t cpu_ticks;
 };

@@ -1,7 +1,10 @@
 """Access log and error log."""
 
 import json
+import os
 import re
+import resource
+import signal
 
 import pytest
 
@@ -43,6 +46,20 @@ def test_every_request_has_a_whole_line(model, start_logging):
     written = lines()
     assert len(written) == 1000
     assert all(COMBINED.fullmatch(line) for line in written)
+
+
+@pytest.mark.models(models.ONE_OF_EACH_BINARY)
+def test_a_log_that_may_not_grow_ends_nobody(model, start_server, tmp_path):
+    """RLIMIT_FSIZE: what is beyond it is not written, and everything goes on."""
+    log = tmp_path / "error.log"
+    server = start_server(model, "--error-log", str(log), "--faults", "on")
+    for pid in (server.pid, *server.worker_pids()):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (log.stat().st_size + 10, resource.RLIM_INFINITY))
+    victim = server.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for_death(victim)
+    server.wait_for_full_strength(without_pid=victim)
+    assert server.get("/plaintext").status == 200
 
 
 @pytest.mark.models(("threadpool-request-all", "hybrid-request"))

@@ -2,6 +2,7 @@
 serves, and a new configuration is judged by its own processes alone."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from support import models, processes
 from support.client import Client
-from support.server import binary, is_free, quiet_port, SANITIZED, Server
+from support.server import binary, is_free, quiet_port, refusal, SANITIZED, Server
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(120),
@@ -90,10 +91,12 @@ class Supervised(Server):
 @pytest.fixture
 def supervised(tmp_path, site, gate):
     server = Supervised(tmp_path, site, gate)
-    yield server
-    if processes.living_in_session(server.session):
-        server.stop()
-    server.clean_up()
+    try:
+        yield server
+        if processes.living_in_session(server.session):
+            server.stop()
+    finally:
+        server.clean_up()
 
 
 def is_refused(port):
@@ -118,6 +121,13 @@ def test_a_server_whose_processes_do_not_become_ready_gives_up(model, gate, site
     assert result.returncode == 1
     assert "which has not become ready in time" in result.stderr
     assert "a worker cannot start: giving up" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="gives up a capability")
+def test_a_master_that_may_not_signal_its_workers_does_not_start(public_directory):
+    message = refusal(PREFORK, "--listen", "127.0.0.1:0", "--root", str(public_directory), "--user", "nobody",
+                      prefix=("setpriv", "--bounding-set", "-kill"))
+    assert "a signal to them takes CAP_KILL" in message
 
 
 def test_a_configuration_whose_process_does_not_become_ready_is_taken_back(supervised, gate):
@@ -180,6 +190,14 @@ def test_a_successor_that_fails_is_tried_again(supervised, gate):
     gate.mend()
     supervised.wait_for_log("all processes have been replaced")
     assert supervised.get("/fault/leak?bytes=1").status == 200
+
+
+def test_who_is_slow_to_fail_is_not_started_without_end(supervised, gate):
+    gate.break_down()
+    os.kill(supervised.pid_of(1), signal.SIGKILL)
+    supervised.wait_for_log("worker 1 keeps dying at once: the next one starts in")
+    gate.mend()
+    supervised.wait_for_workers()
 
 
 def test_a_new_address_lives_through_a_death_and_a_removal(supervised, gate):

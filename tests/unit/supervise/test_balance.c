@@ -99,6 +99,18 @@ static void test_neighbours(void **state)
     }
 }
 
+/* Pool threads take no connections, and lie between the loops of two processes. */
+static void test_behind_pool_threads(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        scoreboard->slots[i].role = i == 0 || i == SLOTS - 1 ? SLOT_LOOP : SLOT_POOL;
+        scoreboard->slots[i].connections_open = i == 0 ? 100 : 0;
+    }
+    assert_false(balance_may_accept(scoreboard, 0));
+    assert_true(balance_may_accept(scoreboard, SLOTS - 1));
+}
+
 static void test_alone(void **state)
 {
     (void)state;
@@ -265,6 +277,7 @@ int main(void)
         TEST(test_from_nothing),
         TEST(test_who_cannot_take_its_share),
         TEST(test_neighbours),
+        TEST(test_behind_pool_threads),
         TEST(test_alone),
         TEST(test_half_of_the_difference),
         TEST(test_nothing_below_the_margin),

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -74,6 +75,24 @@ static void signal_the_parent(void)
     }
 }
 
+/* As if somebody had typed it. */
+static void push_input_into_a_terminal(void)
+{
+    char byte = 'x';
+    if (ioctl(STDIN_FILENO, TIOCSTI, &byte) != 0) {
+        _exit(1);
+    }
+}
+
+static void count_what_is_unread(void)
+{
+    int ends[2], bytes;
+    if (pipe2(ends, O_CLOEXEC) != 0 || write(ends[1], "abc", 3) != 3 ||
+        ioctl(ends[0], FIONREAD, &bytes) != 0 || bytes != 3) {
+        _exit(1);
+    }
+}
+
 static void remove_a_file(void)
 {
     if (unlink("/no/such/file") == 0 || errno != ENOENT) {
@@ -113,12 +132,14 @@ static void test_what_serving_does_not_need_is_deadly(void **state)
     for (size_t i = 0; i < FORBIDDEN; i++) {
         assert_true(is_killed(forbidden[i]));
     }
+    assert_true(is_killed(push_input_into_a_terminal));
 }
 
 static void test_files_can_be_opened(void **state)
 {
     (void)state;
     assert_true(ends_well(CONFIG_SECCOMP_ON, open_a_file));
+    assert_true(ends_well(CONFIG_SECCOMP_ON, count_what_is_unread));
 }
 
 static void test_threads_can_be_started(void **state)
