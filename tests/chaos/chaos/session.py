@@ -120,12 +120,7 @@ class Session:
         return self.server.pid
 
     def worker_pids(self):
-        """The master's living children, from its main thread's list: quick enough to be timed."""
-        try:
-            text = Path(f"/proc/{self.master}/task/{self.master}/children").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return []
-        return sorted(pid for pid in map(int, text.split()) if processes.is_alive(pid))
+        return processes.living_children(self.master)
 
     def start(self):
         """Starts a server on the session's port; it dies with this process, and lives in its groups."""
@@ -245,6 +240,7 @@ class Session:
             if self._prober is not None:
                 self._prober.stop()
         load.wait_until_all_answered(time.monotonic(), STRENGTH_DEADLINE_S)
+        wait_for(lambda: not processes.tellers(self.master), "every story has been told", STRENGTH_DEADLINE_S)
         deaths = self._new_deaths()
         failures = self.seen.failures[failures_before:]
         balance = account.balance(fault, deaths, failures, self.seen.closing_answers - closing_before,

@@ -62,6 +62,10 @@ def living_children(pid):
     return sorted(p.pid for p in _children(pid) if p.state != "Z" and p.name != "teller")
 
 
+def tellers(pid):
+    return sorted(p.pid for p in _children(pid) if p.name == "teller")
+
+
 def zombie_children(pid):
     return sorted(p.pid for p in _children(pid) if p.state == "Z")
 
