@@ -240,13 +240,18 @@ struct death_record {
 /* The first page is private to each process: no worker can change what the master believes of the
  * mapping. The rest is shared. */
 struct scoreboard {
-    char server[32];
-    char version[16];
-    char model[16];
-    char dispatch[16]; /* "" where there is none */
-    uint32_t slot_capacity;
-    uint64_t started_ms;                                        /* CLOCK_MONOTONIC */
-    alignas(SCOREBOARD_PAGE_BYTES) _Atomic uint32_t slot_count; /* slots[] beyond are unused */
+    union {
+        struct {
+            char server[32];
+            char version[16];
+            char model[16];
+            char dispatch[16]; /* "" where there is none */
+            uint32_t slot_capacity;
+            uint64_t started_ms; /* CLOCK_MONOTONIC */
+        };
+        char private_page[SCOREBOARD_PAGE_BYTES];
+    };
+    _Atomic uint32_t slot_count; /* slots[] from here on have never been used */
     _Atomic int32_t master_pid;
     _Atomic uint32_t generation;         /* of the newest process */
     _Atomic uint32_t listeners_given_up; /* up to this epoch: see scoreboard_give_up_listener */
