@@ -7,7 +7,7 @@ import pytest
 from support.server import REPOSITORY
 
 HEADERS = ["common/base/log.h", "common/http/parser.h", "common/net/worker.h",
-           "common/handlers/json.h", "server/supervise/master.h"]
+           "common/handlers/json.h", "server/supervise/master.h", "loadtest/prober/load.h"]
 
 
 def run_check(*root):
@@ -33,6 +33,7 @@ def plant(tmp_path):
     ("common/http/parser.h", "#include <llhttp.h>"),
     ("server/prefork/main.c", '#include "llhttp.h"'),
     ("tests/unit/http/test_parser.c", "#include <llhttp.h>"),
+    ("loadtest/floor/floor.c", "#include <llhttp.h>"),
     ("common/http/router.c", "#include <event2/event.h>"),
     ("common/base/clock.c", "  #  include <event2/util.h>"),
     ("common/handlers/sleep.c", "#include <event2/event.h>"),
@@ -46,6 +47,8 @@ def plant(tmp_path):
     ("common/http/router.c", '#include "server/supervise/master.h"'),
     ("common/net/worker.c", '#include "common/handlers/json.h"'),
     ("common/net/worker.c", '#include "server/supervise/master.h"'),
+    ("common/net/worker.c", '#include "loadtest/prober/load.h"'),
+    ("server/prefork/main.c", '#include "loadtest/prober/load.h"'),
     ("common/handlers/echo.c", '#include "common/net/worker.h"'),
     ("common/handlers/echo.c", '#include "server/supervise/master.h"'),
     # Processes, threads and signals belong to server.
@@ -85,6 +88,9 @@ def test_a_violation_is_named(plant, path, bad_line):
     ("server/prefork/main.c", '#include "common/handlers/json.h"'),
     ("server/prefork/main.c", '#include "server/supervise/master.h"'),
     ("tests/unit/test_all.c", '#include "common/net/worker.h"'),
+    ("tests/unit/prober/test_load.c", '#include "loadtest/prober/load.h"'),
+    ("loadtest/prober/connection.h", "#include <llhttp.h>"),
+    ("loadtest/prober/load.c", "#include <event2/event.h>"),
     ("server/supervise/master.c", "int child = fork();"),
     ("common/net/worker.c", "struct sigaction action;"),
     ("common/net/worker.c", "int forks = my_fork(x);"),

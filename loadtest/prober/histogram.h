@@ -1,0 +1,36 @@
+/* Counts values in buckets whose width grows with the value: each is kept with an error below
+ * 0.1 %, however large, and adding one costs a few instructions.
+ *
+ * Values below HISTOGRAM_LINEAR have a bucket each. Above, each doubling of the value is divided
+ * into HISTOGRAM_STEPS equal buckets. */
+#ifndef TWINHTTPD_LOADTEST_PROBER_HISTOGRAM_H
+#define TWINHTTPD_LOADTEST_PROBER_HISTOGRAM_H
+
+#include <stdint.h>
+
+enum {
+    HISTOGRAM_STEP_BITS = 10,
+    HISTOGRAM_STEPS = 1 << HISTOGRAM_STEP_BITS,
+    HISTOGRAM_LINEAR = 2 * HISTOGRAM_STEPS,
+    HISTOGRAM_DOUBLINGS = 25, /* in microseconds: up to 19 hours */
+    HISTOGRAM_BUCKETS = HISTOGRAM_LINEAR + HISTOGRAM_DOUBLINGS * HISTOGRAM_STEPS
+};
+
+/* Zero-initialised is empty. Values beyond the last bucket count there; max is always exact. */
+struct histogram {
+    uint64_t count;
+    uint64_t max;
+    uint64_t buckets[HISTOGRAM_BUCKETS];
+};
+
+void histogram_add(struct histogram *histogram, uint64_t value);
+
+/* The smallest value that part of every `of` values do not exceed, rounded up to the end of its
+ * bucket: 99, 100 is the 99th percentile. 0 when the histogram is empty. */
+uint64_t histogram_percentile(const struct histogram *histogram, uint64_t part, uint64_t of);
+
+/* The bucket that counts a value, and the largest value that it counts. */
+unsigned histogram_bucket(uint64_t value);
+uint64_t histogram_bucket_end(unsigned bucket);
+
+#endif
