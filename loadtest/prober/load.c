@@ -141,12 +141,21 @@ static bool may_reopen(const struct load *load)
            (load->options->closed_loop || !load->options->connect_per_request);
 }
 
+/* Where each request has a connection of its own, opening them is the load, and not a repair. */
+static bool take_budget(struct load *load)
+{
+    if (load->opens_left > 0) {
+        load->opens_left--;
+        return true;
+    }
+    return load->options->connect_per_request && !load->is_refusing;
+}
+
 static void reopen(struct load *load)
 {
-    while (load->opens_left > 0 && may_reopen(load) && !TAILQ_EMPTY(&load->closed)) {
+    while (may_reopen(load) && !TAILQ_EMPTY(&load->closed) && take_budget(load)) {
         struct connection *connection = TAILQ_FIRST(&load->closed);
         TAILQ_REMOVE(&load->closed, connection, free_link);
-        load->opens_left--;
         if (load->phase == PHASE_RUNNING && load->options->closed_loop) {
             begin_request(load, connection, 0);
             continue;

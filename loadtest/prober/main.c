@@ -60,15 +60,15 @@ static bool has_any_answer(const struct results *results)
 
 static int print(const struct prober_options *options, struct results *results)
 {
+    if (!results_flush(results)) {
+        return fail_on_file(options->outcomes_path);
+    }
     struct buffer out = {0};
     report_write(&out, options, results);
     bool is_printed = fwrite(out.data, 1, out.len, stdout) == out.len && fflush(stdout) == 0;
     buffer_free(&out);
     if (!is_printed) {
         return fail(EXIT_NOT_MEASURED, "cannot write to stdout");
-    }
-    if (!results_flush(results)) {
-        return fail_on_file(options->outcomes_path);
     }
     if (!has_any_answer(results) && !results->interrupted) {
         return fail(EXIT_NOT_MEASURED,

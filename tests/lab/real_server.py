@@ -1,0 +1,26 @@
+"""The servers of this build, started through the laboratory."""
+
+import os
+import time
+from pathlib import Path
+
+from twinlab.models import Model
+from twinlab.server import Server
+
+BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
+
+
+def prefork(tmp_path, workers, *options):
+    """To be used as a context manager."""
+    model = Model("prefork", "prefork", "prefork-server", ("--workers", str(workers)), f"{workers} workers")
+    return Server(model, BIN_DIR, tmp_path, tmp_path, options)
+
+
+def wait_for(condition, what):
+    """The first true value of a condition."""
+    deadline_s = time.monotonic() + 20
+    while time.monotonic() < deadline_s:
+        if found := condition():
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f"not within 20 s: {what}")
