@@ -119,7 +119,7 @@ static void open_tcp(struct channel *channel)
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
     socklen_t length = sizeof(address);
-    int listener = socket(AF_INET, SOCK_STREAM, 0), ends[2];
+    int listener = socket(AF_INET, SOCK_STREAM, 0), ends[2] = {-1, -1};
     micro_need(listener >= 0 && bind(listener, (struct sockaddr *)&address, length) == 0 &&
                    listen(listener, 1) == 0 &&
                    getsockname(listener, (struct sockaddr *)&address, &length) == 0,
