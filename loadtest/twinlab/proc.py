@@ -83,9 +83,9 @@ def kill_quietly(pid: int, signum: int = signal.SIGKILL) -> bool:
         return False
 
 
-def run(argv: list[str], cwd: Path | None = None) -> tuple[int, str]:
+def run(argv: list[str], cwd: Path | None = None, cpus: Iterable[int] | None = None) -> tuple[int, str]:
     """Run a program to its end and return its exit status and all that it printed."""
-    child = spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd)
+    child = spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd, cpus=cpus)
     output, _ = child.communicate()
     stop(child)
     return child.returncode, output.decode(errors="replace")
