@@ -391,8 +391,10 @@ int main(int argc, char **argv)
 {
     micro_start("alloc", argc, argv);
     /* First: the mmap threshold and the top of the heap are still as at the start of a program. */
-    tell_returns();
+    if (micro_wants_facts()) {
+        tell_returns();
+        tell_limits();
+    }
     run_costs();
-    tell_limits();
     return micro_finish();
 }

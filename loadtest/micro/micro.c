@@ -32,6 +32,7 @@ static struct {
     char name[32];
     bool quick;
     unsigned pairs;
+    const char *only; /* the key of the one series that is wanted; NULL: all, and the facts */
     cpu_set_t cpus;
     json_t *series, *facts;
 } micro;
@@ -85,6 +86,7 @@ static void parse_options(int argc, char **argv)
 {
     static const struct option names[] = {{"quick", no_argument, NULL, 'q'},
                                           {"repetitions", required_argument, NULL, 'r'},
+                                          {"series", required_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     unsigned pairs = 0;
@@ -98,10 +100,14 @@ static void parse_options(int argc, char **argv)
         case 'r':
             pairs = pairs_of(optarg);
             break;
+        case 's':
+            micro.only = optarg;
+            break;
         case 'h':
             printf("Usage: micro-%s [--option value]...\n"
                    "  --quick          5 pairs of short measurements, under 5 s\n"
                    "  --repetitions N  pairs of each series, 1 to 1000; default 20\n"
+                   "  --series KEY     this series only, and no facts\n"
                    "Prints one JSON object; loadtest/micro/README.md says what is in it.\n",
                    micro.name);
             exit(0);
@@ -139,8 +145,16 @@ unsigned micro_pairs(void)
     return micro.pairs;
 }
 
+bool micro_wants_facts(void)
+{
+    return micro.only == NULL;
+}
+
 int micro_finish(void)
 {
+    if (micro.only != NULL && json_array_size(micro.series) == 0) {
+        fail_usage("there is no series of this key");
+    }
     json_t *all = json_pack("{s:s}", "micro", micro.name);
     if (json_array_size(micro.series) > 0) {
         json_object_set(all, "series", micro.series);
@@ -191,11 +205,25 @@ static size_t available(const struct micro_variant *from, size_t count, struct m
     return found + 1;
 }
 
+static bool is_wanted(const struct micro_metric *metrics, size_t metric_count)
+{
+    for (size_t i = 0; i < metric_count; i++) {
+        if (micro.only == NULL || strcmp(micro.only, metrics[i].key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void micro_series(const struct micro_metric *metrics, size_t metric_count, json_t *parameters,
                   const struct micro_variant *variants, size_t variant_count)
 {
     struct micro_variant chosen[VARIANTS_MAX];
     json_t *runs[MICRO_METRICS_MAX];
+    if (!is_wanted(metrics, metric_count)) {
+        json_decref(parameters);
+        return;
+    }
     json_t *unavailable = json_object();
     size_t count = available(variants, variant_count, chosen, unavailable);
     for (size_t i = 0; i < metric_count; i++) {
@@ -229,6 +257,9 @@ void micro_series(const struct micro_metric *metrics, size_t metric_count, json_
 
 void micro_series_unavailable(const struct micro_metric *metric, const char *why)
 {
+    if (!is_wanted(metric, 1)) {
+        return;
+    }
     json_array_append_new(micro.series, json_pack("{s:s, s:s, s:s}", "key", metric->key, "unit",
                                                   metric->unit, "unavailable", why));
 }

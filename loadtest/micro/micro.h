@@ -15,11 +15,14 @@
 
 enum { MICRO_METRICS_MAX = 2, MICRO_DETAIL_BYTES = 256 };
 
-/* Understands --quick, --repetitions N and --help, and ends the program when it hangs. */
+/* Understands --quick, --repetitions N, --series KEY and --help, and ends the program when it
+ * hangs. */
 void micro_start(const char *name, int argc, char **argv);
 bool micro_is_quick(void);
 /* Pairs of each series; other work may scale with it. */
 unsigned micro_pairs(void);
+/* False: a single series was asked for. */
+bool micro_wants_facts(void);
 /* Prints the JSON object; the status for main to return. */
 int micro_finish(void);
 

@@ -1,45 +1,56 @@
-"""What the field's own tools say about switches and creation, in the form of a micro program's results.
+"""What the field's own tools say about switches and creation, and the micro programs in turns with them.
 
 perf bench sched pipe is what the kernel's developers measure switches with, stress-ng what most others take. Both come
-from packages (tests/install-packages field); what is missing is said to be unavailable.
+from packages (tests/install-packages field); what is missing is said to be unavailable. The results have the form of a
+micro program's.
 """
 
+import json
 import os
 import re
 import resource
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any, Callable, Sequence
 
 from twinlab import machine, proc
 from twinlab.errors import LabError
+from twinlab.setup import PROJECT
 
 QUICK_PAIRS = 3
 FULL_PAIRS = 10
 QUICK_ROUND_TRIPS = 20_000
 FULL_ROUND_TRIPS = 100_000
 STRESS_SECONDS = 1  # the least that stress-ng takes
-NOT_INSTALLED = "{} is not installed: tests/install-packages field"
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One run of a tool: its figure, and the context switches and page faults of all its processes per operation."""
+class Outcome:
+    """The figure of one run of a tool; operations: how many it made, None when it does not count them."""
 
-    value: float
-    switches: float
-    faults: float
+    ns: float
+    operations: float | None
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run a tool; operations: how many of them a figure counts as one."""
+    """A way to run a tool, and how its output is read."""
 
     name: str
     argv: tuple[str, ...]
-    read: Callable[[str], tuple[float, float]]
+    read: Callable[[str], Outcome]
     cpus: frozenset[int] | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An outcome, and what the kernel counted for each operation, of all processes of the tool."""
+
+    ns: float
+    switches: float | None
+    faults: float | None
 
 
 def parse_perf_seconds(output: str) -> float:
@@ -58,14 +69,42 @@ def parse_stress_operations(output: str, stressor: str) -> tuple[float, float]:
     return float(match[1]), float(match[2])
 
 
-def _perf_variant(name: str, round_trips: int, options: Sequence[str], cpus: frozenset[int] | None) -> Variant:
+def _perf(name: str, round_trips: int, options: Sequence[str], cpus: frozenset[int] | None) -> Variant:
+    """A round trip is two operations: what a switch there and a switch back cost."""
+
+    def read(output: str) -> Outcome:
+        return Outcome(parse_perf_seconds(output) * 1e9 / (2 * round_trips), 2 * round_trips)
+
     argv = ("perf", "bench", "-f", "simple", "sched", "pipe", "-l", str(round_trips), *options)
-    return Variant(name, argv, lambda output: (2 * round_trips, parse_perf_seconds(output)), cpus)
+    return Variant(name, argv, read, cpus)
 
 
-def _stress_variant(stressor: str, cpus: frozenset[int] | None) -> Variant:
+def _stress(stressor: str, per_operation: int = 1) -> Variant:
+    """per_operation: of what we count as one in each of the tool's operations."""
+
+    def read(output: str) -> Outcome:
+        operations, seconds = parse_stress_operations(output, stressor)
+        return Outcome(seconds * 1e9 / (operations * per_operation), operations * per_operation)
+
     argv = ("stress-ng", f"--{stressor}", "1", "--timeout", str(STRESS_SECONDS), "--metrics")
-    return Variant(stressor, argv, lambda output: parse_stress_operations(output, stressor), cpus)
+    return Variant(stressor, argv, read, _one_cpu())
+
+
+def _ours(bin_dir: Path, program: str, series: str, names: Sequence[str]) -> list[Variant]:
+    """Variants of a micro program's series, one pair for each run; none where it is not built."""
+
+    def variant(name: str) -> Variant:
+        return Variant(f"ours-{name}", argv, lambda output: Outcome(parse_ours(output, name), None), _one_cpu())
+
+    argv = (str(bin_dir / f"micro-{program}"), "--series", series, "--repetitions", "1")
+    return [variant(name) for name in names] if Path(argv[0]).exists() else []
+
+
+def parse_ours(output: str, variant: str) -> float:
+    """Nanoseconds: the only value of this variant in the only series."""
+    [series] = json.loads(output)["series"]
+    [value] = series["runs"][variant]
+    return value * {"ns": 1, "us": 1000}[series["unit"]]
 
 
 def _counters() -> tuple[int, int]:
@@ -73,65 +112,73 @@ def _counters() -> tuple[int, int]:
     return usage.ru_nvcsw + usage.ru_nivcsw, usage.ru_minflt
 
 
-def _run(variant: Variant, per_second: float) -> Reading:
-    """One run; its figure is time per operation, in a unit of which a second has so many."""
+def _run(variant: Variant) -> Reading:
     switches_before, faults_before = _counters()
     status, output = proc.run(list(variant.argv), cpus=variant.cpus)
     if status != 0:
         raise LabError(f"{' '.join(variant.argv)} failed: {output.strip()[:200]}")
-    operations, seconds = variant.read(output)
+    outcome = variant.read(output)
     switches, faults = _counters()
-    return Reading(seconds / operations * per_second, (switches - switches_before) / operations,
-                   (faults - faults_before) / operations)
+    if outcome.operations is None:
+        return Reading(outcome.ns, None, None)
+    return Reading(outcome.ns, (switches - switches_before) / outcome.operations,
+                   (faults - faults_before) / outcome.operations)
 
 
-def _series(key: str, unit: str, variants: Sequence[Variant], pairs: int) -> dict[str, Any]:
+def _series(key: str, variants: Sequence[Variant], pairs: int) -> dict[str, Any]:
     """Measures the variants forwards, then backwards, and so on, as the micro programs do."""
-    per_second = {"ns": 1e9, "us": 1e6}[unit]
     readings: dict[str, list[Reading]] = {variant.name: [] for variant in variants}
     for pair in range(pairs):
         for variant in variants if pair % 2 == 0 else reversed(variants):
-            readings[variant.name].append(_run(variant, per_second))
+            readings[variant.name].append(_run(variant))
     return {
-        "key": key, "unit": unit,
-        "runs": {name: [reading.value for reading in of] for name, of in readings.items()},
+        "key": key, "unit": "ns",
+        "runs": {name: [reading.ns for reading in of] for name, of in readings.items()},
         "parameters": {
-            "switches_per_operation": {name: round(median(r.switches for r in of), 3) for name, of in readings.items()},
-            "page_faults_per_operation": {name: round(median(r.faults for r in of), 3) for name, of in readings.items()},
+            "switches_per_operation": _medians({name: [r.switches for r in of] for name, of in readings.items()}),
+            "page_faults_per_operation": _medians({name: [r.faults for r in of] for name, of in readings.items()}),
         },
     }
 
 
-def _unavailable(key: str, unit: str, reason: str) -> dict[str, Any]:
-    return {"key": key, "unit": unit, "unavailable": reason}
+def _medians(counts: dict[str, list[float | None]]) -> dict[str, float]:
+    counted = {name: [value for value in values if value is not None] for name, values in counts.items()}
+    return {name: round(median(values), 3) for name, values in counted.items() if values}
+
+
+def _unavailable(key: str, tool: str) -> dict[str, Any]:
+    return {"key": key, "unit": "ns", "unavailable": f"{tool} is not installed: tests/install-packages field"}
 
 
 def _one_cpu() -> frozenset[int]:
     return frozenset({max(os.sched_getaffinity(0))})
 
 
-def _perf_series(quick: bool) -> list[dict[str, Any]]:
-    places = {"perf-sched-pipe": _one_cpu(), "perf-sched-pipe-unpinned": None}
-    if not shutil.which("perf"):
-        return [_unavailable(key, "ns", NOT_INSTALLED.format("perf")) for key in places]
+def _perf_series(quick: bool, bin_dir: Path) -> list[dict[str, Any]]:
     pairs = QUICK_PAIRS if quick else FULL_PAIRS
     round_trips = QUICK_ROUND_TRIPS if quick else FULL_ROUND_TRIPS
-    return [_series(key, "ns", [_perf_variant("process", round_trips, (), cpus),
-                                _perf_variant("thread", round_trips, ("-T",), cpus)], pairs)
-            for key, cpus in places.items()]
+    ours = _ours(bin_dir, "switch", "pages-0", ("process", "thread"))
+    found = []
+    for key, cpus, beside in (("perf-sched-pipe", _one_cpu(), ours), ("perf-sched-pipe-unpinned", None, [])):
+        variants = [_perf("process", round_trips, (), cpus), _perf("thread", round_trips, ("-T",), cpus), *beside]
+        found.append(_series(key, variants, pairs) if shutil.which("perf") else _unavailable(key, "perf"))
+    return found
 
 
-def _stress_series(quick: bool) -> list[dict[str, Any]]:
-    stressors = {"stress-ng-switch": ("switch",), "stress-ng-create": ("fork", "vfork", "pthread")}
-    if not shutil.which("stress-ng"):
-        return [_unavailable(key, "us", NOT_INSTALLED.format("stress-ng")) for key in stressors]
+def _stress_series(quick: bool, bin_dir: Path) -> list[dict[str, Any]]:
     pairs = 1 if quick else FULL_PAIRS
-    return [_series(key, "us", [_stress_variant(name, _one_cpu()) for name in names], pairs)
-            for key, names in stressors.items()]
+    variants = {
+        # Each of its operations switches to the reader and back, by the kernel's count.
+        "stress-ng-switch": [_stress("switch", per_operation=2), *_ours(bin_dir, "switch", "pages-0", ("process",))],
+        "stress-ng-create": [_stress("fork"), _stress("vfork"), _stress("pthread"),
+                             *_ours(bin_dir, "create", "touched-0-kib", ("process", "vfork", "thread"))],
+    }
+    return [_series(key, of, pairs) if shutil.which("stress-ng") else _unavailable(key, "stress-ng")
+            for key, of in variants.items()]
 
 
-def measure(quick: bool) -> dict[str, Any]:
-    """All series, as of a micro program called "field". Takes 7 s when quick, about a minute else."""
-    return {"micro": "field", "series": [*_perf_series(quick), *_stress_series(quick)],
+def measure(quick: bool, bin_dir: Path = PROJECT / "build" / "release" / "bin") -> dict[str, Any]:
+    """All series, as of a micro program called "field". Takes 7 s when quick, else a minute and a half."""
+    return {"micro": "field", "series": [*_perf_series(quick, bin_dir), *_stress_series(quick, bin_dir)],
             "versions": {"linux-perf": machine.package_version("linux-perf"),
                          "stress-ng": machine.package_version("stress-ng")}}

@@ -1,6 +1,8 @@
 """The field's own tools: their output is understood, and a missing tool is said to be missing."""
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from twinlab import field_tools
@@ -14,7 +16,13 @@ stress-ng: metrc: [7544] pthread            2048      1.05      0.02      0.51  
 stress-ng: metrc: [7544] miscellaneous metrics:
 stress-ng: metrc: [7544] pthread            29054.50 nanosecs to start a pthread (geometic mean of 1 instances)
 """
-KEYS = {"perf-sched-pipe": "ns", "perf-sched-pipe-unpinned": "ns", "stress-ng-switch": "us", "stress-ng-create": "us"}
+BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
+VARIANTS = {
+    "perf-sched-pipe": {"process", "thread", "ours-process", "ours-thread"},
+    "perf-sched-pipe-unpinned": {"process", "thread"},
+    "stress-ng-switch": {"switch", "ours-process"},
+    "stress-ng-create": {"fork", "vfork", "pthread", "ours-process", "ours-vfork", "ours-thread"},
+}
 
 
 def test_operations_of_stress_ng():
@@ -29,22 +37,31 @@ def test_seconds_of_perf_bench():
         field_tools.parse_perf_seconds("perf not found")
 
 
+def test_value_of_a_micro_program():
+    output = '{"micro": "create", "series": [{"key": "a", "unit": "us", "runs": {"process": [2.5], "thread": [1]}}]}'
+    assert field_tools.parse_ours(output, "process") == 2500
+
+
 def test_missing_tools_are_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     result = field_tools.measure(quick=True)
-    assert {series["key"]: series["unit"] for series in result["series"]} == KEYS
+    assert [series["key"] for series in result["series"]] == list(VARIANTS)
     assert all("tests/install-packages field" in series["unavailable"] for series in result["series"])
 
 
 @pytest.mark.skipif(not (shutil.which("perf") and shutil.which("stress-ng")), reason="tests/install-packages field")
-def test_both_tools():
-    result = field_tools.measure(quick=True)
-    assert {series["key"]: series["unit"] for series in result["series"]} == KEYS
+@pytest.mark.parametrize("bin_dir", [BIN_DIR, Path("/nonexistent")], ids=["built", "not built"])
+def test_both_tools(bin_dir):
+    result = field_tools.measure(quick=True, bin_dir=bin_dir)
+    assert [series["key"] for series in result["series"]] == list(VARIANTS)
     for series in result["series"]:
+        tools = {name for name in VARIANTS[series["key"]] if not name.startswith("ours-")}
+        assert set(series["runs"]) == (VARIANTS[series["key"]] if bin_dir == BIN_DIR else tools)
         lengths = {len(values) for values in series["runs"].values()}
         assert len(lengths) == 1 and lengths.pop() >= 1
         assert all(value > 0 for values in series["runs"].values() for value in values)
-        assert set(series["parameters"]["switches_per_operation"]) == set(series["runs"])
-    [pinned] = [series for series in result["series"] if series["key"] == "perf-sched-pipe"]
-    # Pinned to one CPU each message must switch, so that half a round trip is one switch.
-    assert all(0.9 < switches < 1.5 for switches in pinned["parameters"]["switches_per_operation"].values())
+        assert set(series["parameters"]["switches_per_operation"]) == tools
+    switches = {series["key"]: series["parameters"]["switches_per_operation"] for series in result["series"]}
+    # On one CPU each message must switch: what is counted as one operation is one switch.
+    assert all(0.9 < count < 1.5 for count in switches["perf-sched-pipe"].values())
+    assert 0.9 < switches["stress-ng-switch"]["switch"] < 1.5

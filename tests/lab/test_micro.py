@@ -120,6 +120,11 @@ def test_a_named_number_of_pairs():
     assert {len(values) for series in result["series"] for values in series["runs"].values()} == {2}
 
 
+def test_one_series_alone():
+    result = json.loads(run("ipc", "--quick", "--repetitions", "1", "--series", "latency-8-b").stdout)
+    assert [series["key"] for series in result["series"]] == ["latency-8-b"] and "facts" not in result
+
+
 def test_what_cannot_be_had_is_named():
     done = subprocess.run([str(BIN_DIR / "micro-ipc"), "--quick", "--repetitions", "1"], capture_output=True, text=True,
                           timeout=120, env={**os.environ, "TMPDIR": "/nonexistent"})
@@ -134,7 +139,7 @@ def test_what_cannot_be_had_is_named():
 
 
 @pytest.mark.parametrize("options", [("--repetitions", "0"), ("--repetitions", "x"), ("--repetitions",), ("--unknown",),
-                                     ("extra",)])
+                                     ("extra",), ("--series", "nonsense")])
 def test_mistakes_are_one_line(options):
     done = run("states", *options)
     assert done.returncode == 2 and done.stdout == ""
