@@ -262,9 +262,17 @@ static void tell_limits(void)
 
 static char *blocks[BLOCKS];
 
+/* Not from /proc/PID/stat, which is off by what each CPU has not yet added. */
 static double resident_mib(void)
 {
-    return (double)micro_look(getpid()).resident_pages * (double)sysconf(_SC_PAGESIZE) / MIB;
+    char text[512];
+    const char *found;
+    unsigned long kib = 0;
+    micro_need(micro_read_text("/proc/self/smaps_rollup", text, sizeof(text)) &&
+                   (found = strstr(text, "Rss:")) != NULL &&
+                   sscanf(found, "Rss: %lu kB", &kib) == 1, /* NOLINT: the kernel's own number */
+               "cannot read /proc/self/smaps_rollup");
+    return (double)kib * 1024 / MIB;
 }
 
 static void take_blocks(void)

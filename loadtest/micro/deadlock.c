@@ -22,6 +22,7 @@ static struct board {
     pthread_mutex_t locks[LOCKS];
     pthread_barrier_t both_hold_one;
     _Atomic int tids[WORKERS];
+    _Atomic unsigned beyond_barrier; /* nothing but a lock can make them sleep from there on */
     _Atomic unsigned finished;
 } * board;
 
@@ -60,6 +61,7 @@ static void take_both(int worker)
     announce(worker);
     lock(first);
     pthread_barrier_wait(&board->both_hold_one);
+    atomic_fetch_add(&board->beyond_barrier, 1);
     lock(first == A ? B : A);
     pthread_mutex_unlock(&board->locks[A]);
     pthread_mutex_unlock(&board->locks[B]);
@@ -222,8 +224,14 @@ static struct sight look_at(const struct workers *workers)
 static bool both_sleep(const void *argument)
 {
     const struct workers *workers = argument;
-    return atomic_load(&board->tids[0]) != 0 && atomic_load(&board->tids[1]) != 0 &&
-           look_at(workers).asleep;
+    return atomic_load(&board->beyond_barrier) == WORKERS && look_at(workers).asleep;
+}
+
+/* Also gives them time to leave the CPU: they show S a moment before. */
+static void wait_until_stuck(const struct workers *workers)
+{
+    micro_wait_for(both_sleep, workers, START_PATIENCE_MS);
+    micro_sleep_ms(20);
 }
 
 static bool both_finished(const void *argument)
@@ -251,9 +259,7 @@ struct stops {
 static void watch_one(bool processes, struct stops *stops)
 {
     struct workers workers = start(take_both, processes, false);
-    /* At the barrier a worker sleeps, too; that both are beyond it shows in what follows. */
-    micro_wait_for(both_sleep, &workers, START_PATIENCE_MS);
-    micro_sleep_ms(20);
+    wait_until_stuck(&workers);
     struct sight before = look_at(&workers);
     bool finished = micro_wait_for(both_finished, NULL, watch_ms());
     struct sight after = look_at(&workers);
@@ -305,8 +311,7 @@ static unsigned count_freed(bool robust)
     unsigned freed = 0;
     for (unsigned run = 0; run < runs(); run++) {
         struct workers workers = start(take_both, true, robust);
-        micro_wait_for(both_sleep, &workers, START_PATIENCE_MS);
-        micro_sleep_ms(20);
+        wait_until_stuck(&workers);
         bool stuck = atomic_load(&board->finished) == 0;
         micro_kill(workers.pids[0]);
         freed += stuck && micro_wait_for(other_finished, NULL, robust ? START_PATIENCE_MS : 200);

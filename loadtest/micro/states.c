@@ -108,10 +108,10 @@ static bool vfork_parent_is_d(void)
 {
     pid_t pid = micro_fork();
     if (pid == 0) {
-        pid_t child = vfork(); /* NOLINT: its wait is the question */
+        pid_t self = getpid(), child = vfork(); /* NOLINT: its wait is the question */
         if (child == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            for (;;) {
+            while (getppid() == self) { /* it may have been killed before */
                 pause();
             }
         }
@@ -318,7 +318,8 @@ static bool is_adopted(const struct family *family)
     micro_wait_for(is_orphaned, family, PATIENCE_MS);
     struct micro_process orphan = micro_look(family->orphan);
     last_adopter = orphan.parent;
-    return orphan.state == 'S' && orphan.parent != family->parent && orphan.parent > 0;
+    bool lives = orphan.state != 0 && orphan.state != 'Z';
+    return lives && orphan.parent != family->parent && orphan.parent > 0;
 }
 
 static bool orphan_is_adopted(void)

@@ -286,7 +286,7 @@ static void work_with_lock(const struct crew *crew)
     const struct occupancy *occupancy = crew->subject;
     unsigned inside = WORK_STEPS * occupancy->percent / 100;
     uint64_t iterations = 0;
-    while (!atomic_load_explicit(&board->stop, memory_order_relaxed)) {
+    do { /* once at least: on a busy machine the stop may come before the start */
         work(WORK_STEPS - inside);
         if (inside > 0) {
             micro_need_zero(pthread_mutex_lock(&board->shared_mutex), "cannot lock a mutex");
@@ -294,7 +294,7 @@ static void work_with_lock(const struct crew *crew)
             pthread_mutex_unlock(&board->shared_mutex);
         }
         iterations++;
-    }
+    } while (!atomic_load_explicit(&board->stop, memory_order_relaxed));
     atomic_fetch_add(&board->iterations, iterations);
 }
 

@@ -3,10 +3,12 @@
 import json
 import os
 import subprocess
+import time
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from twinlab import proc
 
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 QUICK_PAIRS = 5
@@ -67,13 +69,28 @@ def run(program, *options):
     return subprocess.run([str(BIN_DIR / f"micro-{program}"), *options], capture_output=True, text=True, timeout=120)
 
 
+def is_left_alone(session):
+    """Whether all processes of a session end soon."""
+    deadline_s = time.monotonic() + 10
+    while proc.session_members(session) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return not proc.session_members(session)
+
+
 @lru_cache(maxsize=None)
 def quick(program):
-    """What the program prints when quick: one JSON object on one line, and nothing on standard error."""
-    done = run(program, "--quick")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("\n") == 1
-    return json.loads(done.stdout)
+    """What the program prints when quick: one JSON object on one line, nothing on standard error, no process left."""
+    child = subprocess.Popen([str(BIN_DIR / f"micro-{program}"), "--quick"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        output, errors = child.communicate(timeout=120)
+        assert (child.returncode, errors) == (0, "")
+        assert is_left_alone(child.pid), "something outlived the program"
+    finally:
+        proc.kill_session(child.pid)
+        child.wait()
+    assert output.count("\n") == 1
+    return json.loads(output)
 
 
 @pytest.mark.parametrize("program", SERIES)
