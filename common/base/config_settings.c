@@ -73,7 +73,7 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
              "      files are served in any case."},
     {MEMBER(faults), .option = "faults", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
      .servers = BOTH_SERVERS,
-     .help = "Serve /fault/..., with which a client can crash or hang workers."},
+     .help = "Serve /fault/... and /lab/...: clients may crash workers and read their memory."},
     {MEMBER(core_files), .option = "core-files", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
      .servers = BOTH_SERVERS,
      .help = "Workers that die of a signal leave core files, up to the hard limit (ulimit -Hc)."},

@@ -1,5 +1,19 @@
 #include "common/handlers/handlers.h"
 
+/* What demonstrations need, and nobody else should have. */
+static void register_demonstrations(struct router *router, struct handler_environment *environment)
+{
+    fault_register(router, environment);
+    lab_layout_register(router);
+    lab_peek_register(router);
+    lab_park_register(router);
+    lab_tls_register(router);
+    lab_recurse_register(router);
+    lab_heap_register(router);
+    lab_cache_register(router);
+    lab_fdleak_register(router);
+}
+
 void handlers_register(struct router *router, struct handler_environment *environment)
 {
     static_files_register(router);
@@ -12,6 +26,6 @@ void handlers_register(struct router *router, struct handler_environment *enviro
     whoami_register(router, environment);
     status_register(router, environment);
     if (environment->faults) {
-        fault_register(router, environment);
+        register_demonstrations(router, environment);
     }
 }

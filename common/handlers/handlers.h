@@ -13,7 +13,7 @@ struct handler_environment {
     const struct scoreboard *scoreboard;
     struct shared_cell *process_cell; /* of this process alone */
     struct shared_cell *shared_cell;  /* of all processes of the server */
-    bool faults;                      /* register /fault/... */
+    bool faults;                      /* register /fault/... and /lab/... */
 };
 
 /* Registers every route. */
@@ -29,5 +29,13 @@ void counter_register(struct router *router, struct handler_environment *env); /
 void whoami_register(struct router *router, struct handler_environment *env);  /* /whoami */
 void status_register(struct router *router, struct handler_environment *env);  /* /status */
 void fault_register(struct router *router, struct handler_environment *env);   /* /fault/... */
+void lab_layout_register(struct router *router);                               /* /lab/layout */
+void lab_peek_register(struct router *router);                                 /* /lab/peek, poke */
+void lab_park_register(struct router *router);    /* /lab/park, parked */
+void lab_tls_register(struct router *router);     /* /lab/tls */
+void lab_recurse_register(struct router *router); /* /lab/recurse */
+void lab_heap_register(struct router *router);    /* /lab/heap */
+void lab_cache_register(struct router *router);   /* /lab/cache */
+void lab_fdleak_register(struct router *router);  /* /lab/fdleak */
 
 #endif

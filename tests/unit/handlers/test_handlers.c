@@ -137,6 +137,7 @@ static void test_faults_are_off(void **state)
     (void)state;
     assert_null(router_match(router, SPAN("/fault/segv"))->path);
     assert_null(router_match(router, SPAN("/fault/exit"))->path);
+    assert_null(router_match(router, SPAN("/lab/peek"))->path);
 }
 
 static void test_faults_are_on(void **state)

@@ -1,0 +1,48 @@
+/* GET /lab/recurse?depth=N: calls itself N times, with a kilobyte on the stack each time, and says
+ * how much stack that took, unless there was less. */
+#include "common/base/json_writer.h"
+#include "common/handlers/handlers.h"
+#include "common/http/uri.h"
+
+#include <unistd.h>
+
+enum { RECURSE_DEFAULT = 100, RECURSE_MAX = 10000000, RECURSE_FRAME_BYTES = 1024 };
+
+/* The address of the deepest frame. Using its own frame after the call keeps it a call. */
+__attribute__((noinline, no_sanitize("address", "undefined"))) static uintptr_t
+recurse(uint64_t depth) /* NOLINT(misc-no-recursion) */
+{
+    volatile char frame[RECURSE_FRAME_BYTES];
+    frame[0] = 0;
+    uintptr_t deepest = depth == 0 ? (uintptr_t)frame : recurse(depth - 1);
+    return deepest + (uintptr_t)frame[0];
+}
+
+static void recurse_handler(const struct http_request *request, struct http_response *response,
+                            struct handler_context *context, void *data)
+{
+    (void)data;
+    volatile char here = 0;
+    uint64_t depth;
+    if (!uri_query_uint(request->query, "depth", RECURSE_DEFAULT, RECURSE_MAX, &depth)) {
+        http_response_text(response, 400, "depth must be a number from 0 to 10000000");
+        return;
+    }
+    uintptr_t deepest = recurse(depth);
+    struct json_writer json;
+    json_init(&json, &response->text);
+    json_object_begin(&json);
+    json_put_int(&json, "pid", getpid());
+    json_put_int(&json, "tid", atomic_load(&context->slot->tid));
+    json_put_uint(&json, "depth", depth);
+    json_put_uint(&json, "stack_bytes", (uintptr_t)&here - deepest);
+    json_object_end(&json);
+    response->content_type = "application/json";
+}
+
+void lab_recurse_register(struct router *router)
+{
+    router_add(router, &(struct route){.path = "/lab/recurse",
+                                       .methods = METHOD_BIT(METHOD_GET),
+                                       .handler = recurse_handler});
+}
