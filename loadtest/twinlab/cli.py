@@ -8,7 +8,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Callable, NoReturn, Sequence
 
-from twinlab import attack, compare, contenders, idle, models, peers, proc, scale, siege, slowhttptest, workloads
+from twinlab import (attack, compare, contenders, demo, demos, idle, models, peers, proc, scale, siege, slowhttptest,
+                     workloads)
 from twinlab.errors import Interrupted, LabError
 
 
@@ -177,7 +178,25 @@ def run_scale(arguments: argparse.Namespace) -> int:
     return scale.run(scale.Options(effort, arguments.connections, arguments.models, arguments.output, arguments.bin))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale)
+def add_demo(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser(
+        "demo", help="show on the running servers what processes and threads share, own and survive",
+        description="Runs one demonstration with servers of its own: says what it does, shows what the kernel and the "
+                    "servers say about it, and counts what was observed. Without a name: the list. Installs missing "
+                    "packages (apt) and builds first if needed. Traffic stays on 127.0.0.1.",
+        epilog="Exit status: 0 whatever was observed, 1 when the demonstration could not be run, 2 for a mistake in "
+               "the arguments.")
+    parser.add_argument("name", nargs="?", choices=tuple(demos.DEMOS), metavar="NAME", help="which one")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: a few seconds")
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the programs in DIR instead of building them")
+    parser.set_defaults(run=run_demo)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    return demo.run(demo.Options(arguments.name, arguments.quick, arguments.bin))
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale, add_demo)
 
 
 def make_parser() -> OneLineParser:

@@ -18,6 +18,7 @@ LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
     ["attack", "--attacks", "flood"], ["attack", "--attacks", "read,read"], ["attack", "--duration", "0"],
     ["attack", "--duration", "1.5"], ["attack", "--models", "apache"],
     ["peers", "--servers", "iis"], ["peers", "--workloads", "plaintext,plaintext"], ["peers", "--rounds", "0"],
+    ["demo", "nonsense"], ["demo", "tls", "tree"],
 ])
 def test_bad_arguments_are_one_line_and_status_2(arguments):
     done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=30, check=False)
@@ -26,7 +27,8 @@ def test_bad_arguments_are_one_line_and_status_2(arguments):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["attack", "--help"], ["peers", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["attack", "--help"], ["peers", "--help"],
+                                       ["demo", "--help"]])
 def test_help(arguments):
     done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0 and arguments[0].strip("-") in done.stdout

@@ -1,0 +1,55 @@
+"""The demonstrations: what is better seen than measured, on the real servers. A new one is a new entry in DEMOS."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Protocol
+
+from twinlab import workloads
+from twinlab.demos import (cache, canary, cluster, counter, deadlock, exec_, frames, heap, ids, isolation, layout,
+                           recover, registers, resources, stack_overflow, states, threads, threads_share, tls, tree,
+                           usage)
+from twinlab.demos.stage import Stage
+from twinlab.facts import Fact
+
+
+class Demo(Protocol):
+    """What the module of a demonstration has."""
+
+    TITLE: str
+    CLAIMS: tuple[int, ...]
+    MEANING: str
+
+    def run(self, stage: Stage) -> list[Fact]:
+        """Show it, and count what was seen."""
+
+
+DEMOS: dict[str, Demo] = {
+    # memory
+    "layout": layout, "frames": frames, "stack-overflow": stack_overflow, "isolation": isolation,
+    "threads-share": threads_share, "registers": registers, "tls": tls, "heap": heap, "cache": cache,
+    # concurrency
+    "counter": counter, "deadlock": deadlock, "threads": threads,
+    # failure
+    "recover": recover, "cluster": cluster, "canary": canary, "tree": tree,
+    # life cycle and usage
+    "ids": ids, "exec": exec_, "states": states, "resources": resources, "usage": usage,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a demonstration has found, and the evidence that it showed."""
+
+    facts: list[Fact]
+    shown: list[str]
+
+
+def run(name: str, bin_dir: Path, quick: bool, write: Callable[[str], None] = lambda text: None) -> Outcome:
+    """Run one with servers of its own; each line that it shows goes to write, too."""
+    with tempfile.TemporaryDirectory(prefix="twinlab-") as directory:
+        scratch = Path(directory)
+        root = scratch / "www"
+        workloads.make_documents(root)
+        stage = Stage(bin_dir, scratch, root, quick, write)
+        return Outcome(DEMOS[name].run(stage), stage.shown)

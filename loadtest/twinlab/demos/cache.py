@@ -1,0 +1,122 @@
+"""A cache without a limit, a cache of the 500 that were used last, and how many caches there are."""
+
+import http.client
+
+from twinlab import memory_limit, proc
+from twinlab.demos.lines import Line, to_every
+from twinlab.demos.stage import Stage, full_strength, next_death, status, worker_pids
+from twinlab.errors import LabError
+from twinlab.facts import Fact, Tally
+from twinlab.server import Server
+
+TITLE = "a cache that only grows, and one that forgets"
+CLAIMS = (17,)
+MEANING = ("Without a limit a cache takes all the memory there is, and then its server goes; 500 entries are a "
+           "plateau. Worker processes have a cache each: as many times the memory and the misses. When memory runs "
+           "out, the kernel kills a process: one worker of many, or the pool with all its threads.")
+
+ENTRY_KIB = 16
+LRU_ENTRIES = 500
+ROUND_KEYS = 1000
+ROUNDS = 4
+LIMIT_BYTES = 64 << 20
+NO_LIMIT = "no memory cgroup can be made here (it takes root, and a version 1 or delegated version 2 hierarchy)"
+
+
+def run(stage: Stage) -> list[Fact]:
+    return [*_growth(stage), *_misses(stage), *_limited(stage)]
+
+
+def _growth(stage: Stage) -> list[Fact]:
+    grows = Tally("unbounded-cache-grows", f"without a limit, each round of {ROUND_KEYS} new keys makes the process "
+                                           "larger by what they need")
+    plateau = Tally("lru-reaches-a-plateau", "with a limit of 500 entries, it does not grow any more from the second "
+                                             "round on")
+    needed_kib = ROUND_KEYS * ENTRY_KIB
+    for key in ("prefork", "threadpool"):
+        for mode, tally in (("none", grows), ("lru", plateau)):
+            with stage.start(key) as server, to_every(server) as lines:
+                sizes = _sizes_kib(lines[0], mode)
+                growths_kib = [after - before for before, after in zip(sizes, sizes[1:])]
+                if mode == "none":
+                    _note_all(tally, [growth > needed_kib * 0.9 for growth in growths_kib])
+                else:
+                    _note_all(tally, [growth < needed_kib * 0.1 for growth in growths_kib[1:]])
+                stage.say(f"{key}, {mode}: Pss of the process after each {ROUND_KEYS} keys of {ENTRY_KIB} KiB: "
+                          + ", ".join(f"{size:,} KiB" for size in sizes))
+    return [grows.fact(), plateau.fact()]
+
+
+def _note_all(tally: Tally, cases: list[bool]) -> None:
+    for case in cases:
+        tally.note(case)
+
+
+def _sizes_kib(line: Line, mode: str) -> list[int]:
+    sizes = [proc.pss_kib([line.pid]) or 0]
+    for number in range(ROUNDS):
+        line.ask(f"/lab/cache?mode={mode}&key={number * ROUND_KEYS}&count={ROUND_KEYS}")
+        sizes.append(proc.pss_kib([line.pid]) or 0)
+    return sizes
+
+
+def _misses(stage: Stage) -> list[Fact]:
+    each = Tally("prefork-misses-once-per-worker", "every worker process misses a key that its siblings have in their "
+                                                   "caches")
+    once = Tally("threadpool-misses-once", "in a thread pool only the first thread misses it")
+    for key, tally in (("prefork", each), ("threadpool", once)):
+        with stage.start(key) as server, to_every(server) as lines:
+            for number in range(3):
+                misses = sum(_missed(line, number) for line in lines)
+                tally.note(misses == (len(lines) if key == "prefork" else 1))
+            stage.say(f"{key}: the same key asked of each of {len(lines)} workers: {misses} misses")
+    return [each.fact(), once.fact()]
+
+
+def _missed(line: Line, key: int) -> int:
+    before = line.ask("/lab/cache?count=0")["misses"]
+    return line.ask(f"/lab/cache?key={key}")["misses"] - before
+
+
+def _limited(stage: Stage) -> list[Fact]:
+    mib = LIMIT_BYTES >> 20
+    dies = Tally("memory-limit-kills-the-unbounded", f"within {mib} MiB for the whole server, the cache without a "
+                                                     "limit has a process killed (SIGKILL, by the kernel)")
+    lives = Tally("memory-limit-spares-the-lru", "within the same limit, the same requests to a cache of 500 entries "
+                                                 "kill nobody")
+    one = Tally("out-of-memory-costs-prefork-one-worker",
+                "prefork then loses one worker process, and the others live on")
+    everyone = Tally("out-of-memory-costs-threadpool-all-threads", "the thread pool then loses all its threads")
+    for key in ("prefork", "threadpool"):
+        for mode in ("lru", "none") * 3:
+            with memory_limit.group(LIMIT_BYTES) as group:
+                if group is None:
+                    return [tally.fact(without=NO_LIMIT) for tally in (dies, lives, one, everyone)]
+                with stage.start(key) as server:
+                    memory_limit.add(group, server.pids())
+                    before = set(worker_pids(server))
+                    _fill(server, mode)
+                    if mode == "lru":
+                        lives.note(not status(server)["deaths"])
+                        continue
+                    victim = next_death(server, set())
+                    after = set(full_strength(server, victim))
+                    signal_name = status(server)["deaths"][0]["signal"]
+                    dies.note(signal_name == "SIGKILL")
+                    if key == "prefork":
+                        one.note(before - after == {victim})
+                    else:
+                        everyone.note(before.isdisjoint(after))
+                    stage.say(f"{key}, {mib} MiB: pid {victim} was killed by {signal_name}; "
+                              f"{len(before & after)} of {len(before)} processes live on")
+    return [dies.fact(), lives.fact(), one.fact(), everyone.fact()]
+
+
+def _fill(server: Server, mode: str) -> None:
+    """Ask one worker for ever more keys, until that has taken twice the limit or killed it."""
+    with to_every(server) as lines:
+        for number in range(2 * LIMIT_BYTES // (ROUND_KEYS * ENTRY_KIB * 1024)):
+            try:
+                lines[0].ask(f"/lab/cache?mode={mode}&key={number * ROUND_KEYS}&count={ROUND_KEYS}")
+            except (OSError, LabError, http.client.HTTPException):
+                return

@@ -1,0 +1,87 @@
+"""One counter in each process, one that all share, and what happens without a lock."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from twinlab.demos.lines import Line, to_every
+from twinlab.demos.stage import Stage
+from twinlab.facts import Fact, Tally
+
+TITLE = "counting together: private memory, shared memory, threads, with and without a lock"
+CLAIMS = (19, 39, 40)
+MEANING = ("Processes count together only in memory that they have mapped for it; threads do so by themselves. Either "
+           "way an increment without a lock is lost now and then, and with one never. What is private needs no lock.")
+
+STEPS = 1_000_000
+LOCKED_STEPS = 20_000  # they take longer
+TIMES = 20
+
+
+def run(stage: Stage) -> list[Fact]:
+    return [*_who_counts_together(stage), *_locks(stage)]
+
+
+def _count(lines: list[Line], mode: str, steps: int) -> list[dict[str, int]]:
+    """Every worker adds that much, all at the same time; what each saw last."""
+    def add(line: Line) -> dict[str, int]:
+        return [line.ask(f"/counter?mode={mode}&n={steps}") for _ in range(TIMES)][-1]
+    with ThreadPoolExecutor(len(lines)) as pool:
+        return list(pool.map(add, lines))
+
+
+def _who_counts_together(stage: Stage) -> list[Fact]:
+    diverge = Tally("process-counters-diverge", "each worker process counts its own increments only, in a plain "
+                                                "variable")
+    together = Tally("threads-count-together", "the threads of a process count in one variable, up to the sum of all")
+    shared = Tally("shared-memory-counts-together", "worker processes count in one variable of MAP_SHARED memory, up "
+                                                    "to the sum of all")
+    for key in ("prefork", "threadpool"):
+        with stage.start(key) as server, to_every(server) as lines:
+            stage.say(f"{key}: each of {len(lines)} workers adds a number of its own to both counters")
+            total = 0
+            for number, line in enumerate(lines, 1):
+                total += number
+                line.ask(f"/counter?mode=atomic&n={number}")
+            for number, line in enumerate(lines, 1):
+                seen = line.ask("/counter?mode=atomic&n=0")
+                if key == "prefork":
+                    diverge.note(seen["process"] == number)
+                    shared.note(seen["shared"] == total)
+                else:
+                    together.note(seen["process"] == total)
+                stage.show(f"worker {seen['worker']} (pid {seen['pid']}): of this process {seen['process']}, of all "
+                           f"{seen['shared']}")
+    return [diverge.fact(), together.fact(), shared.fact()]
+
+
+def _locks(stage: Stage) -> list[Fact]:
+    threads = Tally("unlocked-threads-lose", "threads that increment a common counter without a lock lose increments")
+    processes = Tally("unlocked-shared-memory-loses", "processes that increment a counter in shared memory without a "
+                                                      "lock lose increments")
+    private = Tally("unlocked-private-counter-exact", "without a lock, the counter that a process has for itself is "
+                                                      "exact")
+    exact = {mode: Tally(f"{mode}-exact", f"with {mode}, not one increment is lost, between threads and between "
+                                          "processes")
+             for mode in ("mutex", "atomic")}
+    lost_percent: dict[str, list[float]] = {"prefork": [], "threadpool": []}
+    stage.say(f"all workers add {TIMES} times {STEPS:,} at the same time")
+    for key in ("prefork", "threadpool"):
+        for _ in range(stage.repetitions):
+            with stage.start(key) as server, to_every(server) as lines:
+                expected = len(lines) * TIMES * STEPS
+                seen = _count(lines, "none", STEPS)
+                found = lines[0].ask("/counter?mode=none&n=0")["shared"]
+                (processes if key == "prefork" else threads).note(found < expected)
+                lost_percent[key].append(100 - found / expected * 100)
+                if key == "prefork":
+                    for each in seen:
+                        private.note(each["process"] == TIMES * STEPS)
+        for mode, tally in exact.items():
+            for _ in range(stage.repetitions - 1):
+                with stage.start(key) as server, to_every(server) as lines:
+                    _count(lines, mode, LOCKED_STEPS)
+                    tally.note(lines[0].ask(f"/counter?mode={mode}&n=0")["shared"]
+                               == len(lines) * TIMES * LOCKED_STEPS)
+    details = {key: f"lost {min(shares):.1f} to {max(shares):.1f} %" for key, shares in lost_percent.items()}
+    stage.show("without a lock: " + ", ".join(f"{key} {detail}" for key, detail in details.items()))
+    return [threads.fact(details["threadpool"]), processes.fact(details["prefork"]), private.fact(),
+            *(tally.fact() for tally in exact.values())]

@@ -1,0 +1,176 @@
+"""What every demonstration is given: fresh servers, a place to show evidence, and how often to repeat."""
+
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+
+from twinlab import http, machine, models, proc
+from twinlab.errors import LabError
+from twinlab.server import Server
+
+DEADLINE_S = 10.0
+POLL_S = 0.005
+Seen = TypeVar("Seen")
+
+
+class Stage:
+    """Where a demonstration plays. Everything shown is kept, too."""
+
+    def __init__(self, bin_dir: Path, scratch: Path, root: Path, quick: bool,
+                 write: Callable[[str], None] = lambda text: None) -> None:
+        self.bin_dir = bin_dir
+        self.quick = quick
+        self.shown: list[str] = []
+        self._scratch = scratch
+        self._root = root
+        self._write = write
+        self._numbers = itertools.count()
+
+    @property
+    def repetitions(self) -> int:
+        return 3 if self.quick else 10
+
+    def say(self, text: str) -> None:
+        """What is being done now."""
+        self._put(f"- {text}")
+
+    def show(self, evidence: str) -> None:
+        """What the kernel or a server says about it."""
+        for line in evidence.splitlines():
+            self._put(f"    {line}")
+
+    def _put(self, line: str) -> None:
+        self.shown.append(line)
+        self._write(line)
+
+    def scratch(self) -> Path:
+        """A new folder."""
+        directory = self._scratch / f"stage-{next(self._numbers)}"
+        directory.mkdir()
+        return directory
+
+    def start(self, model_key: str, *options: str) -> Server:
+        """A fresh server with faults on, whose connections stay where they are; use it in a with statement."""
+        model = models.choose([model_key], machine.cpus())[0]
+        extra = ("--faults", "on", "--rebalance", "off", *options)
+        return Server(model, self.bin_dir, self._root, self.scratch(), extra)
+
+    def micro(self, name: str, *options: str) -> dict[str, Any]:
+        """What the micro program of this name measures."""
+        argv = [str(self.bin_dir / f"micro-{name}"), *(["--quick"] if self.quick else []), *options]
+        status, output = proc.run(argv)
+        if status != 0:
+            raise LabError(f"micro-{name} failed: {output.strip()}")
+        return json.loads(output)
+
+
+def wait_for(look: Callable[[], Seen | None], what: str, deadline_s: float = DEADLINE_S) -> Seen:
+    """Look until there is something to see."""
+    end_s = time.monotonic() + deadline_s
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > end_s:
+            raise LabError(f"waited {deadline_s:.0f} s in vain: {what}")
+        time.sleep(POLL_S)
+
+
+def comes_true(look: Callable[[], Any], deadline_s: float = DEADLINE_S) -> bool:
+    """Whether something is seen in time."""
+    try:
+        return bool(wait_for(look, "", deadline_s))
+    except LabError:
+        return False
+
+
+def ask(server: Server, path: str, timeout_s: float = 5.0) -> Any:
+    """The JSON answer to a request on a new connection."""
+    reply = http.get(server.port, path, timeout_s)
+    if reply.status != 200:
+        raise LabError(f"{server.label}: GET {path} answered {reply.status}")
+    return reply.json()
+
+
+def is_answered(server: Server, path: str, timeout_s: float = 1.0) -> bool:
+    """Whether a new connection gets an answer of 200 in time."""
+    try:
+        return http.get(server.port, path, timeout_s).status == 200
+    except (http.RequestLost, http.NoAnswer):
+        return False
+
+
+def kills(server: Server, path: str) -> bool:
+    """Whether a request on a new connection ends whoever takes it."""
+    try:
+        http.get(server.port, path, DEADLINE_S)
+    except http.RequestLost:
+        return True
+    except http.NoAnswer:
+        pass
+    return False
+
+
+def status(server: Server) -> dict[str, Any]:
+    """/status, asked again when the worker that was asked has died or hangs."""
+    def try_once() -> dict[str, Any] | None:
+        try:
+            return server.status(1.0)
+        except (http.RequestLost, http.NoAnswer):
+            return None
+    return wait_for(try_once, "an answer to /status")
+
+
+def end_by(server: Server, path: str) -> int | None:
+    """Ask for something deadly. The pid of who died of it, once the server is whole again; None: nobody."""
+    known = {death["pid"] for death in status(server)["deaths"]}
+    if not kills(server, path):
+        return None
+    victim = next_death(server, known)
+    full_strength(server, victim)
+    return victim
+
+
+def next_death(server: Server, known: set[int]) -> int:
+    """The pid of a process whose death is new."""
+    def look() -> int | None:
+        return next((death["pid"] for death in status(server)["deaths"] if death["pid"] not in known), None)
+    return wait_for(look, "/status tells of a death")
+
+
+def ready_workers(server: Server) -> list[dict[str, Any]]:
+    """Every slot with somebody who serves in it."""
+    return [worker for worker in status(server)["workers"] if worker["state"] == "ready"]
+
+
+def worker_pids(server: Server) -> list[int]:
+    """The processes that serve."""
+    return sorted({worker["pid"] for worker in ready_workers(server)})
+
+
+def connections(server: Server) -> list[int]:
+    """Open connections of each worker."""
+    return [worker["connections_open"] for worker in status(server)["workers"]]
+
+
+def full_strength(server: Server, without_pid: int = 0) -> list[int]:
+    """The serving processes, once every slot is ready again and the old one is gone."""
+    def look() -> list[int] | None:
+        workers = status(server)["workers"]
+        pids = sorted({worker["pid"] for worker in workers})
+        whole = all(worker["state"] == "ready" for worker in workers) and without_pid not in pids
+        return pids if whole else None
+    return wait_for(look, "every worker is ready")
+
+
+def death_of(server: Server, pid: int) -> dict[str, Any]:
+    """The server's record of a death."""
+    return wait_for(lambda: next((death for death in status(server)["deaths"] if death["pid"] == pid), None),
+                    f"/status tells of the death of {pid}")
+
+
+def story_of(server: Server, pid: int) -> dict[str, Any]:
+    """What the dying process itself noted."""
+    return wait_for(lambda: death_of(server, pid)["crash"], f"the crash of {pid} is told")
