@@ -10,6 +10,7 @@ from typing import Callable, NoReturn, Sequence
 
 from twinlab import (attack, compare, contenders, demo, demos, idle, models, peers, proc, scale, siege, slowhttptest,
                      workloads)
+from twinlab.claims import command as claims
 from twinlab.errors import Interrupted, LabError
 
 
@@ -196,7 +197,60 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return demo.run(demo.Options(arguments.name, arguments.quick, arguments.bin))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale, add_demo)
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError("must be from 0 (not included) to 100 per cent")
+    return value / 100
+
+
+def add_claims(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser(
+        "claims", help="judge each statement about processes and threads, and write a report",
+        description="Runs experiments on the servers, micro programs and demonstrations for the statements of "
+                    "loadtest/claims.yaml, judges each, and writes claims.json, CSV, summary.md and report.html. "
+                    "Installs missing packages (apt) and builds first if needed. Traffic stays on 127.0.0.1.",
+        epilog="Exit status: 0 when everything was judged, whatever the verdicts; 1 when the laboratory failed, 2 for "
+               "a mistake in the arguments. An interrupted run goes on with --resume.")
+    parser.add_argument("ids", nargs="*", type=count, metavar="ID", help="numbers of claims (default: all)")
+    parser.add_argument("--quick", action="store_true",
+                        help="fewer and shorter rounds, in under 10 minutes: more of the verdicts stay unresolved")
+    parser.add_argument("--list", action="store_true", help="print the claims, and stop")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="folder of the run (default loadtest/results/<UTC time>)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="chooses which workers are killed (default 1)")
+    parser.add_argument("--steal-limit", type=share, default=0.05, metavar="PERCENT",
+                        help="void a block of which more CPU time was stolen by other guests (default 5)")
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the programs in DIR instead of building them")
+    parser.set_defaults(run=run_claims)
+
+
+def run_claims(arguments: argparse.Namespace) -> int:
+    if arguments.list:
+        return claims.list_claims()
+    return claims.run(claims.default_options(ids=arguments.ids, quick=arguments.quick, output=arguments.output,
+                                             resume=arguments.resume, bin_dir=arguments.bin, seed=arguments.seed,
+                                             steal_limit=arguments.steal_limit))
+
+
+def add_report(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser("report", help="judge a run of lab claims again, and write its report anew")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="folder of the run")
+    parser.set_defaults(run=lambda arguments: claims.run_report(arguments.directory))
+
+
+def add_diff(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser(
+        "diff", help="what differs between two runs of lab claims",
+        description="Two machines or two commits: verdicts that differ, and effects whose intervals do not overlap.")
+    parser.add_argument("first", type=Path, metavar="DIR")
+    parser.add_argument("second", type=Path, metavar="DIR")
+    parser.set_defaults(run=lambda arguments: claims.run_diff(arguments.first, arguments.second))
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale, add_demo, add_claims,
+                                             add_report, add_diff)
 
 
 def make_parser() -> OneLineParser:

@@ -5,7 +5,7 @@ import random
 import signal
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 from twinlab import http, prober, wrk
 from twinlab.errors import LabError
@@ -154,10 +154,15 @@ def planned_s(crashes: int) -> float:
     return SETTLE_S + (crashes - 1) * INTERVAL_S + CALM_S + 0.4
 
 
-def run(bench: Bench, model: Model, fault: str, crashes: int, rng: random.Random) -> CrashRound:
-    """A fresh server with faults on, wrk and the prober on it, and a crash once a second."""
+def run(bench: Bench, model: Model, fault: str, crashes: int, rng: random.Random,
+        inspect: Callable[[Server], None] = lambda server: None) -> CrashRound:
+    """A fresh server with faults on, wrk and the prober on it, and a crash once a second.
+
+    inspect: what a caller wants to know of the server before it is loaded.
+    """
     with Server(model, bench.bin_dir, bench.root, bench.scratch, ("--faults", "on")) as server:
         server.check(PATH)
+        inspect(server)
         bound_s = SETTLE_S + crashes * (INTERVAL_S + RECOVERY_DEADLINE_S)
         with wrk.Wrk(server.port, PATH, bench.connections, bound_s) as load, Prober(server.port) as probing:
             state = Round(server, probing, fault, rng)

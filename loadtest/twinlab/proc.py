@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Iterable
 
@@ -128,6 +129,69 @@ def _process_cpu_us(pid: int) -> float:
     except (OSError, IndexError, ValueError):
         fields = stat_fields(pid)
         return (int(fields[11]) + int(fields[12])) * 1e6 / _TICKS_PER_S if fields else 0.0
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Context switches: the task gave up its CPU by itself, or the kernel took it away."""
+
+    voluntary: int
+    involuntary: int
+
+    def since(self, earlier: "Switches") -> "Switches":
+        return Switches(self.voluntary - earlier.voluntary, self.involuntary - earlier.involuntary)
+
+
+def switches(pids: Iterable[int]) -> Switches:
+    """What every thread of these processes has switched so far."""
+    voluntary = involuntary = 0
+    for pid in pids:
+        for status in Path(f"/proc/{pid}/task").glob("*/status"):
+            found = parse_switches(_text_or_nothing(status))
+            voluntary, involuntary = voluntary + found.voluntary, involuntary + found.involuntary
+    return Switches(voluntary, involuntary)
+
+
+def parse_switches(status: str) -> Switches:
+    """The two `..._ctxt_switches:` figures of a /proc/PID/task/TID/status."""
+    figures = {line.split(":")[0]: int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line}
+    return Switches(figures.get("voluntary_ctxt_switches", 0), figures.get("nonvoluntary_ctxt_switches", 0))
+
+
+def _text_or_nothing(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # the thread has ended
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of some processes in KiB. rss counts a shared page once for each of its users, pss only once in all."""
+
+    pss: int
+    uss: int
+    rss: int
+    page_tables: int
+
+
+def memory(pids: Iterable[int]) -> Memory:
+    """What these processes use together."""
+    found = [parse_memory(_text_or_nothing(Path(f"/proc/{pid}/smaps_rollup"))
+                          + _text_or_nothing(Path(f"/proc/{pid}/status"))) for pid in pids]
+    return Memory(sum(m.pss for m in found), sum(m.uss for m in found), sum(m.rss for m in found),
+                  sum(m.page_tables for m in found))
+
+
+def parse_memory(text: str) -> Memory:
+    """From the lines of smaps_rollup and status together; uss: the pages that nobody else has."""
+    figures: dict[str, int] = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        if rest.strip().endswith("kB"):
+            figures[name] = int(rest.split()[0])
+    return Memory(figures.get("Pss", 0), figures.get("Private_Clean", 0) + figures.get("Private_Dirty", 0),
+                  figures.get("Rss", 0), figures.get("VmPTE", 0))
 
 
 def pss_kib(pids: Iterable[int]) -> int | None:

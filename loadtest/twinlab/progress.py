@@ -50,3 +50,46 @@ class Progress:
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+class Bar(Progress):
+    """On a terminal, a bar with the time left, by the package rich."""
+
+    def __init__(self, planned_s: float, stream: TextIO = sys.stderr) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        super().__init__(planned_s, stream)
+        self._bar = RichProgress(BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"),
+                                 console=Console(file=stream), transient=True)
+        self._task = self._bar.add_task("", total=planned_s)
+        self._bar.start()
+
+    def step(self, text: str) -> None:
+        """Say what is being done now."""
+        self._bar.update(self._task, description=f"{minutes(self.left_s())} left  {text}")
+
+    def done(self, planned_s: float) -> None:
+        """A step of the plan is finished."""
+        super().done(planned_s)
+        self._bar.update(self._task, completed=self._done_s)
+
+    def clear(self) -> None:
+        """Remove the bar, before something else is printed."""
+        self._bar.stop()
+
+
+def minutes(seconds: float) -> str:
+    """`3:05`"""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def make(planned_s: float, stream: TextIO = sys.stderr) -> Progress:
+    """A bar on a terminal, if the package for it is there; else lines."""
+    if stream.isatty():
+        try:
+            return Bar(planned_s, stream)
+        except ImportError:
+            pass
+    return Progress(planned_s, stream)

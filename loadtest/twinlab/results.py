@@ -1,10 +1,11 @@
-"""The results as a JSON file: every raw round, beside the facts of the machine."""
+"""The results as files: every raw round as JSON, beside the facts of the machine."""
 
 import json
 import os
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator, TextIO
 
 from twinlab.errors import LabError
 
@@ -27,9 +28,30 @@ def prepare(directory: Path) -> Path:
 
 
 def write(directory: Path, name: str, content: dict[str, Any]) -> Path:
+    return write_text(directory, name, json.dumps(content, indent=1) + "\n")
+
+
+def read(directory: Path, name: str) -> dict[str, Any]:
+    """What write() wrote."""
     path = directory / name
     try:
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LabError(f"cannot read {path}: {error}") from error
+
+
+def write_text(directory: Path, name: str, content: str) -> Path:
+    path = directory / name
+    with opened(path) as stream:
+        stream.write(content)
+    return path
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TextIO]:
+    """A file to write; a disk that is full is an error with a cause like any other."""
+    try:
+        with path.open("w", newline="") as stream:
+            yield stream
     except OSError as error:
         raise LabError(f"cannot write {path}: {error.strerror}") from error
-    return path

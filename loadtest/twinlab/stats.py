@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import dataclass
 from statistics import median
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 RESAMPLES = 2000
 
@@ -71,3 +71,43 @@ def ratio(figure: Mapping[int, float], base: Mapping[int, float]) -> Ratio | Non
     rng = random.Random(1)
     medians = sorted(median(rng.choices(pairs, k=len(pairs))) for _ in range(RESAMPLES))
     return Ratio(median(pairs), medians[int(RESAMPLES * 0.025)], medians[int(RESAMPLES * 0.975) - 1])
+
+
+BOOTSTRAP_RESAMPLES = 10_000
+WILSON_Z = 1.959964  # 95 %
+
+
+def paired_ratio(figure: Sequence[float], base: Sequence[float]) -> Ratio | None:
+    """The geometric mean of figure / base over pairs, with a bootstrap interval (BCa) of the mean log-ratio.
+
+    None when there is no pair. Pairs that are all equal give an interval of no width: then nothing varied.
+    """
+    from scipy.stats import bootstrap  # only here: it takes half a second to import
+
+    logs = [math.log(a / b) for a, b in zip(figure, base, strict=True)]
+    if not logs:
+        return None
+    mean = math.exp(sum(logs) / len(logs))
+    if max(logs) - min(logs) < 1e-12:
+        return Ratio(mean, mean, mean)
+    interval = bootstrap((logs,), _mean, n_resamples=BOOTSTRAP_RESAMPLES, confidence_level=0.95, method="BCa",
+                         random_state=1).confidence_interval
+    # BCa has no answer where too few values differ; all of them bound the mean.
+    low = min(logs) if math.isnan(interval.low) else interval.low
+    high = max(logs) if math.isnan(interval.high) else interval.high
+    return Ratio(mean, min(math.exp(low), mean), max(math.exp(high), mean))
+
+
+def _mean(values: Any, axis: int = -1) -> Any:
+    return values.mean(axis=axis)
+
+
+def wilson(observed: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `observed` of `of` trials are a sample."""
+    if of == 0:
+        return 0.0, 1.0
+    share, square = observed / of, WILSON_Z ** 2
+    middle = (share + square / (2 * of)) / (1 + square / of)
+    half = WILSON_Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
+    # At the ends, rounding must not leave out the share itself.
+    return (0.0 if observed == 0 else middle - half), (1.0 if observed == of else middle + half)

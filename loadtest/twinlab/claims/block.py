@@ -1,0 +1,209 @@
+"""One block: one side of an experiment, measured once on a fresh server whose identity is checked first."""
+
+import random
+import selectors
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import Any, Callable
+
+from twinlab import crash, http, proc, speed, wrk
+from twinlab.claims.experiment import Side
+from twinlab.claims.kept import KeptConnection
+from twinlab.errors import LabError
+from twinlab.journal import Balance
+from twinlab.server import Server
+from twinlab.speed import Bench
+from twinlab.workloads import Workload
+
+READY_DEADLINE_S = 10.0
+POLL_S = 0.01
+# A slot is kept busy for so long, and whoever is not answered within the shorter time waits for it.
+HANG_MS = 1500
+PATIENCE_S = 0.6
+NEW_CONNECTIONS = 8
+NEARLY_ALL = 0.9
+
+
+class Mislabelled(LabError):
+    """The server that runs is not the one that the side names: nothing that it does may be counted."""
+
+
+@dataclass
+class Block:
+    """What a block gave. void: why it must not be counted; mismatch: losses that clients and journal disagree on."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    void: str = ""
+    mismatch: int = 0
+
+
+def measure(bench: Bench, side: Side, rng: random.Random) -> Block:
+    """Start the side's server, check that it is what the side says, and do to it what the side says."""
+    kinds: dict[str, Callable[[Bench, Side, random.Random], Block]] = {
+        "load": _load, "memory": _memory, "crash": _crash, "hung": _hung}
+    return kinds[side.block](bench, side, rng)
+
+
+def _start(bench: Bench, side: Side) -> Server:
+    server = Server(side.start, bench.bin_dir, bench.root, bench.scratch)
+    server.cpus = bench.server_cpus
+    return server
+
+
+def verify(server: Server, side: Side) -> None:
+    """Compare what /status says with the side: model, dispatch, processes, slots. Waits until all are ready."""
+    deadline_s = time.monotonic() + READY_DEADLINE_S
+    while True:
+        status = server.status()
+        found, expected = shape_of(status), expected_shape(side)
+        if found == expected:
+            return
+        if found[:2] != expected[:2] or time.monotonic() > deadline_s:
+            raise Mislabelled(f"the server that should be {side.name} ({_words(expected)}) says that it is "
+                              f"{_words(found)}")
+        time.sleep(POLL_S)
+
+
+Shape = tuple[str, str, int, int, int]  # model, dispatch, processes, event loops, pool threads
+
+
+def shape_of(status: dict[str, Any]) -> Shape:
+    """What a server says of itself; only what is ready counts."""
+    ready = [worker for worker in status["workers"] if worker["state"] == "ready"]
+    roles = [worker["role"] for worker in ready]
+    return (status["model"], status["dispatch"] or "connection", len({worker["pid"] for worker in ready}),
+            roles.count("loop"), roles.count("pool"))
+
+
+def expected_shape(side: Side) -> Shape:
+    """What a server of this side has to say."""
+    return {
+        "prefork": ("prefork", "connection", side.workers, side.workers, 0),
+        "threadpool": ("threadpool", "connection", 1, side.threads, 0),
+        "threadpool-request": ("threadpool", "request", 1, side.loops, side.threads),
+        "hybrid": ("hybrid", "connection", side.workers, side.workers * side.threads, 0),
+    }[side.model]
+
+
+def _words(shape: Shape) -> str:
+    model, dispatch, processes, loops, pool = shape
+    return f"{model}, {dispatch} dispatch, {processes} processes, {loops} loops, {pool} pool threads"
+
+
+def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
+    """A timed window under wrk, with the memory read before it and the switches counted around it."""
+    workload = Workload(side.name, side.name, side.path)
+    with _start(bench, side) as server, ExitStack() as stack:
+        server.check(side.path)
+        verify(server, side)
+        if side.beside_path:
+            stack.enter_context(wrk.Wrk(server.port, side.beside_path, side.beside_connections, side.planned_s,
+                                        cpus=bench.wrk_cpus))
+        pss_kib = speed.memory_under_load(bench, server, workload)
+        switches_before = proc.switches(server.pids())
+        timed = speed.measure(bench, server, workload)
+        switched = proc.switches(timed.pids).since(switches_before)
+        totals = server.status()["totals"]
+    result = timed.result
+    block = Block({"requests_per_s": result.requests_per_s, "errors": sum(result.errors.values()),
+                   "deaths": totals["deaths"]})
+    block.mismatch = Balance(result.cut_requests, totals["requests_lost"], 0).mismatch
+    if result.requests:
+        block.metrics |= {
+            "p50_us": result.p50_us, "p99_us": result.p99_us,
+            "cpu_us_per_request": timed.cpu_us / result.requests,
+            "voluntary_per_request": switched.voluntary / result.requests,
+            "involuntary_per_request": switched.involuntary / result.requests,
+            "mostly_voluntary": float(switched.voluntary > switched.involuntary),
+            "some_involuntary": float(switched.involuntary > 0),
+        }
+    else:
+        block.void = "nothing was answered"
+    if pss_kib:
+        block.metrics["pss_kib"] = pss_kib
+    return block
+
+
+def _memory(bench: Bench, side: Side, _rng: random.Random) -> Block:
+    """Memory while all workers serve; reading it disturbs, so nothing is timed."""
+    with _start(bench, side) as server:
+        server.check(side.path)
+        verify(server, side)
+        with wrk.Wrk(server.port, side.path, side.connections, side.warmup_s, cpus=bench.wrk_cpus):
+            time.sleep(side.warmup_s)
+            used = proc.memory(server.pids())
+    if not used.pss:
+        return Block(void="the memory of the server's processes could not be read")
+    return Block({"pss_kib": used.pss, "uss_kib": used.uss, "rss_sum_kib": used.rss,
+                  "page_tables_kib": used.page_tables, "rss_sum_over_pss": used.rss / used.pss})
+
+
+def _crash(bench: Bench, side: Side, rng: random.Random) -> Block:
+    """A process dies once a second; what each death cost, by the server's journal, held against wrk's errors."""
+    found = crash.run(bench, side.start, side.fault, side.crashes, rng, lambda server: verify(server, side))
+    lost = [each.lost for each in found.crashes if each.lost is not None]
+    block = Block(mismatch=found.balance.mismatch, void="; ".join(found.notes))
+    if found.unexpected_deaths:
+        block.void = block.void or f"{found.unexpected_deaths} deaths that nobody caused"
+    if lost:
+        shares = [each / bench.connections for each in lost]
+        block.metrics = {"lost_per_crash": mean(lost), "lost_share": mean(shares),
+                         "others_survive": float(max(shares) < NEARLY_ALL),
+                         "all_lost": float(min(shares) >= NEARLY_ALL)}
+        for name in ("recovery_ms", "silence_ms"):
+            values = [getattr(each, name) for each in found.crashes if getattr(each, name) is not None]
+            if values:
+                block.metrics[name] = mean(values)
+    return block
+
+
+def _hung(bench: Bench, side: Side, _rng: random.Random) -> Block:
+    """Some slots are kept busy; who is answered meanwhile, among connections that are open and new ones?"""
+    with _start(bench, side) as server, ExitStack() as stack:
+        server.check(side.path)
+        verify(server, side)
+        kept = [stack.enter_context(KeptConnection(server.port)) for _ in range(side.connections)]
+        owners = {connection: connection.ask("/whoami", PATIENCE_S).json()["worker"] for connection in kept}
+        holders = {worker: connection for connection, worker in owners.items()}
+        if len(holders) < side.hung:
+            return Block(void=f"the connections lie on {len(holders)} slots only")
+        hung = dict(sorted(holders.items())[:side.hung])
+        for connection in hung.values():
+            connection.send(f"/sleep?ms={HANG_MS}")
+        time.sleep(0.05)  # an answer that comes before the hang would count as one during it
+        waiting = [connection for connection in kept if connection not in hung.values()]
+        waiting += [stack.enter_context(KeptConnection(server.port)) for _ in range(NEW_CONNECTIONS)]
+        answered = _answered(waiting, side.path)
+    return Block(hung_metrics(owners, set(hung), waiting, answered))
+
+
+def _answered(connections: list[KeptConnection], path: str) -> set[KeptConnection]:
+    """Ask on all at once; those that are answered before patience ends."""
+    found: set[KeptConnection] = set()
+    deadline_s = time.monotonic() + PATIENCE_S
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            connection.send(path)
+            selector.register(connection, selectors.EVENT_READ, connection)
+        while len(found) < len(connections) and (left_s := deadline_s - time.monotonic()) > 0:
+            for key, _ in selector.select(left_s):
+                found.add(key.data)
+                selector.unregister(key.data)
+    return found
+
+
+def hung_metrics(owners: dict[Any, int], hung: set[int], waiting: list[Any], answered: set[Any]) -> dict[str, float]:
+    """Apart: connections of hung slots, of the other slots, and new ones."""
+    own = [each for each in waiting if owners.get(each) in hung]
+    others = [each for each in waiting if each in owners and owners[each] not in hung]
+    new = [each for each in waiting if each not in owners]
+    metrics = {"answered_share": len(answered) / len(waiting), "nobody_answers": float(not answered)}
+    if own:
+        metrics["own_share_waits"] = float(not any(each in answered for each in own))
+    if others:
+        metrics["others_answer"] = float(all(each in answered for each in others))
+    if new:
+        metrics["new_answered_share"] = sum(each in answered for each in new) / len(new)
+    return metrics

@@ -1,0 +1,170 @@
+"""`lab claims`, `lab report` and `lab diff`, step by step."""
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinlab import machine, progress, results, setup, workloads
+from twinlab.claims import catalog, evidence, experiment, judge, report, sources
+from twinlab.claims.catalog import EXPERIMENT, Claim
+from twinlab.claims.engine import Engine, Rules
+from twinlab.claims.experiment import Experiment
+from twinlab.claims.judge import JudgedClaim
+from twinlab.claims.store import CATALOG, Store
+from twinlab.errors import Interrupted, LabError
+from twinlab.progress import Progress
+from twinlab.speed import Bench
+
+CLAIMS_FILE = setup.PROJECT / "loadtest" / "claims.yaml"
+EXPERIMENTS = setup.PROJECT / "loadtest" / "experiments"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    ids: list[int]
+    quick: bool
+    output: Path | None
+    resume: Path | None
+    bin_dir: Path | None
+    seed: int
+    steal_limit: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What has to run for the claims that were chosen."""
+
+    claims: list[Claim]
+    experiments: list[Experiment]
+    others: list[tuple[str, str]]
+    quick: bool
+
+    @property
+    def planned_s(self) -> float:
+        return (sum(each.planned_s for each in self.experiments)
+                + sum(sources.planned_s(kind, self.quick) for kind, _ in self.others))
+
+
+def make_plan(claims_file: Path, folder: Path, ids: list[int], quick: bool) -> Plan:
+    """Reads all files before anything runs, so that a mistake in them costs no time."""
+    claims = catalog.choose(catalog.load(claims_file), ids)
+    needed = catalog.sources(claims)
+    experiments = [experiment.load(folder, name, quick) for kind, name in needed if kind == EXPERIMENT]
+    return Plan(claims, experiments, [each for each in needed if each[0] != EXPERIMENT], quick)
+
+
+def run(options: Options) -> int:
+    """Prepare, measure what is missing, judge, report. The verdicts do not change the exit status: they are results."""
+    setup.install_packages("build", "load")
+    store = _open_store(options)
+    settings = store.run["settings"]
+    plan = make_plan(store.directory / CATALOG, EXPERIMENTS, settings["ids"], settings["quick"])
+    setup.raise_descriptor_limit(max((side.connections for each in plan.experiments for side in each.sides.values()),
+                                     default=0))
+    bin_dir = options.bin_dir or setup.build()
+    for warning in store.run["warnings"]:
+        print(f"lab: warning: {warning}", file=sys.stderr)
+    try:
+        measure(store, plan, bin_dir)
+    except Interrupted:
+        print(f"\nlab: what is finished is kept; go on with: lab claims --resume {store.directory}", file=sys.stderr)
+        raise
+    judged = write_report(store)
+    print_summary(store, judged)
+    return 0
+
+
+def _open_store(options: Options) -> Store:
+    if options.resume:
+        return Store.open(options.resume)
+    directory = options.output or results.default_dir(setup.PROJECT)
+    return Store.create(directory, {
+        "command": "claims",
+        "settings": {"ids": options.ids, "quick": options.quick, "seed": options.seed,
+                     "steal_limit": options.steal_limit},
+        "machine": machine.facts(setup.PROJECT),
+        "warnings": machine.warnings(),
+        "took_s": 0.0,
+    }, CLAIMS_FILE)
+
+
+def measure(store: Store, plan: Plan, bin_dir: Path) -> None:
+    """Everything that the run lacks."""
+    settings = store.run["settings"]
+    rules = Rules(settings["steal_limit"])
+    began_s, before_s, clock = time.monotonic(), store.run["took_s"], machine.CpuClock.read()
+    shown = progress.make(plan.planned_s)
+    try:
+        with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
+            root = Path(scratch) / "www"
+            workloads.make_documents(root)
+            _run_others(store, plan, bin_dir, rules, shown)
+            bench = Bench(bin_dir, root, Path(scratch), 0, 0, 0)
+            engine = Engine(store, bench, shown, rules, settings["seed"])
+            for each in plan.experiments:
+                engine.run(each)
+    finally:
+        shown.clear()
+        store.update_run(took_s=round(before_s + time.monotonic() - began_s, 1),
+                         steal_share=round(machine.CpuClock.read().steal_share_since(clock), 4))
+
+
+def _run_others(store: Store, plan: Plan, bin_dir: Path, rules: Rules, shown: Progress) -> None:
+    for kind, name in plan.others:
+        shown.step(f"{kind} {name}")
+        sources.run(store, kind, name, bin_dir, plan.quick, rules)
+        shown.done(sources.planned_s(kind, plan.quick))
+
+
+def judge_store(store: Store) -> tuple[list[JudgedClaim], dict[str, evidence.Source]]:
+    """The verdicts that follow from what a run has stored, by the claims as they were when it began."""
+    claims = catalog.choose(catalog.load(store.directory / CATALOG), store.run["settings"]["ids"])
+    found = evidence.collect(store.records)
+    return judge.judge(claims, found), found
+
+
+def write_report(store: Store) -> list[JudgedClaim]:
+    judged, found = judge_store(store)
+    report.write_all(store, judged, found)
+    return judged
+
+
+def print_summary(store: Store, judged: list[JudgedClaim]) -> None:
+    for line in report.text_lines(judged):
+        print(line)
+    print(f"\nThe whole report: {store.directory / report.PAGE}")
+
+
+def run_report(directory: Path) -> int:
+    """`lab report DIR`: judge what is stored again, and write the report anew."""
+    store = Store.open(directory)
+    print_summary(store, write_report(store))
+    return 0
+
+
+def run_diff(first: Path, second: Path) -> int:
+    """`lab diff DIR DIR`: what differs between two machines, or two commits."""
+    from twinlab.claims import diff
+
+    for line in diff.lines(*(results.read(folder, report.JSON) for folder in (first, second))):
+        print(line)
+    return 0
+
+
+def list_claims() -> int:
+    for claim in catalog.load(CLAIMS_FILE):
+        print(f"{claim.id:>3}  {claim.section}: {claim.text}")
+    return 0
+
+
+def default_options(**changes: Any) -> Options:
+    values: dict[str, Any] = {"ids": [], "quick": False, "output": None, "resume": None, "bin_dir": None, "seed": 1,
+                              "steal_limit": Rules().steal_limit}
+    if changes.get("resume") and (changes.get("ids") or changes.get("output")):
+        raise LabError("--resume goes on with what that run was started with; name no claims and no --output")
+    return Options(**(values | changes))

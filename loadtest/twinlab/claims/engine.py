@@ -1,0 +1,95 @@
+"""Runs experiments: the order of the blocks, what makes a block void, and how often it is tried again."""
+
+import random
+from dataclasses import asdict, dataclass, replace
+from typing import Callable
+
+from twinlab import machine
+from twinlab.claims import block
+from twinlab.claims.block import Block
+from twinlab.claims.experiment import Experiment, Side
+from twinlab.claims.store import Store
+from twinlab.errors import LabError
+from twinlab.progress import Progress
+from twinlab.speed import Bench
+
+ATTEMPTS = 3  # of a block that is void
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a block does not count: CPU time stolen by other guests of the machine is not the server's doing."""
+
+    steal_limit: float = 0.05
+
+
+Measure = Callable[[Bench, Side, random.Random], Block]
+ReadClock = Callable[[], machine.CpuClock]
+
+
+class Engine:
+    """Measures what a run still lacks. measure and read_clock can be replaced, to see what the engine does with them."""
+
+    def __init__(self, store: Store, bench: Bench, progress: Progress, rules: Rules = Rules(), seed: int = 1,
+                 measure: Measure = block.measure, read_clock: ReadClock = machine.CpuClock.read) -> None:
+        self._store, self._bench, self._progress, self._rules = store, bench, progress, rules
+        self._seed, self._measure, self._read_clock = seed, measure, read_clock
+
+    def run(self, experiment: Experiment) -> None:
+        """All blocks of an experiment. One that cannot go on says why, and the other experiments go on without it."""
+        self._plan(experiment)
+        for round_number in range(1, experiment.rounds + 1):
+            for side in experiment.order(round_number):
+                self._progress.step(f"{experiment.name}, round {round_number} of {experiment.rounds}: {side.name}")
+                try:
+                    self._side(experiment, side, round_number)
+                except LabError as error:
+                    self._store.append({"kind": "problem", "source": f"experiment:{experiment.name}",
+                                        "problem": str(error).partition("\n")[0], "whole": str(error)})
+                    return
+                self._progress.done(side.planned_s)
+
+    def _plan(self, experiment: Experiment) -> None:
+        """What the blocks mean, once, so that a report needs no other file."""
+        if self._store.done(kind="plan", experiment=experiment.name):
+            return
+        self._store.append({
+            "kind": "plan", "experiment": experiment.name, "title": experiment.title, "rounds": experiment.rounds,
+            "control_of": experiment.control_of, "pin": experiment.pin, "chart": experiment.chart,
+            "sides": {side.name: asdict(side) for side in experiment.sides.values()}})
+
+    def _side(self, experiment: Experiment, side: Side, round_number: int) -> None:
+        """One block, again if it is void, a few times at most."""
+        key = {"kind": "block", "experiment": experiment.name, "side": side.name, "round": round_number}
+        if self._store.done(**key):
+            return
+        bench = bench_for(self._bench, experiment, side)
+        # The same choices for all sides of a round, and for a block that is tried again.
+        rng_seed = f"{self._seed}/{experiment.name}/{round_number}"
+        for attempt in range(1, ATTEMPTS + 1):
+            clock = self._read_clock()
+            found = self._measure(bench, side, random.Random(rng_seed))
+            steal = self._read_clock().steal_share_since(clock)
+            void = void_reason(found, steal, self._rules)
+            self._store.append(key | {"attempt": attempt, "void": void, "mismatch": found.mismatch,
+                                      "steal_share": round(steal, 4), "metrics": found.metrics})
+            if not void:
+                return
+
+
+def void_reason(found: Block, steal: float, rules: Rules) -> str:
+    """Why a block does not count; empty when it does."""
+    if steal > rules.steal_limit:
+        return f"steal: {steal * 100:.1f} % of the CPU time was stolen, {rules.steal_limit * 100:.1f} % is the limit"
+    if found.mismatch:
+        return (f"identity: the journal of lost requests and the errors that clients saw differ by "
+                f"{found.mismatch:+d}")
+    return found.void
+
+
+def bench_for(bench: Bench, experiment: Experiment, side: Side) -> Bench:
+    """The bench with the side's load; pinned: wrk on one half of the CPUs, the server on the other."""
+    halves = machine.halves() if experiment.pin else None
+    wrk_cpus, server_cpus = halves or (None, None)
+    return replace(bench, connections=side.connections, duration_s=side.duration_s, warmup_s=side.warmup_s,
+                   wrk_cpus=wrk_cpus, server_cpus=server_cpus)

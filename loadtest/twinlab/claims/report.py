@@ -1,0 +1,135 @@
+"""The files of a run: claims.json, CSV of verdicts, findings and raw values, a Markdown summary, the HTML page."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any, Iterable, Mapping, Sequence
+
+from twinlab import results, table
+from twinlab.claims import page, verdict
+from twinlab.claims.evidence import Source
+from twinlab.claims.judge import JudgedClaim
+from twinlab.claims.store import Store
+from twinlab.claims.verdict import Interval, Judged
+
+JSON, PAGE, SUMMARY = "claims.json", "report.html", "summary.md"
+
+
+def write_all(store: Store, judged: Sequence[JudgedClaim], sources: Mapping[str, Source]) -> None:
+    """Every file, from what the store has."""
+    run, folder = store.run, store.directory
+    flags = flags_of(sources)
+    results.write(folder, JSON, {
+        "command": "claims", "machine": run["machine"], "settings": run["settings"], "took_s": run["took_s"],
+        "steal_share": run.get("steal_share"), "warnings": run["warnings"], "flags": flags,
+        "claims": [as_dict(each) for each in judged]})
+    _write_csv(folder / "claims.csv", ("id", "verdict", "effect", "low", "high", "n", "margin", "evidence", "claim"),
+               (_claim_row(each) for each in judged))
+    _write_csv(folder / "findings.csv",
+               ("id", "role", "outcome", "effect", "low", "high", "n", "expect", "margin", "source", "says", "reason"),
+               (_finding_row(each, found) for each in judged for found in each.findings))
+    _write_csv(folder / "values.csv", ("source", "series", "variant", "number", "value", "unit"), _values(sources))
+    results.write_text(folder, SUMMARY, "\n".join(markdown_lines(judged, run, flags)) + "\n")
+    results.write_text(folder, PAGE, page.render(judged, sources, run, flags))
+
+
+def flags_of(sources: Mapping[str, Source]) -> list[str]:
+    """What a reader has to know before believing anything."""
+    flags = [f"{name}: {source.problem}" for name, source in sources.items() if source.problem]
+    return flags + [f"{name}: {len(source.void_blocks)} void blocks, the last: {source.void_blocks[-1]}"
+                    for name, source in sources.items() if source.void_blocks]
+
+
+def as_dict(each: JudgedClaim) -> dict[str, Any]:
+    """One claim as it stands in claims.json."""
+    leading = each.leading
+    interval = leading.interval if leading else None
+    return {
+        "id": each.claim.id, "section": each.claim.section, "notes": each.claim.notes, "claim": each.claim.text,
+        "verdict": each.verdict.word, "reason": each.verdict.reason,
+        "effect": interval.value if interval else None,
+        "interval": [interval.low, interval.high] if interval else None,
+        "margin": leading.margin if leading else None,
+        "evidence": leading.source if leading else None,
+        "findings": [_finding_dict(found) for found in each.findings],
+    }
+
+
+def _finding_dict(found: Judged) -> dict[str, Any]:
+    interval = found.interval
+    return {"role": found.role, "says": found.says, "source": found.source, "expect": found.expect,
+            "margin": found.margin, "outcome": found.outcome.word, "reason": found.outcome.reason,
+            "effect": interval.value if interval else None,
+            "interval": [interval.low, interval.high] if interval else None, "n": interval.n if interval else 0,
+            "detail": found.detail}
+
+
+def _claim_row(each: JudgedClaim) -> list[Any]:
+    leading = each.leading
+    return [each.claim.id, each.verdict.word, *_interval_cells(leading.interval if leading else None),
+            leading.margin if leading else None, leading.source if leading else None, each.claim.text]
+
+
+def _finding_row(each: JudgedClaim, found: Judged) -> list[Any]:
+    return [each.claim.id, found.role, found.outcome.word, *_interval_cells(found.interval), found.expect, found.margin,
+            found.source, found.says, found.outcome.reason]
+
+
+def _interval_cells(interval: Interval | None) -> list[Any]:
+    return [interval.value, interval.low, interval.high, interval.n] if interval else [None] * 4
+
+
+def _values(sources: Mapping[str, Source]) -> Iterable[list[Any]]:
+    for name, source in sources.items():
+        for key, series in source.series.items():
+            for variant, values in series.runs.items():
+                for number, value in sorted(values.items()):
+                    yield [name, key, variant, number, value, series.unit]
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with results.opened(path) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def effect_words(found: Judged | None) -> str:
+    """`2.04× (1.96-2.14)` for a ratio, `20 of 20 (84-100 %)` for a fact."""
+    if found is None or found.interval is None:
+        return table.MISSING
+    interval = found.interval
+    if found.is_fact:
+        return (f"{round(interval.value * interval.n)} of {interval.n} "
+                f"({interval.low * 100:.0f}-{interval.high * 100:.0f} %)")
+    return f"{interval.value:.3g}× ({interval.low:.3g}-{interval.high:.3g})"
+
+
+def counts_line(judged: Sequence[JudgedClaim]) -> str:
+    """How many of each verdict."""
+    counted = Counter(each.verdict.word for each in judged)
+    return ", ".join(f"{counted[word]} {word}" for word in verdict.VERDICTS if counted[word])
+
+
+def text_lines(judged: Sequence[JudgedClaim]) -> list[str]:
+    """For the terminal."""
+    rows = [[f"{each.claim.id:>2} {_short(each.claim.text, 70)}", each.verdict.word, effect_words(each.leading)]
+            for each in judged]
+    return [*table.render(("claim", "verdict", "effect (95 %)"), rows), "",
+            f"{len(judged)} claims: {counts_line(judged)}"]
+
+
+def markdown_lines(judged: Sequence[JudgedClaim], run: Mapping[str, Any], flags: Sequence[str]) -> list[str]:
+    """For a README: the table, and the machine in one line."""
+    facts, effort = run["machine"], "quick" if run["settings"]["quick"] else "in full"
+    lines = [f"{len(judged)} claims: {counts_line(judged)}. Run {effort} in {run['took_s'] / 60:.0f} minutes on "
+             f"{facts['cpus_allowed']} CPUs ({facts['cpu_model']}), Linux {facts['kernel']}; "
+             f"{(run.get('steal_share') or 0) * 100:.1f} % of the CPU time stolen.", "",
+             "| # | claim | verdict | effect (95 %) |", "|--:|---|---|---|"]
+    lines += [f"| {each.claim.id} | {each.claim.text} | {each.verdict.word} | {effect_words(each.leading)} |"
+              for each in judged]
+    return lines + ([""] + [f"- {flag}" for flag in flags] if flags else [])
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length - 1] + "…"

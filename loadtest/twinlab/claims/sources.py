@@ -1,0 +1,76 @@
+"""The micro programs and the demonstrations: run once each for a run, and their findings stored as they come."""
+
+import importlib
+import json
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from twinlab import machine, proc
+from twinlab.claims.catalog import DEMO, FIELD, MICRO
+from twinlab.claims.engine import ATTEMPTS, Rules
+from twinlab.claims.store import Store
+from twinlab.errors import LabError
+
+PLANNED_S = {MICRO: (5.0, 60.0), DEMO: (5.0, 30.0), FIELD: (5.0, 60.0)}  # quick, and in full
+MICRO_DEADLINE_S = 300.0
+
+
+def planned_s(kind: str, quick: bool) -> float:
+    return PLANNED_S[kind][0 if quick else 1]
+
+
+def run(store: Store, kind: str, name: str, bin_dir: Path, quick: bool, rules: Rules = Rules()) -> None:
+    """Run one, again if too much CPU time was stolen meanwhile; what cannot run says why and stops nothing else."""
+    for attempt in range(1, ATTEMPTS + 1):
+        if store.done(kind=kind, name=name):
+            return
+        clock = machine.CpuClock.read()
+        try:
+            output = _run_micro(bin_dir, name, quick) if kind == MICRO else _run_python(kind, name, bin_dir, quick)
+        except LabError as error:
+            store.append({"kind": "problem", "source": f"{kind}:{name}", "problem": str(error).partition("\n")[0],
+                          "whole": str(error)})
+            return
+        steal = machine.CpuClock.read().steal_share_since(clock)
+        # The facts of a demonstration are not timed.
+        void = f"steal: {steal * 100:.1f} % of the CPU time" if kind != DEMO and steal > rules.steal_limit else ""
+        store.append({"kind": kind, "name": name, "attempt": attempt, "void": void, "steal_share": round(steal, 4),
+                      "output": output})
+
+
+def _run_micro(bin_dir: Path, name: str, quick: bool) -> dict[str, Any]:
+    program = bin_dir / f"micro-{name}"
+    if not program.exists():
+        raise LabError(f"there is no program micro-{name}")
+    child = proc.spawn([str(program), *(["--quick"] if quick else [])], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE)
+    try:
+        output, errors = child.communicate(timeout=MICRO_DEADLINE_S)
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"micro-{name} did not end within {MICRO_DEADLINE_S:.0f} s") from error
+    finally:
+        proc.stop(child)
+    if child.returncode != 0:
+        raise LabError(f"micro-{name} failed: {errors.decode(errors='replace').strip()}")
+    try:
+        return json.loads(output)
+    except ValueError as error:
+        raise LabError(f"micro-{name} printed no JSON: {error}") from error
+
+
+def _run_python(kind: str, name: str, bin_dir: Path, quick: bool) -> dict[str, Any]:
+    """Demonstrations and field tools are modules of this package."""
+    module = "twinlab.demos" if kind == DEMO else "twinlab.field_tools"
+    try:
+        imported = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise LabError(f"there is no {module}") from error
+    if kind == FIELD:
+        return imported.measure(quick)
+    if name not in imported.DEMOS:
+        raise LabError(f"there is no demonstration {name}")
+    outcome = imported.run(name, bin_dir, quick)
+    return {"title": imported.DEMOS[name].TITLE, "facts": [asdict(fact) for fact in outcome.facts],
+            "shown": outcome.shown}

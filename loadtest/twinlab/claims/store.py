@@ -1,0 +1,80 @@
+"""A run's folder. Every finished piece of work is a line of blocks.jsonl at once: an interrupted run loses none."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Iterable
+
+from twinlab import results
+from twinlab.errors import LabError
+
+LINES, RUN, CATALOG = "blocks.jsonl", "run.json", "claims.yaml"
+
+
+class Store:
+    """The folder, with all lines that it has so far."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.records: list[dict[str, Any]] = []
+
+    @staticmethod
+    def create(directory: Path, run: dict[str, Any], catalog: Path) -> "Store":
+        """A new run. The claims are copied: their margins are stated before anything is measured."""
+        results.prepare(directory)
+        if (directory / LINES).exists():
+            raise LabError(f"{directory} holds a run already; continue it with --resume {directory}, or choose "
+                           "another folder")
+        shutil.copyfile(catalog, directory / CATALOG)
+        results.write(directory, RUN, run)
+        return Store(directory)
+
+    @staticmethod
+    def open(directory: Path) -> "Store":
+        """A run that was begun before."""
+        store = Store(directory)
+        if not (directory / RUN).exists():
+            raise LabError(f"{directory} holds no run of lab claims: it has no {RUN}")
+        lines = directory / LINES
+        if lines.exists():
+            store.records = list(_parse(lines))
+        return store
+
+    @property
+    def run(self) -> dict[str, Any]:
+        return json.loads((self.directory / RUN).read_text())
+
+    def update_run(self, **values: Any) -> None:
+        """Add to what is known of the run as a whole."""
+        results.write(self.directory, RUN, self.run | values)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """On disk before the next piece of work begins."""
+        self.records.append(record)
+        path = self.directory / LINES
+        try:
+            with path.open("a") as lines:
+                lines.write(json.dumps(record) + "\n")
+                lines.flush()
+                os.fsync(lines.fileno())
+        except OSError as error:
+            raise LabError(f"cannot write {path}: {error.strerror}") from error
+
+    def done(self, **key: Any) -> bool:
+        """Is there a line with these values that counts?"""
+        return any(not record.get("void") and all(record.get(name) == value for name, value in key.items())
+                   for record in self.records)
+
+
+def _parse(path: Path) -> Iterable[dict[str, Any]]:
+    """The last line may be cut: the run was killed while writing it, and its work is done again."""
+    lines = path.read_text().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number < len(lines):
+                raise LabError(f"{path}: line {number} is not JSON: {error}") from error
+    if lines and not lines[-1].endswith("\n"):
+        path.write_text("".join(line for line in lines[:-1]))

@@ -1,0 +1,190 @@
+"""From figures and counts to a verdict: pure functions, and the only place where anything is decided.
+
+A finding is one piece of evidence for or against a claim, with what is expected of it and the margin stated before the
+run. Its outcome comes from its interval alone; the verdict of a claim comes from the outcomes of its findings alone.
+"""
+
+from dataclasses import dataclass
+from typing import Sequence
+
+SUPPORTS, LIMITS, REFUTES = "supports", "limits", "refutes"
+ROLES = (SUPPORTS, LIMITS, REFUTES)
+
+ABOVE, BELOW, WITHIN, AT_MOST = "above", "below", "within", "at-most"
+EXPECTATIONS = (ABOVE, BELOW, WITHIN, AT_MOST)
+
+TRUE, FALSE, EQUIVALENT, UNDECIDED = "true", "false", "equivalent", "undecided"
+
+HOLDS, WITH_LIMITS, EQUAL, IS_FALSE, UNRESOLVED = ("holds", "holds with limits", "equivalent", "false", "unresolved")
+VERDICTS = (HOLDS, WITH_LIMITS, EQUAL, IS_FALSE, UNRESOLVED)
+
+MIN_PAIRS = 3  # fewer pairs, or trials of a fact, decide nothing
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An effect and where it lies with 95 % confidence; n: the pairs or trials behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finding came to, and why if it came to nothing."""
+
+    word: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finding with its evidence and outcome. expect and margin are None for a fact: it is observed always or not."""
+
+    role: str
+    says: str
+    source: str
+    expect: str | None
+    margin: float | None
+    interval: Interval | None
+    outcome: Outcome
+    detail: str = ""
+
+    @property
+    def is_fact(self) -> bool:
+        return self.expect is None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to a claim."""
+
+    word: str
+    reason: str
+
+
+class Contradiction(AssertionError):
+    """A verdict that its own data do not carry: an error of the laboratory, never a result."""
+
+
+def zone(interval: Interval, margin: float) -> str:
+    """Where the whole interval lies: above the margin, below its inverse, within both, or across a border."""
+    if interval.low > margin:
+        return ABOVE
+    if interval.high < 1 / margin:
+        return BELOW
+    if interval.low >= 1 / margin and interval.high <= margin:
+        return WITHIN
+    return UNDECIDED
+
+
+def decide_figure(interval: Interval | None, expect: str, margin: float, problem: str = "") -> Outcome:
+    """The outcome of a ratio. problem: why its source cannot be trusted, whatever the figure says."""
+    if problem or interval is None:
+        return Outcome(UNDECIDED, problem or "nothing was measured")
+    if interval.n < MIN_PAIRS:
+        return Outcome(UNDECIDED, f"only {interval.n} of at least {MIN_PAIRS} pairs")
+    found = zone(interval, margin)
+    if expect == AT_MOST:
+        return _decide_at_most(interval, margin)
+    if found == UNDECIDED:
+        return Outcome(UNDECIDED, f"the interval reaches across the margin of {margin:g}")
+    if found == expect:
+        return Outcome(TRUE)
+    return Outcome(EQUIVALENT if found == WITHIN else FALSE)
+
+
+def _decide_at_most(interval: Interval, margin: float) -> Outcome:
+    if interval.high <= margin:
+        return Outcome(TRUE)
+    if interval.low > margin:
+        return Outcome(FALSE)
+    return Outcome(UNDECIDED, f"the interval reaches across the margin of {margin:g}")
+
+
+def decide_fact(observed: int, of: int, problem: str = "") -> Outcome:
+    """Always seen: true; never: false; now and then: undecided, and the count says how often."""
+    if problem:
+        return Outcome(UNDECIDED, problem)
+    if of < MIN_PAIRS:
+        return Outcome(UNDECIDED, f"only {of} of at least {MIN_PAIRS} trials")
+    if observed == of:
+        return Outcome(TRUE)
+    if observed == 0:
+        return Outcome(FALSE)
+    return Outcome(UNDECIDED, f"seen in {observed} of {of} trials: neither always nor never")
+
+
+def decide(findings: Sequence[Judged], still_open: str = "") -> Verdict:
+    """The verdict of a claim. still_open: why it cannot be judged yet, stated in the list of claims."""
+    if still_open:
+        return Verdict(UNRESOLVED, still_open)
+    supports = [finding for finding in findings if finding.role == SUPPORTS]
+    limits = [finding for finding in findings if finding.role == LIMITS]
+    against = _against(findings)
+    if against:
+        return Verdict(IS_FALSE, "; ".join(finding.says for finding in against))
+    if not supports:
+        return Verdict(UNRESOLVED, "nothing measured speaks for it")
+    # A limit that is undecided changes nothing once another one is certain.
+    limited = [finding for finding in limits if finding.outcome.word == TRUE]
+    unsure = [finding for finding in findings if finding.outcome.word == UNDECIDED
+              and not (finding.role == LIMITS and limited)]
+    if unsure:
+        return Verdict(UNRESOLVED, "; ".join(f"{finding.says}: {finding.outcome.reason}" for finding in unsure))
+    equal = [finding for finding in supports if finding.outcome.word == EQUIVALENT]
+    if len(equal) == len(supports):
+        return Verdict(EQUAL, "; ".join(f"no difference beyond the margin: {finding.says}" for finding in equal))
+    reasons = [f"no difference beyond the margin: {finding.says}" for finding in equal]
+    reasons += [finding.says for finding in limited]
+    return Verdict(WITH_LIMITS, "; ".join(reasons)) if reasons else Verdict(HOLDS, "")
+
+
+def _against(findings: Sequence[Judged]) -> list[Judged]:
+    return [finding for finding in findings
+            if (finding.role == SUPPORTS and finding.outcome.word == FALSE)
+            or (finding.role == REFUTES and finding.outcome.word == TRUE)]
+
+
+def check(verdict: Verdict, findings: Sequence[Judged], still_open: str = "") -> None:
+    """Raise unless every outcome follows from its interval, and the verdict from the outcomes."""
+    for finding in findings:
+        _check_outcome(finding)
+    if verdict.word == UNRESOLVED and not verdict.reason:
+        raise Contradiction("unresolved without a reason")
+    expected = decide(findings, still_open)
+    if verdict.word != expected.word:
+        raise Contradiction(f"the verdict {verdict.word!r} does not follow from the findings: {expected.word!r} does")
+
+
+def _check_outcome(finding: Judged) -> None:
+    word, interval = finding.outcome.word, finding.interval
+    if word == UNDECIDED:
+        if not finding.outcome.reason:
+            raise Contradiction(f"{finding.says}: undecided without a reason")
+        return
+    if interval is None or interval.n < MIN_PAIRS or not interval.low <= interval.value <= interval.high:
+        raise Contradiction(f"{finding.says}: {word} without an interval that could carry it")
+    if finding.is_fact:
+        carried = {TRUE: interval.value == 1, FALSE: interval.value == 0}.get(word, False)
+    else:
+        assert finding.expect is not None and finding.margin is not None
+        carried = _figure_carries(word, interval, finding.expect, finding.margin)
+    if not carried:
+        raise Contradiction(f"{finding.says}: {word} contradicts {interval.value:g} ({interval.low:g}-"
+                            f"{interval.high:g})")
+
+
+def _figure_carries(word: str, interval: Interval, expect: str, margin: float) -> bool:
+    """Written out once more, not by way of zone(): the check must not share the decision's mistakes."""
+    inside = 1 / margin <= interval.low and interval.high <= margin
+    above, below = interval.low > margin, interval.high < 1 / margin
+    holds = {ABOVE: above, BELOW: below, WITHIN: inside, AT_MOST: interval.high <= margin}[expect]
+    if word == TRUE:
+        return holds
+    if word == EQUIVALENT:
+        return inside and expect in (ABOVE, BELOW)
+    contrary = {ABOVE: below, BELOW: above, WITHIN: above or below, AT_MOST: above}[expect]
+    return word == FALSE and contrary
