@@ -4,6 +4,7 @@
     catalog      claims.yaml: the statements, and what each is judged by
     experiment   experiments/*.yaml: what is started, loaded and broken, for how long
     block        one side of an experiment, measured once on a fresh server
+    kept         a connection that stays open between requests
     engine       the order of the blocks, what voids them, and what is tried again
     sources      the micro programs and demonstrations, run once each
     store        a run's folder: every finished block on disk at once, so that a run can be resumed
@@ -13,5 +14,6 @@
     report       the files of a run: JSON, CSV, Markdown
     page         the HTML page
     charts       its charts
+    words        how effects and figures are written
     diff         two runs side by side
 """

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, Callable
 
-from twinlab import crash, http, proc, speed, wrk
+from twinlab import crash, identity, open_loop, proc, speed, wrk
 from twinlab.claims.experiment import Side
 from twinlab.claims.kept import KeptConnection
 from twinlab.errors import LabError
-from twinlab.journal import Balance
 from twinlab.server import Server
 from twinlab.speed import Bench
 from twinlab.workloads import Workload
@@ -42,7 +41,7 @@ class Block:
 def measure(bench: Bench, side: Side, rng: random.Random) -> Block:
     """Start the side's server, check that it is what the side says, and do to it what the side says."""
     kinds: dict[str, Callable[[Bench, Side, random.Random], Block]] = {
-        "load": _load, "memory": _memory, "crash": _crash, "hung": _hung}
+        "load": _load, "rate": _rate, "memory": _memory, "crash": _crash, "hung": _hung}
     return kinds[side.block](bench, side, rng)
 
 
@@ -98,18 +97,15 @@ def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
     with _start(bench, side) as server, ExitStack() as stack:
         server.check(side.path)
         verify(server, side)
-        if side.beside_path:
-            stack.enter_context(wrk.Wrk(server.port, side.beside_path, side.beside_connections, side.planned_s,
-                                        cpus=bench.wrk_cpus))
+        beside(bench, side, server, stack)
         pss_kib = speed.memory_under_load(bench, server, workload)
         switches_before = proc.switches(server.pids())
         timed = speed.measure(bench, server, workload)
         switched = proc.switches(timed.pids).since(switches_before)
-        totals = server.status()["totals"]
+        status = server.status()
     result = timed.result
     block = Block({"requests_per_s": result.requests_per_s, "errors": sum(result.errors.values()),
-                   "deaths": totals["deaths"]})
-    block.mismatch = Balance(result.cut_requests, totals["requests_lost"], 0).mismatch
+                   "deaths": status["totals"]["deaths"]}, mismatch=identity.check(status, result).difference)
     if result.requests:
         block.metrics |= {
             "p50_us": result.p50_us, "p99_us": result.p99_us,
@@ -123,6 +119,34 @@ def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
         block.void = "nothing was answered"
     if pss_kib:
         block.metrics["pss_kib"] = pss_kib
+    return block
+
+
+def beside(bench: Bench, side: Side, server: Server, stack: ExitStack) -> None:
+    """The second load, until the block ends."""
+    if side.beside_path:
+        stack.enter_context(wrk.Wrk(server.port, side.beside_path, side.beside_connections, side.planned_s,
+                                    cpus=bench.wrk_cpus))
+
+
+def _rate(bench: Bench, side: Side, _rng: random.Random) -> Block:
+    """The same offered rate for every side: latency counts from when a request was due, whoever was late."""
+    plan = open_loop.Plan(side.rate_per_s, side.path, side.connections, side.duration_s, side.warmup_s)
+    with _start(bench, side) as server, ExitStack() as stack:
+        server.check(side.path)
+        verify(server, side)
+        beside(bench, side, server, stack)
+        with open_loop.OpenLoop(bench.bin_dir, server.port, plan, bench.wrk_cpus) as probing:
+            result = probing.wait()
+        status = server.status()
+    block = Block({"failed": result.failed}, mismatch=identity.check(status, probed=[result]).difference)
+    if result.late:
+        block.void = "the prober itself could not keep its schedule"
+    if not result.latency.p50_us or not result.latency.p99_us:
+        block.void = "nothing was answered"
+    else:
+        block.metrics |= {"p50_us": result.latency.p50_us, "p99_us": result.latency.p99_us,
+                          "requests_per_s": result.latency.count / result.measured_s}
     return block
 
 

@@ -10,7 +10,7 @@ from twinlab.errors import LabError
 from twinlab.models import Model
 
 CONTROL = "control"  # the side that repeats another one: an A/A comparison shows the noise
-BLOCKS = ("load", "memory", "crash", "hung")
+BLOCKS = ("load", "rate", "memory", "crash", "hung")
 MODELS = ("prefork", "threadpool", "threadpool-request", "hybrid")
 START_COST_S = 0.5  # of a block beside its warm-up and its window
 KEYS = {"title", "defaults", "sides", "control", "rounds", "quick", "pin", "chart"}
@@ -33,7 +33,7 @@ class Side:
     warmup_s: float = 0.5
     beside_path: str = ""  # a second load, whose figures nobody wants
     beside_connections: int = 0
-    rate_per_s: int = 0  # 0: as fast as wrk can; else an open loop at this rate
+    rate_per_s: int = 1000  # of a block `rate`, whose requests come whether or not the server keeps up
     fault: str = ""
     crashes: int = 3
     hung: int = 0
@@ -60,7 +60,7 @@ class Side:
             return START_COST_S + self.workers * 0.01
         if self.block == "hung":
             return START_COST_S + 1.5
-        return self.duration_s + 2 * self.warmup_s + START_COST_S
+        return self.duration_s + (1 if self.block == "rate" else 2) * self.warmup_s + START_COST_S
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,199 @@
-"""The HTML page."""
-def render(judged, sources, run, flags):
-    return ""
+"""The HTML page of a run: one file that needs no other. The verdicts first, then each claim, the data, the method."""
+
+import base64
+import json
+from html import escape
+from typing import Any, Mapping, Sequence
+
+from twinlab import stats
+from twinlab.claims import charts, judge
+from twinlab.claims.catalog import sources as sources_of
+from twinlab.claims.evidence import Series, Source
+from twinlab.claims.judge import JudgedClaim
+from twinlab.claims.verdict import Judged
+from twinlab.claims.words import counts_line, effect_words, number
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; margin: .6rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .5rem; border-bottom: 1px solid var(--line); }
+td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.verdict { display: inline-block; padding: 0 .5rem; border-radius: .6rem; color: #fff; white-space: nowrap; }
+.holds { background: #2a7f4f } .holds-with-limits { background: #6b7f2a } .equivalent { background: #2f6690 }
+.false { background: #b3362b } .unresolved { background: #777 }
+svg { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }
+section { margin-top: 2.2rem; } .charts svg { width: 24rem; }
+pre { background: var(--soft); padding: .6rem; overflow-x: auto; font-size: 12px; }
+.flag { border-left: 4px solid #b3362b; padding-left: .6rem; } summary { cursor: pointer; }
+"""
+
+METHOD = """
+<p>Each <em>experiment</em> starts the servers with the sides that it compares. A <em>block</em> is one side on a fresh
+server; a <em>round</em> is one block of each side, and every second round runs backwards (ABBA), so that a slow drift
+cancels. The k-th values of two sides are a pair. An effect is the geometric mean of the ratios of all pairs; its
+interval is a 95 % bootstrap (10,000 resamples, BCa) of the mean logarithm of the ratios. A fact is observed so many
+times out of so many; its interval is Wilson's.</p>
+<p>The <em>margin</em> of a finding is the smallest effect that means anything, stated in claims.yaml before the run. A
+ratio is decided only if its whole interval lies on one side of the margin, and equivalent only if it lies within.
+The <em>control</em> measures one side twice under two names: if the control is not within the margin, the noise is
+larger than the effect that is looked for, and the finding stays undecided.</p>
+<p>A block is void, and repeated twice at most, if other guests of the machine took more than the stated share of its
+CPU time, or if the requests that the server's journal counts as lost are not those that the clients saw fail. A server
+that does not say of itself what its side claims ends its experiment.</p>
+<p>A claim <em>holds</em> if every supporting finding came out true and no limit did; it holds <em>with limits</em> if
+one did, or if some of its supports are within the margin. It is <em>equivalent</em> if all of them are, <em>false</em>
+if a support came out to the contrary or a refuting finding true, and <em>unresolved</em> in all other cases, for the
+reason given. Ratios belong to this machine; times more so.</p>
+"""
+
+
+def render(judged: Sequence[JudgedClaim], sources: Mapping[str, Source], run: Mapping[str, Any],
+           flags: Sequence[str]) -> str:
+    """The whole page."""
+    parts = [
+        "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width">', "<title>twinhttpd: processes and threads</title>",
+        f"<style>{STYLE}</style></head><body>", "<h1>Processes and threads, statement by statement</h1>",
+        f"<p>{escape(counts_line(judged))}. {escape(_origin(run))}</p>",
+        *(f'<p class="flag">{escape(text)}</p>' for text in (*run["warnings"], *flags)),
+        _verdict_table(judged), *(_claim_section(each) for each in judged),
+        "<h2>Data</h2>", *(_source_section(name, source) for name, source in sources.items()),
+        f'<h2 id="method">Method</h2>{METHOD}', "<h2>Machine</h2>", _machine(run), "</body></html>"]
+    return "\n".join(parts) + "\n"
+
+
+def _origin(run: Mapping[str, Any]) -> str:
+    facts = run["machine"]
+    effort = "Quick: few and short rounds." if run["settings"]["quick"] else "In full."
+    return (f"{effort} {facts['cpus_allowed']} CPUs ({facts['cpu_model']}), Linux {facts['kernel']}, commit "
+            f"{facts.get('git_commit') or 'unknown'}; {run['took_s'] / 60:.0f} minutes, "
+            f"{(run.get('steal_share') or 0) * 100:.1f} % of the CPU time stolen.")
+
+
+def _verdict_table(judged: Sequence[JudgedClaim]) -> str:
+    rows = []
+    for each in judged:
+        number_of = each.claim.id
+        data = " ".join(f'<a href="#{_anchor(f"{kind}:{name}")}">{escape(name)}</a>'
+                        for kind, name in sources_of([each.claim]))
+        rows.append(f'<tr><td class="number">{number_of}</td><td><a href="#claim-{number_of}">'
+                    f"{escape(each.claim.text)}</a></td><td>{_badge(each.verdict.word)}</td>"
+                    f'<td class="number">{escape(effect_words(each.leading))}</td>'
+                    f'<td><a href="#chart-{number_of}">chart</a></td><td>{data}</td></tr>')
+    return ("<table><thead><tr><th>#</th><th>claim</th><th>verdict</th><th>effect (95 %)</th><th>chart</th>"
+            f"<th>data</th></tr></thead><tbody>{''.join(rows)}</tbody></table>")
+
+
+def _badge(word: str) -> str:
+    return f'<span class="verdict {word.replace(" ", "-")}">{escape(word)}</span>'
+
+
+def _anchor(source: str) -> str:
+    return "data-" + source.replace(":", "-")
+
+
+def _claim_section(each: JudgedClaim) -> str:
+    claim = each.claim
+    chart = charts.intervals(each.findings, f"claim{claim.id}")
+    reason = f"<p>{escape(each.verdict.reason)}</p>" if each.verdict.reason else ""
+    return (f'<section id="claim-{claim.id}"><h3>{claim.id}. {escape(claim.text)}</h3>'
+            f"<p>{_badge(each.verdict.word)} {escape(claim.section)}; notes {', '.join(map(escape, claim.notes))}</p>"
+            f'{reason}<div id="chart-{claim.id}">{chart}</div>{_finding_table(each.findings)}</section>')
+
+
+def _finding_table(findings: Sequence[Judged]) -> str:
+    if not findings:
+        return ""
+    rows = "".join(
+        f"<tr><td>{found.role}</td><td>{escape(found.says)}<br><small>{_link(found.source)}"
+        f"{': ' + escape(found.detail) if found.detail else ''}</small></td>"
+        f'<td class="number">{_expectation(found)}</td><td class="number">{escape(effect_words(found))}</td>'
+        f'<td class="number">{found.interval.n if found.interval else 0}</td>'
+        f"<td>{found.outcome.word}{': ' + escape(found.outcome.reason) if found.outcome.reason else ''}</td></tr>"
+        for found in findings)
+    return ("<table><thead><tr><th>role</th><th>finding</th><th>expected</th><th>effect (95 %)</th><th>n</th>"
+            f"<th>outcome</th></tr></thead><tbody>{rows}</tbody></table>")
+
+
+def _expectation(found: Judged) -> str:
+    return "always" if found.is_fact else f"{found.expect} {found.margin:g}×"
+
+
+def _link(where: str) -> str:
+    source, _, rest = where.partition(" ")
+    return f'<a href="#{_anchor(source)}">{escape(source)}</a> {escape(rest)}'
+
+
+def _source_section(name: str, source: Source) -> str:
+    problem = f'<p class="flag">{escape(source.problem)}</p>' if source.problem else ""
+    void = "".join(f"<li>{escape(text)}</li>" for text in source.void_blocks)
+    shown = f"<details><summary>what it showed</summary><pre>{escape(chr(10).join(source.shown))}</pre></details>"
+    return (f'<section id="{_anchor(name)}"><h3>{escape(name)}</h3><p>{escape(source.title)}</p>{problem}'
+            f"{_curves(name, source)}{_fact_table(source)}{_series_tables(name, source)}"
+            f"{'<p>Void blocks:</p><ul>' + void + '</ul>' if void else ''}{shown if source.shown else ''}"
+            f"{_sides(source)}</section>")
+
+
+def _curves(name: str, source: Source) -> str:
+    drawn = [charts.sweep(metric, source.series[metric], _anchor(name) + metric.replace("_", ""))
+             for metric in source.plan.get("chart", ()) if metric in source.series]
+    return f'<div class="charts">{"".join(drawn)}</div>' if any(drawn) else ""
+
+
+def _fact_table(source: Source) -> str:
+    if not source.facts:
+        return ""
+    rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(fact.statement)}</td><td class=\"number\">{fact.observed} of "
+                   f"{fact.of}</td><td>{escape(fact.unavailable or fact.detail)}</td></tr>"
+                   for key, fact in source.facts.items())
+    return ("<table><thead><tr><th>fact</th><th>statement</th><th>observed</th><th>detail</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table>")
+
+
+def _series_tables(name: str, source: Source) -> str:
+    if not source.series:
+        return ""
+    tables = "".join(f"<h4>{escape(key)} {escape(series.unit)}</h4>{_control(series)}<table><tbody>"
+                     + "".join(_values_row(variant, list(values.values())) for variant, values in series.runs.items())
+                     + "</tbody></table>" for key, series in source.series.items())
+    return f"<details><summary>values of every pair</summary>{_csv_link(name, source)}{tables}</details>"
+
+
+def _values_row(variant: str, values: list[float]) -> str:
+    return (f'<tr><td>{escape(variant)}</td><td class="number">median {number(stats.median_or_none(values) or 0)}</td>'
+            f"<td>{', '.join(number(value) for value in values)}</td></tr>")
+
+
+def _control(series: Series) -> str:
+    found = judge.control_ratio(series)
+    return (f"<p>A/A control against {escape(series.control_of)}: {found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
+            "</p>") if found else ""
+
+
+def _csv_link(name: str, source: Source) -> str:
+    lines = ["series,variant,number,value"]
+    lines += [f"{key},{variant},{place},{value}" for key, series in source.series.items()
+              for variant, values in series.runs.items() for place, value in values.items()]
+    data = base64.b64encode(("\n".join(lines) + "\n").encode()).decode()
+    return (f'<p><a download="{escape(name.replace(":", "-"))}.csv" href="data:text/csv;base64,{data}">as CSV</a></p>')
+
+
+def _sides(source: Source) -> str:
+    sides = source.plan.get("sides")
+    if not sides:
+        return ""
+    text = json.dumps(sides, indent=1)
+    return f"<details><summary>what was started and done</summary><pre>{escape(text)}</pre></details>"
+
+
+def _machine(run: Mapping[str, Any]) -> str:
+    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(_plain(value))}</td></tr>"
+                   for key, value in (*run["machine"].items(), *run["settings"].items()))
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+    return str(value)

@@ -1,16 +1,16 @@
 """The files of a run: claims.json, CSV of verdicts, findings and raw values, a Markdown summary, the HTML page."""
 
 import csv
-from collections import Counter
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
 from twinlab import results, table
-from twinlab.claims import page, verdict
+from twinlab.claims import page
 from twinlab.claims.evidence import Source
 from twinlab.claims.judge import JudgedClaim
 from twinlab.claims.store import Store
 from twinlab.claims.verdict import Interval, Judged
+from twinlab.claims.words import counts_line, effect_words, short
 
 JSON, PAGE, SUMMARY = "claims.json", "report.html", "summary.md"
 
@@ -94,26 +94,9 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
         writer.writerows(rows)
 
 
-def effect_words(found: Judged | None) -> str:
-    """`2.04× (1.96-2.14)` for a ratio, `20 of 20 (84-100 %)` for a fact."""
-    if found is None or found.interval is None:
-        return table.MISSING
-    interval = found.interval
-    if found.is_fact:
-        return (f"{round(interval.value * interval.n)} of {interval.n} "
-                f"({interval.low * 100:.0f}-{interval.high * 100:.0f} %)")
-    return f"{interval.value:.3g}× ({interval.low:.3g}-{interval.high:.3g})"
-
-
-def counts_line(judged: Sequence[JudgedClaim]) -> str:
-    """How many of each verdict."""
-    counted = Counter(each.verdict.word for each in judged)
-    return ", ".join(f"{counted[word]} {word}" for word in verdict.VERDICTS if counted[word])
-
-
 def text_lines(judged: Sequence[JudgedClaim]) -> list[str]:
     """For the terminal."""
-    rows = [[f"{each.claim.id:>2} {_short(each.claim.text, 70)}", each.verdict.word, effect_words(each.leading)]
+    rows = [[f"{each.claim.id:>2} {short(each.claim.text, 70)}", each.verdict.word, effect_words(each.leading)]
             for each in judged]
     return [*table.render(("claim", "verdict", "effect (95 %)"), rows), "",
             f"{len(judged)} claims: {counts_line(judged)}"]
@@ -129,7 +112,3 @@ def markdown_lines(judged: Sequence[JudgedClaim], run: Mapping[str, Any], flags:
     lines += [f"| {each.claim.id} | {each.claim.text} | {each.verdict.word} | {effect_words(each.leading)} |"
               for each in judged]
     return lines + ([""] + [f"- {flag}" for flag in flags] if flags else [])
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[:length - 1] + "…"

@@ -1,0 +1,38 @@
+"""How effects, figures and verdicts are written, in all files alike."""
+
+from collections import Counter
+from typing import Sequence
+
+from twinlab import table
+from twinlab.claims import verdict
+from twinlab.claims.judge import JudgedClaim
+from twinlab.claims.verdict import Judged
+
+
+def effect_words(found: Judged | None) -> str:
+    """`2.04× (1.96-2.14)` for a ratio, `20 of 20 (84-100 %)` for a fact."""
+    if found is None or found.interval is None:
+        return table.MISSING
+    interval = found.interval
+    if found.is_fact:
+        return (f"{round(interval.value * interval.n)} of {interval.n} "
+                f"({interval.low * 100:.0f}-{interval.high * 100:.0f} %)")
+    return f"{number(interval.value)}× ({number(interval.low)}-{number(interval.high)})"
+
+
+def number(value: float) -> str:
+    """Three significant digits, never an exponent."""
+    size = abs(value)
+    if size >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.3g}"
+
+
+def counts_line(judged: Sequence[JudgedClaim]) -> str:
+    """How many of each verdict."""
+    counted = Counter(each.verdict.word for each in judged)
+    return ", ".join(f"{counted[word]} {word}" for word in verdict.VERDICTS if counted[word])
+
+
+def short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length - 1] + "…"
