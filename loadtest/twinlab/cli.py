@@ -216,6 +216,8 @@ def add_claims(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument("--quick", action="store_true",
                         help="fewer and shorter rounds, in under 10 minutes: more of the verdicts stay unresolved")
     parser.add_argument("--list", action="store_true", help="print the claims, and stop")
+    parser.add_argument("--file", type=Path, default=claims.CLAIMS_FILE, metavar="FILE",
+                        help="another list of claims; the experiments that it names lie in `experiments` beside it")
     parser.add_argument("--output", type=Path, metavar="DIR",
                         help="folder of the run (default loadtest/results/<UTC time>)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
@@ -228,10 +230,10 @@ def add_claims(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
 
 def run_claims(arguments: argparse.Namespace) -> int:
     if arguments.list:
-        return claims.list_claims()
+        return claims.list_claims(arguments.file)
     return claims.run(claims.default_options(ids=arguments.ids, quick=arguments.quick, output=arguments.output,
                                              resume=arguments.resume, bin_dir=arguments.bin, seed=arguments.seed,
-                                             steal_limit=arguments.steal_limit))
+                                             steal_limit=arguments.steal_limit, claims_file=arguments.file))
 
 
 def add_report(commands: "argparse._SubParsersAction[OneLineParser]") -> None:

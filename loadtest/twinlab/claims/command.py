@@ -13,13 +13,12 @@ from twinlab.claims.catalog import EXPERIMENT, Claim
 from twinlab.claims.engine import Engine, Rules
 from twinlab.claims.experiment import Experiment
 from twinlab.claims.judge import JudgedClaim
-from twinlab.claims.store import CATALOG, Store
+from twinlab.claims.store import CATALOG, EXPERIMENTS, Store
 from twinlab.errors import Interrupted, LabError
 from twinlab.progress import Progress
 from twinlab.speed import Bench
 
 CLAIMS_FILE = setup.PROJECT / "loadtest" / "claims.yaml"
-EXPERIMENTS = setup.PROJECT / "loadtest" / "experiments"
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Options:
     bin_dir: Path | None
     seed: int
     steal_limit: float
+    claims_file: Path
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Plan:
                 + sum(sources.planned_s(kind, self.quick) for kind, _ in self.others))
 
 
-def make_plan(claims_file: Path, folder: Path, ids: list[int], quick: bool) -> Plan:
+def make_plan(folder: Path, ids: list[int], quick: bool) -> Plan:
     """Reads all files before anything runs, so that a mistake in them costs no time."""
-    claims = catalog.choose(catalog.load(claims_file), ids)
+    claims = catalog.choose(catalog.load(folder / CATALOG), ids)
     needed = catalog.sources(claims)
-    experiments = [experiment.load(folder, name, quick) for kind, name in needed if kind == EXPERIMENT]
+    experiments = [experiment.load(folder / EXPERIMENTS, name, quick) for kind, name in needed if kind == EXPERIMENT]
     return Plan(claims, experiments, [each for each in needed if each[0] != EXPERIMENT], quick)
 
 
@@ -63,7 +63,7 @@ def run(options: Options) -> int:
     setup.install_packages("build", "load")
     store = _open_store(options)
     settings = store.run["settings"]
-    plan = make_plan(store.directory / CATALOG, EXPERIMENTS, settings["ids"], settings["quick"])
+    plan = make_plan(store.directory, settings["ids"], settings["quick"])
     setup.raise_descriptor_limit(max((side.connections for each in plan.experiments for side in each.sides.values()),
                                      default=0))
     bin_dir = options.bin_dir or setup.build()
@@ -82,6 +82,7 @@ def run(options: Options) -> int:
 def _open_store(options: Options) -> Store:
     if options.resume:
         return Store.open(options.resume)
+    catalog.choose(catalog.load(options.claims_file), options.ids)  # a mistake leaves no folder behind
     directory = options.output or results.default_dir(setup.PROJECT)
     return Store.create(directory, {
         "command": "claims",
@@ -90,7 +91,7 @@ def _open_store(options: Options) -> Store:
         "machine": machine.facts(setup.PROJECT),
         "warnings": machine.warnings(),
         "took_s": 0.0,
-    }, CLAIMS_FILE)
+    }, options.claims_file)
 
 
 def measure(store: Store, plan: Plan, bin_dir: Path) -> None:
@@ -156,15 +157,15 @@ def run_diff(first: Path, second: Path) -> int:
     return 0
 
 
-def list_claims() -> int:
-    for claim in catalog.load(CLAIMS_FILE):
+def list_claims(claims_file: Path) -> int:
+    for claim in catalog.load(claims_file):
         print(f"{claim.id:>3}  {claim.section}: {claim.text}")
     return 0
 
 
 def default_options(**changes: Any) -> Options:
     values: dict[str, Any] = {"ids": [], "quick": False, "output": None, "resume": None, "bin_dir": None, "seed": 1,
-                              "steal_limit": Rules().steal_limit}
+                              "steal_limit": Rules().steal_limit, "claims_file": CLAIMS_FILE}
     if changes.get("resume") and (changes.get("ids") or changes.get("output")):
         raise LabError("--resume goes on with what that run was started with; name no claims and no --output")
     return Options(**(values | changes))

@@ -69,6 +69,7 @@ def _add_block(source: Source, record: Mapping[str, Any]) -> None:
         source.void_blocks.append(f"{record['side']}, round {record['round']}, attempt {record['attempt']}: "
                                   f"{record['void']}")
         return
+    source.problem = ""  # of an earlier attempt: the run was resumed since
     for metric, value in record["metrics"].items():
         series = source.series.setdefault(metric, Series(UNITS.get(metric, ""),
                                                          control_of=source.plan.get("control_of", "")))

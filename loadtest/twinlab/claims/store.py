@@ -9,7 +9,7 @@ from typing import Any, Iterable
 from twinlab import results
 from twinlab.errors import LabError
 
-LINES, RUN, CATALOG = "blocks.jsonl", "run.json", "claims.yaml"
+LINES, RUN, CATALOG, EXPERIMENTS = "blocks.jsonl", "run.json", "claims.yaml", "experiments"
 
 
 class Store:
@@ -21,12 +21,17 @@ class Store:
 
     @staticmethod
     def create(directory: Path, run: dict[str, Any], catalog: Path) -> "Store":
-        """A new run. The claims are copied: their margins are stated before anything is measured."""
+        """A new run. Claims and experiments are copied: what was stated before the run is what it is judged by."""
         results.prepare(directory)
         if (directory / LINES).exists():
             raise LabError(f"{directory} holds a run already; continue it with --resume {directory}, or choose "
                            "another folder")
-        shutil.copyfile(catalog, directory / CATALOG)
+        try:
+            shutil.copyfile(catalog, directory / CATALOG)
+            if (catalog.parent / EXPERIMENTS).is_dir():
+                shutil.copytree(catalog.parent / EXPERIMENTS, directory / EXPERIMENTS, dirs_exist_ok=True)
+        except OSError as error:
+            raise LabError(f"cannot copy {catalog} and its experiments to {directory}: {error}") from error
         results.write(directory, RUN, run)
         return Store(directory)
 
