@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, Callable
 
-from twinlab import crash, identity, open_loop, proc, speed, wrk
+from twinlab import crash, http, identity, open_loop, proc, speed, wrk
 from twinlab.claims.experiment import Side
 from twinlab.claims.kept import KeptConnection
 from twinlab.errors import LabError
@@ -16,7 +16,7 @@ from twinlab.server import Server
 from twinlab.speed import Bench
 from twinlab.workloads import Workload
 
-READY_DEADLINE_S = 10.0
+READY_DEADLINE_S = 20.0  # what a load has left in a server's queues is answered before /status is
 POLL_S = 0.01
 # A slot is kept busy for so long, and whoever is not answered within the shorter time waits for it.
 HANG_MS = 1500
@@ -55,7 +55,7 @@ def verify(server: Server, side: Side) -> None:
     """Compare what /status says with the side: model, dispatch, processes, slots. Waits until all are ready."""
     deadline_s = time.monotonic() + READY_DEADLINE_S
     while True:
-        status = server.status()
+        status = status_of(server)
         found, expected = shape_of(status), expected_shape(side)
         if found == expected:
             return
@@ -63,6 +63,17 @@ def verify(server: Server, side: Side) -> None:
             raise Mislabelled(f"the server that should be {side.name} ({_words(expected)}) says that it is "
                               f"{_words(found)}")
         time.sleep(POLL_S)
+
+
+def status_of(server: Server) -> dict[str, Any]:
+    """GET /status, however long the queue is before it."""
+    deadline_s = time.monotonic() + READY_DEADLINE_S
+    while True:
+        try:
+            return server.status()
+        except (http.NoAnswer, http.RequestLost) as error:
+            if time.monotonic() > deadline_s or not server.is_running():
+                raise LabError(f"{server.label} does not answer /status: {error}\n{server.log_tail()}") from error
 
 
 Shape = tuple[str, str, int, int, int]  # model, dispatch, processes, event loops, pool threads
@@ -99,10 +110,11 @@ def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
         verify(server, side)
         beside(bench, side, server, stack)
         pss_kib = speed.memory_under_load(bench, server, workload)
+        status_of(server)  # the warm-up's last requests are still worked off, and would delay the first of the window
         switches_before = proc.switches(server.pids())
         timed = speed.measure(bench, server, workload)
         switched = proc.switches(timed.pids).since(switches_before)
-        status = server.status()
+        status = status_of(server)
     result = timed.result
     block = Block({"requests_per_s": result.requests_per_s, "errors": sum(result.errors.values()),
                    "deaths": status["totals"]["deaths"]}, mismatch=identity.check(status, result).difference)
@@ -138,7 +150,7 @@ def _rate(bench: Bench, side: Side, _rng: random.Random) -> Block:
         beside(bench, side, server, stack)
         with open_loop.OpenLoop(bench.bin_dir, server.port, plan, bench.wrk_cpus) as probing:
             result = probing.wait()
-        status = server.status()
+        status = status_of(server)
     block = Block({"failed": result.failed}, mismatch=identity.check(status, probed=[result]).difference)
     if result.late:
         block.void = "the prober itself could not keep its schedule"
@@ -189,7 +201,10 @@ def _hung(bench: Bench, side: Side, _rng: random.Random) -> Block:
         server.check(side.path)
         verify(server, side)
         kept = [stack.enter_context(KeptConnection(server.port)) for _ in range(side.connections)]
-        owners = {connection: connection.ask("/whoami", PATIENCE_S).json()["worker"] for connection in kept}
+        try:
+            owners = {connection: connection.ask("/whoami", READY_DEADLINE_S).json()["worker"] for connection in kept}
+        except (OSError, http.RequestLost) as error:
+            return Block(void=f"a connection was not answered before anything hung: {error}")
         holders = {worker: connection for connection, worker in owners.items()}
         if len(holders) < side.hung:
             return Block(void=f"the connections lie on {len(holders)} slots only")

@@ -66,7 +66,8 @@ def _ratio_axis(axis: Any, rows: Sequence[Judged]) -> None:
     axis.set_xscale("log")
     axis.axvline(1, color="#444444", linewidth=0.8)
     ends = [end for found in rows if found.interval for end in (found.interval.low, found.interval.high)]
-    low, high = min([*ends, 1 / 1.1]) / 1.1, max([*ends, 1.1]) * 1.1
+    margins = [found.margin for found in rows if found.margin]
+    low, high = min([*ends, 1 / min(margins)]) / 1.1, max([*ends, min(margins)]) * 1.1
     axis.set_xlim(low, high)
     axis.set_xticks(_round_ratios(low, high))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
@@ -137,10 +138,10 @@ def _svg(figure: Any, salt: str) -> str:
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
-    return re.sub(r'id="(\w+)"', lambda found: f'id="{salt}-{found[1]}"', _links(text.getvalue(), salt))
+    return _with_own_ids(text.getvalue(), salt)
 
 
-def _links(svg: str, salt: str) -> str:
-    """Without the XML heading, and with references that follow the ids."""
-    svg = svg[svg.index("<svg"):]
-    return re.sub(r'(href="#|url\(#)(\w+)', lambda found: f"{found[1]}{salt}-{found[2]}", svg)
+def _with_own_ids(svg: str, salt: str) -> str:
+    """Without heading and metadata, and with ids that no other chart of the page has."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg"):], flags=re.DOTALL)
+    return re.sub(r'( id="|href="#|url\(#)([\w.]+)', lambda found: f"{found[1]}{salt}-{found[2]}", svg)
