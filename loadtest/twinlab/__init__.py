@@ -9,6 +9,7 @@ One idea per module. From the outside in:
     idle        idle connections beside busy ones: cost, memory, judgement
     crowd       the idle connections, held by processes of holder
     accepting   how fast and how evenly connections are accepted
+    claims      `lab claims`, `lab report`, `lab diff`: a package of its own
     setup       missing packages, the build, limits
     speed       one timed run of one model on one workload
     crash       one crash round: a worker dies once a second under load

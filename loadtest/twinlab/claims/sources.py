@@ -1,19 +1,18 @@
 """The micro programs and the demonstrations: run once each for a run, and their findings stored as they come."""
 
-import importlib
 import json
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twinlab import machine, proc
-from twinlab.claims.catalog import DEMO, FIELD, MICRO
+from twinlab import demos, machine, proc
+from twinlab.claims.catalog import DEMO, MICRO
 from twinlab.claims.engine import ATTEMPTS, Rules
 from twinlab.claims.store import Store
 from twinlab.errors import LabError
 
-PLANNED_S = {MICRO: (5.0, 60.0), DEMO: (5.0, 30.0), FIELD: (5.0, 60.0)}  # quick, and in full
+PLANNED_S = {MICRO: (4.0, 40.0), DEMO: (2.0, 10.0)}  # quick, and in full
 MICRO_DEADLINE_S = 300.0
 
 
@@ -28,7 +27,7 @@ def run(store: Store, kind: str, name: str, bin_dir: Path, quick: bool, rules: R
             return
         clock = machine.CpuClock.read()
         try:
-            output = _run_micro(bin_dir, name, quick) if kind == MICRO else _run_python(kind, name, bin_dir, quick)
+            output = _run_micro(bin_dir, name, quick) if kind == MICRO else _run_demo(bin_dir, name, quick)
         except LabError as error:
             store.append({"kind": "problem", "source": f"{kind}:{name}", "problem": str(error).partition("\n")[0],
                           "whole": str(error)})
@@ -60,17 +59,9 @@ def _run_micro(bin_dir: Path, name: str, quick: bool) -> dict[str, Any]:
         raise LabError(f"micro-{name} printed no JSON: {error}") from error
 
 
-def _run_python(kind: str, name: str, bin_dir: Path, quick: bool) -> dict[str, Any]:
-    """Demonstrations and field tools are modules of this package."""
-    module = "twinlab.demos" if kind == DEMO else "twinlab.field_tools"
-    try:
-        imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise LabError(f"there is no {module}") from error
-    if kind == FIELD:
-        return imported.measure(quick)
-    if name not in imported.DEMOS:
+def _run_demo(bin_dir: Path, name: str, quick: bool) -> dict[str, Any]:
+    if name not in demos.DEMOS:
         raise LabError(f"there is no demonstration {name}")
-    outcome = imported.run(name, bin_dir, quick)
-    return {"title": imported.DEMOS[name].TITLE, "facts": [asdict(fact) for fact in outcome.facts],
+    outcome = demos.run(name, bin_dir, quick)
+    return {"title": demos.DEMOS[name].TITLE, "facts": [asdict(fact) for fact in outcome.facts],
             "shown": outcome.shown}
