@@ -119,7 +119,8 @@ def blocks(**sides):
                      for number, value in enumerate(values, start=1)]
 
 
-FIGURE = Finding(verdict.SUPPORTS, "b is faster", "experiment", "x", "requests_per_s", ("b", "a"), "", verdict.ABOVE, 1.1)
+FIGURE = Finding(verdict.SUPPORTS, "b is faster", "experiment", "x", "requests_per_s", ("b", "a"), "", verdict.ABOVE,
+                 1.1)
 STEADY = [100.0, 101.0, 99.0, 100.0]
 
 
@@ -185,7 +186,7 @@ def test_an_experiment_observes_facts():
 
 
 OUTPUT = {"micro": "m", "series": [
-    {"key": "s", "unit": "us", "runs": {"p": [20.0, 21.0, 19.0], "t": [10.0, 10.0, 10.0], "control": [20.0, 20.5, 19.0]}},
+    {"key": "s", "unit": "us", "runs": {"p": [20.0, 21.0, 19.0], "t": [10.0] * 3, "control": [20.0, 20.5, 19.0]}},
     {"key": "gone", "unavailable": "this kernel has none"}],
     "facts": [{"key": "f", "statement": "it is", "observed": 3, "of": 3, "detail": "d"},
               {"key": "not-here", "statement": "it is", "observed": 0, "of": 0, "detail": "root only"}]}
@@ -195,7 +196,8 @@ MICRO = [{"kind": "micro", "name": "m", "void": "", "output": OUTPUT}]
 @pytest.mark.parametrize("finding, word, reason", [
     (Finding(verdict.SUPPORTS, "x", "micro", "m", "s", ("p", "t"), "", verdict.ABOVE, 1.25), verdict.HOLDS, ""),
     (Finding(verdict.SUPPORTS, "x", "micro", "m", "s", ("t", "p"), "", verdict.ABOVE, 1.25), verdict.IS_FALSE, "x"),
-    (Finding(verdict.SUPPORTS, "x", "micro", "m", "s", ("q", "t"), "", verdict.ABOVE, 1.25), verdict.UNRESOLVED, "for q"),
+    (Finding(verdict.SUPPORTS, "x", "micro", "m", "s", ("q", "t"), "", verdict.ABOVE, 1.25), verdict.UNRESOLVED,
+     "for q"),
     (Finding(verdict.SUPPORTS, "x", "micro", "m", "gone", ("p", "t"), "", verdict.ABOVE, 1.25), verdict.UNRESOLVED,
      "this kernel has none"),
     (Finding(verdict.SUPPORTS, "x", "micro", "m", "f"), verdict.HOLDS, ""),

@@ -99,10 +99,10 @@ def test_a_run_judges_and_writes_every_file(finished):
     content = json.loads((folder / "claims.json").read_text())
     first, second = content["claims"]
     assert (first["id"], second["id"], second["verdict"]) == (1, 7, "holds")
-    assert first["verdict"] == "equivalent" or first["verdict"] == "holds with limits" or first["reason"]
+    assert first["verdict"] in ("holds with limits", "unresolved") and first["reason"]
     ratio = first["findings"][1]
-    assert ratio["margin"] == 1000 and ratio["n"] == 3 and ratio["interval"][0] <= ratio["effect"] <= ratio["interval"][1]
-    assert ratio["outcome"] == "equivalent"
+    low, high = ratio["interval"]
+    assert (ratio["margin"], ratio["n"], ratio["outcome"]) == (1000, 3, "equivalent") and low <= ratio["effect"] <= high
     assert content["machine"]["kernel"] and content["settings"]["quick"] is True
     rows = list(csv.DictReader((folder / "values.csv").open()))
     assert {row["variant"] for row in rows if row["series"] == "requests_per_s"} == {"prefork", "threadpool", "control"}
@@ -119,12 +119,14 @@ def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(finished):
     assert all(link.startswith("data:") or link[1:] in page.ids for link in page.links if not link.startswith("http"))
     assert not [link for link in page.links if link.startswith("http")] and "<script" not in text
     assert set(re.findall(r"url\(#([\w-]+)\)", text)) <= set(page.ids)
-    assert "answer &lt; &amp; &gt;" in text and {"claim-1", "chart-7", "data-experiment-small", "method"} <= set(page.ids)
+    assert "answer &lt; &amp; &gt;" in text
+    assert {"claim-1", "chart-7", "data-experiment-small", "method"} <= set(page.ids)
 
 
 def test_a_report_is_made_anew_from_what_is_stored(finished):
     folder = finished[0]
-    before = {path.name: path.read_text() for path in folder.iterdir() if path.suffix in (".json", ".csv", ".md", ".html")}
+    written = (".json", ".csv", ".md", ".html")
+    before = {path.name: path.read_text() for path in folder.iterdir() if path.suffix in written}
     for name in set(before) - {"run.json"}:
         (folder / name).unlink()
     assert lab("report", folder).returncode == 0

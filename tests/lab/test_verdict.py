@@ -99,6 +99,22 @@ def test_the_verdict_follows_from_the_outcomes(findings, word):
     verdict.check(answer, made)
 
 
+LEADING = {IS_FALSE: {(SUPPORTS, FALSE), (REFUTES, TRUE)}, EQUAL: {(SUPPORTS, EQUIVALENT)}, HOLDS: {(SUPPORTS, TRUE)},
+           WITH_LIMITS: {(SUPPORTS, TRUE)}}
+
+
+def test_the_finding_that_stands_for_a_verdict_is_a_reason_for_it():
+    single = [finding(role, word) for role, word in product(verdict.ROLES, INTERVALS)]
+    for made in product(single, repeat=2):
+        answer = verdict.decide(made)
+        found = verdict.leading(answer, made)
+        if answer.word == UNRESOLVED:
+            assert found is None or found.outcome.word == UNDECIDED
+        else:
+            assert (found.role, found.outcome.word) in LEADING[answer.word]
+    assert verdict.leading(Verdict(UNRESOLVED, "open"), []) is None
+
+
 def test_a_claim_that_is_stated_to_be_open_stays_so_whatever_is_found():
     answer = verdict.decide([finding(SUPPORTS, TRUE)], "no database")
     assert answer == Verdict(UNRESOLVED, "no database")

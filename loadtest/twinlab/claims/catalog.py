@@ -1,4 +1,4 @@
-"""claims.yaml: the statements, and the findings that each is judged by. Mistakes in it are told before anything runs."""
+"""claims.yaml: the statements, and what each is judged by. Mistakes in it are told before anything runs."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -11,7 +11,8 @@ from twinlab.claims.experiment import CONTROL
 from twinlab.claims.verdict import Judged
 
 WIDTH_INCHES = 8.0
-COLOURS = {verdict.TRUE: "#2a7f4f", verdict.FALSE: "#b3362b", verdict.EQUIVALENT: "#2f6690", verdict.UNDECIDED: "#8a8a8a"}
+COLOURS = {verdict.TRUE: "#2a7f4f", verdict.FALSE: "#b3362b", verdict.EQUIVALENT: "#2f6690",
+           verdict.UNDECIDED: "#8a8a8a"}
 MARGIN_COLOUR = "#d9c27a"
 MIN_SWEEP = 3  # fewer points are no curve
 STEP = re.compile(r"^(?P<group>.+)-(?P<step>\d+)$")

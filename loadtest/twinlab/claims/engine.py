@@ -28,7 +28,7 @@ ReadClock = Callable[[], machine.CpuClock]
 
 
 class Engine:
-    """Measures what a run still lacks. measure and read_clock can be replaced, to see what the engine does with them."""
+    """Measures what a run still lacks. measure and read_clock can be replaced, to see what it makes of them."""
 
     def __init__(self, store: Store, bench: Bench, progress: Progress, rules: Rules = Rules(), seed: int = 1,
                  measure: Measure = block.measure, read_clock: ReadClock = machine.CpuClock.read) -> None:

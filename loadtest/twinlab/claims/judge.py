@@ -21,9 +21,9 @@ class JudgedClaim:
 
     @property
     def leading(self) -> Judged | None:
-        """The finding that stands for the claim in tables: the first one that decided, supports before the others."""
-        ranked = sorted(self.findings, key=lambda found: (found.interval is None, verdict.ROLES.index(found.role)))
-        return ranked[0] if ranked else None
+        """The finding that stands for the claim in tables."""
+        return verdict.leading(self.verdict, self.findings)
+
 
 
 def judge(claims: Sequence[Claim], sources: Mapping[str, Source]) -> list[JudgedClaim]:

@@ -75,11 +75,12 @@ def _verdict_table(judged: Sequence[JudgedClaim]) -> str:
     rows = []
     for each in judged:
         number_of = each.claim.id
+        says = f"<br><small>{escape(each.leading.says)}</small>" if each.leading else ""
         data = " ".join(f'<a href="#{_anchor(f"{kind}:{name}")}">{escape(name)}</a>'
                         for kind, name in sources_of([each.claim]))
         rows.append(f'<tr><td class="number">{number_of}</td><td><a href="#claim-{number_of}">'
                     f"{escape(each.claim.text)}</a></td><td>{_badge(each.verdict.word)}</td>"
-                    f'<td class="number">{escape(effect_words(each.leading))}</td>'
+                    f'<td>{escape(effect_words(each.leading))}{says}</td>'
                     f'<td><a href="#chart-{number_of}">chart</a></td><td>{data}</td></tr>')
     return ("<table><thead><tr><th>#</th><th>claim</th><th>verdict</th><th>effect (95 %)</th><th>chart</th>"
             f"<th>data</th></tr></thead><tbody>{''.join(rows)}</tbody></table>")
@@ -95,7 +96,7 @@ def _anchor(source: str) -> str:
 
 def _claim_section(each: JudgedClaim) -> str:
     claim = each.claim
-    chart = charts.intervals(each.findings, f"claim{claim.id}")
+    chart = charts.intervals(each.findings, f"claim{claim.id}") or "<p>No chart: nothing was measured.</p>"
     reason = f"<p>{escape(each.verdict.reason)}</p>" if each.verdict.reason else ""
     return (f'<section id="claim-{claim.id}"><h3>{claim.id}. {escape(claim.text)}</h3>'
             f"<p>{_badge(each.verdict.word)} {escape(claim.section)}; notes {', '.join(map(escape, claim.notes))}</p>"
@@ -144,8 +145,9 @@ def _curves(name: str, source: Source) -> str:
 def _fact_table(source: Source) -> str:
     if not source.facts:
         return ""
-    rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(fact.statement)}</td><td class=\"number\">{fact.observed} of "
-                   f"{fact.of}</td><td>{escape(fact.unavailable or fact.detail)}</td></tr>"
+    rows = "".join(f"<tr><td>{escape(key)}</td><td>{escape(fact.statement)}</td>"
+                   f'<td class="number">{fact.observed} of {fact.of}</td>'
+                   f"<td>{escape(fact.unavailable or fact.detail)}</td></tr>"
                    for key, fact in source.facts.items())
     return ("<table><thead><tr><th>fact</th><th>statement</th><th>observed</th><th>detail</th></tr></thead>"
             f"<tbody>{rows}</tbody></table>")

@@ -148,6 +148,19 @@ def _against(findings: Sequence[Judged]) -> list[Judged]:
             or (finding.role == REFUTES and finding.outcome.word == TRUE)]
 
 
+def leading(answer: Verdict, findings: Sequence[Judged]) -> Judged | None:
+    """The finding that stands for the verdict in a table: one whose outcome is the reason for it."""
+    if answer.word == IS_FALSE:
+        found = _against(findings)
+    elif answer.word == UNRESOLVED:
+        found = [finding for finding in findings if finding.outcome.word == UNDECIDED]
+        found.sort(key=lambda finding: finding.interval is None)
+    else:
+        wanted = EQUIVALENT if answer.word == EQUAL else TRUE
+        found = [finding for finding in findings if finding.role == SUPPORTS and finding.outcome.word == wanted]
+    return found[0] if found else None
+
+
 def check(verdict: Verdict, findings: Sequence[Judged], still_open: str = "") -> None:
     """Raise unless every outcome follows from its interval, and the verdict from the outcomes."""
     for finding in findings:
