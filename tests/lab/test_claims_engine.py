@@ -146,6 +146,13 @@ def test_a_line_that_was_cut_is_measured_again(store):
     assert [record["side"] for record in blocks_of(Store.open(store.directory))] == ["a", "b"]
 
 
+def test_a_block_that_stayed_void_is_tried_again_when_the_run_goes_on(store):
+    engine(store, lambda *_: Block(void="it rained")).run(experiment_of(A, rounds=1))
+    again, rest = Store.open(store.directory), []
+    engine(again, measured(rest)).run(experiment_of(A, rounds=1))
+    assert rest == ["a"]
+
+
 def test_a_line_that_is_broken_in_the_middle_is_refused(store):
     (store.directory / "blocks.jsonl").write_text('{"kind": \n{"kind": "plan"}\n')
     with pytest.raises(LabError, match="line 1 is not JSON"):

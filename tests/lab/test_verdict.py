@@ -29,6 +29,7 @@ def test_zone(interval, expected):
     (WITHIN, INSIDE, TRUE), (WITHIN, ABOVE_ALL, FALSE), (WITHIN, BELOW_ALL, FALSE), (WITHIN, ACROSS_UPPER, UNDECIDED),
     (AT_MOST, INSIDE, TRUE), (AT_MOST, BELOW_ALL, TRUE), (AT_MOST, ABOVE_ALL, FALSE),
     (AT_MOST, Interval(0.98, 0.9, 1.03, 5), TRUE), (AT_MOST, ACROSS_UPPER, UNDECIDED),
+    (AT_MOST, ACROSS_BOTH, UNDECIDED), (WITHIN, ACROSS_BOTH, UNDECIDED),
 ])
 def test_a_figure_is_decided_by_its_whole_interval(expect, interval, word):
     outcome = verdict.decide_figure(interval, expect, 1.03)
