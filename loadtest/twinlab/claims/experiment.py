@@ -13,6 +13,7 @@ CONTROL = "control"  # the side that repeats another one: an A/A comparison show
 BLOCKS = ("load", "rate", "memory", "crash", "hung")
 MODELS = ("prefork", "threadpool", "threadpool-request", "hybrid")
 START_COST_S = 0.5  # of a block beside its warm-up and its window
+OF_ALL = ("rounds", "without")  # what `quick` states of the experiment; the rest replaces defaults of the sides
 KEYS = {"title", "defaults", "sides", "control", "rounds", "quick", "pin", "chart"}
 
 
@@ -92,8 +93,8 @@ def load(folder: Path, name: str, quick: bool) -> Experiment:
     if not isinstance(content, dict) or set(content) - KEYS or not {"title", "sides"} <= set(content):
         raise LabError(f"{where}: keys are {', '.join(sorted(KEYS))}; title and sides are needed")
     reduced = content.get("quick", {}) if quick else {}
-    defaults = content.get("defaults", {}) | {key: value for key, value in reduced.items() if key != "rounds"}
-    sides = {side.name: side for key, entry in content["sides"].items()
+    defaults = content.get("defaults", {}) | {key: value for key, value in reduced.items() if key not in OF_ALL}
+    sides = {side.name: side for key, entry in content["sides"].items() if key not in reduced.get("without", ())
              for side in _expand(str(key), defaults | (entry or {}), quick, where)}
     control_of = str(content.get("control", ""))
     if control_of:
