@@ -4,7 +4,7 @@ import random
 from dataclasses import asdict, dataclass, replace
 from typing import Callable
 
-from twinlab import machine
+from twinlab import http, machine
 from twinlab.claims import block
 from twinlab.claims.block import Block
 from twinlab.claims.experiment import Experiment, Side
@@ -14,6 +14,8 @@ from twinlab.progress import Progress
 from twinlab.speed import Bench
 
 ATTEMPTS = 3  # of a block that is void
+# What ends an experiment or a demonstration, and nothing else of the run.
+FAILURES = (LabError, OSError, http.NoAnswer, http.RequestLost)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Engine:
                 self._progress.step(f"{experiment.name}, round {round_number} of {experiment.rounds}: {side.name}")
                 try:
                     self._side(experiment, side, round_number)
-                except LabError as error:
+                except FAILURES as error:
                     self._store.append({"kind": "problem", "source": f"experiment:{experiment.name}",
                                         "problem": str(error).partition("\n")[0], "whole": str(error)})
                     return

@@ -8,7 +8,7 @@ from typing import Any
 
 from twinlab import demos, machine, proc
 from twinlab.claims.catalog import DEMO, MICRO
-from twinlab.claims.engine import ATTEMPTS, Rules
+from twinlab.claims.engine import ATTEMPTS, FAILURES, Rules
 from twinlab.claims.store import Store
 from twinlab.errors import LabError
 
@@ -28,7 +28,7 @@ def run(store: Store, kind: str, name: str, bin_dir: Path, quick: bool, rules: R
         clock = machine.CpuClock.read()
         try:
             output = _run_micro(bin_dir, name, quick) if kind == MICRO else _run_demo(bin_dir, name, quick)
-        except LabError as error:
+        except FAILURES as error:
             store.append({"kind": "problem", "source": f"{kind}:{name}", "problem": str(error).partition("\n")[0],
                           "whole": str(error)})
             return
