@@ -143,6 +143,7 @@ def print_summary(store: Store, judged: list[JudgedClaim]) -> None:
 
 def run_report(directory: Path) -> int:
     """`lab report DIR`: judge what is stored again, and write the report anew."""
+    setup.install_packages("load")
     store = Store.open(directory)
     print_summary(store, write_report(store))
     return 0
@@ -158,6 +159,7 @@ def run_diff(first: Path, second: Path) -> int:
 
 
 def list_claims(claims_file: Path) -> int:
+    setup.install_packages("load")
     for claim in catalog.load(claims_file):
         print(f"{claim.id:>3}  {claim.section}: {claim.text}")
     return 0
