@@ -212,9 +212,7 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
     int number = by_signal ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
     bool goes_back = is_on_trial(master) && (by_signal || number != 0);
     bool in_order = !by_signal && number == 0 && master->upgrade_serves;
-    log_write(in_order ? LOG_NOTICE : LOG_ERROR, "the new program (pid %d) %s %d: this one %s",
-              (int)pid, by_signal ? "was killed by signal" : "exited with status", number,
-              what_follows(master, goes_back));
+    const char *next = what_follows(master, goes_back);
     master->upgrade_pid = 0;
     close_news(master);
     if (goes_back) {
@@ -225,6 +223,9 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
     if (master->phase == MASTER_RUNNING) {
         control_take_back(master);
     }
+    /* told last, so that whoever reads it finds it so */
+    log_write(in_order ? LOG_NOTICE : LOG_ERROR, "the new program (pid %d) %s %d: this one %s",
+              (int)pid, by_signal ? "was killed by signal" : "exited with status", number, next);
     return true;
 }
 

@@ -140,7 +140,7 @@ def test_a_run_does_not_differ_from_itself(finished):
 
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path):
     run = tmp_path / "run"
-    child = subprocess.Popen([str(LAB), *small_claims(tmp_path, 3), "--output", str(run)], stdout=subprocess.PIPE,
+    child = subprocess.Popen([str(LAB), *small_claims(tmp_path, 6), "--output", str(run)], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True)
     lines = run / "blocks.jsonl"
     wait_for(lambda: lines.exists() and lines.read_text().count('"block"') >= 2, "two blocks")
@@ -154,7 +154,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path):
     assert after[:len(before)] == before
     counted = [(record["side"], record["round"]) for record in map(json.loads, after)
                if record["kind"] == "block" and not record["void"]]
-    assert len(counted) == len(set(counted)) == 9
+    assert len(counted) == len(set(counted)) == 18
     assert not [pid for pid in proc.all_pids() if str(BIN_DIR) in command_of(pid)]
 
 
