@@ -266,6 +266,7 @@ def make_parser() -> OneLineParser:
 def on_signal(signum: int, _frame: FrameType | None) -> None:
     """The first signal ends the work in order; later ones must not disturb the cleaning up."""
     ignore_signals()
+    proc.note_interrupt(signum)
     raise Interrupted(signum)
 
 

@@ -9,13 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Iterable
 
-from twinlab.errors import LabError
+from twinlab.errors import Interrupted, LabError
 
 PR_SET_PDEATHSIG = 1
 # Loaded before any fork: dlopen between fork and exec could meet a lock that another thread held.
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _started: list[subprocess.Popen] = []
+_interrupts: list[int] = []
+
+
+def note_interrupt(signum: int) -> None:
+    """A signal wants the work to end.
+
+    Its exception alone is not enough: Python drops one that is raised within the handlers that it runs at a fork. The
+    next spawn() raises it again.
+    """
+    _interrupts.append(signum)
+
+
+def _raise_if_interrupted() -> None:
+    if _interrupts:
+        raise Interrupted(_interrupts[0])
 
 
 def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | int = subprocess.DEVNULL,
@@ -25,6 +40,7 @@ def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | i
     The own session keeps the terminal's Ctrl-C away from it (the laboratory ends it in order) and marks all its
     descendants, so that stop() finds them. cpus: where it and its descendants may run.
     """
+    _raise_if_interrupted()
     parent = os.getpid()
 
     def die_with_parent() -> None:
@@ -40,6 +56,7 @@ def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | i
     except OSError as error:
         raise LabError(f"cannot start {argv[0]}: {error.strerror}") from error
     _started.append(child)
+    _raise_if_interrupted()
     return child
 
 

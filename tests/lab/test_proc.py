@@ -5,7 +5,7 @@ import time
 
 import pytest
 from twinlab import machine, proc
-from twinlab.errors import LabError
+from twinlab.errors import Interrupted, LabError
 
 ROLLUP = """55eb3b18a000-7fff19703000 ---p 00000000 00:00 0                          [rollup]
 Rss:                1764 kB
@@ -82,3 +82,28 @@ def test_sysfs_choice_and_cpuinfo():
     assert machine.chosen(None) is None
     assert machine.cpuinfo_field("model name\t: A CPU: fast\nflags\t\t: a b\n", "model name") == "A CPU: fast"
     assert machine.cpuinfo_field("", "flags") is None
+
+
+def test_an_interrupt_that_was_dropped_is_raised_by_the_next_program(monkeypatch):
+    monkeypatch.setattr(proc, "_interrupts", [])
+    proc.stop(proc.spawn(["true"]))
+    proc.note_interrupt(2)
+    with pytest.raises(Interrupted) as raised:
+        proc.spawn(["sleep", "60"])
+    assert raised.value.signum == 2 and not proc.stop_all()
+
+
+def test_an_interrupt_at_the_fork_itself_leaves_nothing_running(monkeypatch):
+    monkeypatch.setattr(proc, "_interrupts", [])
+    started = []
+
+    def popen(*arguments, **options):
+        started.append(subprocess_popen(*arguments, **options))
+        proc.note_interrupt(15)  # a handler that runs at the fork drops the exception
+        return started[0]
+    subprocess_popen = proc.subprocess.Popen
+    monkeypatch.setattr(proc.subprocess, "Popen", popen)
+    with pytest.raises(Interrupted):
+        proc.spawn(["sleep", "60"])
+    proc.stop_all()
+    assert started[0].poll() is not None
