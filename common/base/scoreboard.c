@@ -73,11 +73,6 @@ static uint32_t find_room(const struct scoreboard *scoreboard, uint32_t count)
     return first != SCOREBOARD_FULL ? first : find_run(scoreboard, count, is_free);
 }
 
-bool scoreboard_has_room(const struct scoreboard *scoreboard, uint32_t count)
-{
-    return find_room(scoreboard, count) != SCOREBOARD_FULL;
-}
-
 uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count)
 {
     uint32_t first = find_room(scoreboard, count);

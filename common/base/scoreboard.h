@@ -279,9 +279,6 @@ enum { SCOREBOARD_FULL = UINT32_MAX };
  * by scoreboard_bury or scoreboard_retire. */
 uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count);
 
-/* Whether scoreboard_claim would find room for so many. */
-bool scoreboard_has_room(const struct scoreboard *scoreboard, uint32_t count);
-
 /* Master: tells the slots' owners that they are to drain, before they are told by a signal. */
 void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count);
 

@@ -101,7 +101,7 @@ static void on_start_failure(struct master *master, uint32_t number)
     master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
 }
 
-static struct child *create_child(struct master *master, uint32_t number)
+static struct child *create_child(struct master *master, uint32_t number, uint32_t first_slot)
 {
     const struct server *server = master->server;
     struct scoreboard *scoreboard = server->scoreboard;
@@ -113,7 +113,7 @@ static struct child *create_child(struct master *master, uint32_t number)
     child->drain_timeout_ms = server->config.drain_timeout_ms;
     child->slot_count = server->plan.slots_per_process;
     child->spare_count = server->plan.spare_threads;
-    child->first_slot = scoreboard_claim(scoreboard, child->slot_count);
+    child->first_slot = first_slot;
     child->generation = atomic_fetch_add(&scoreboard->generation, 1) + 1;
     child->started_ns = clock_monotonic_ns();
     child->kill_at_ms = clock_monotonic_ms() + server->config.start_timeout_ms;
@@ -124,13 +124,14 @@ void children_start(struct master *master, uint32_t number, struct child **place
 {
     struct scoreboard *scoreboard = master->server->scoreboard;
     pid_t master_pid = getpid();
-    if (!scoreboard_has_room(scoreboard, master->server->plan.slots_per_process)) {
+    uint32_t first_slot = scoreboard_claim(scoreboard, master->server->plan.slots_per_process);
+    if (first_slot == SCOREBOARD_FULL) {
         log_write(LOG_WARN, "no room for worker process %u: its predecessors are still draining",
                   number);
         master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
         return;
     }
-    struct child *child = create_child(master, number);
+    struct child *child = create_child(master, number, first_slot);
     fflush(NULL); /* or buffered output would be written twice */
     child->pid = fork();
     if (child->pid == 0) {

@@ -91,6 +91,24 @@ static void test_create(void **state)
     scoreboard_destroy(NULL);
 }
 
+/* No worker can make the master write behind the mapping. */
+static void test_the_capacity_is_each_processs_own(void **state)
+{
+    (void)state;
+    struct scoreboard *board = scoreboard_create(2);
+    assert_non_null(board);
+    pid_t child = fork();
+    if (child == 0) {
+        board->slot_capacity = UINT32_MAX;
+        atomic_store(&board->generation, 7);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(board->slot_capacity, 2);
+    assert_int_equal(board->generation, 7); /* the rest is shared */
+    scoreboard_destroy(board);
+}
+
 static void test_claims(void **state)
 {
     (void)state;
@@ -100,8 +118,6 @@ static void test_claims(void **state)
     assert_int_equal(scoreboard_claim(board, 2), 0);
     assert_int_equal(scoreboard_claim(board, 2), 2);
     assert_int_equal(board->slot_count, 4);
-    assert_true(scoreboard_has_room(board, 2));
-    assert_false(scoreboard_has_room(board, 3));
     assert_int_equal(scoreboard_claim(board, 3), SCOREBOARD_FULL);
     atomic_store(&board->slots[0].draining, true);
     scoreboard_retire(board, 0, 2);
@@ -527,6 +543,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_create),
+        TEST(test_the_capacity_is_each_processs_own),
         TEST(test_claims),
         TEST(test_a_successor_takes_the_place_of_the_dead),
         TEST(test_retire),
