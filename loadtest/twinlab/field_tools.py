@@ -10,7 +10,7 @@ import os
 import re
 import resource
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Callable, Sequence
@@ -126,7 +126,8 @@ def _run(variant: Variant) -> Reading:
 
 
 def _series(key: str, variants: Sequence[Variant], pairs: int) -> dict[str, Any]:
-    """Measures the variants forwards, then backwards, and so on, as the micro programs do."""
+    """Measures the variants, and the first once more as control, forwards, then backwards, as the micro programs do."""
+    variants = [*variants, replace(variants[0], name="control")]
     readings: dict[str, list[Reading]] = {variant.name: [] for variant in variants}
     for pair in range(pairs):
         for variant in variants if pair % 2 == 0 else reversed(variants):
@@ -166,7 +167,7 @@ def _perf_series(quick: bool, bin_dir: Path) -> list[dict[str, Any]]:
 
 
 def _stress_series(quick: bool, bin_dir: Path) -> list[dict[str, Any]]:
-    pairs = 1 if quick else FULL_PAIRS
+    pairs = QUICK_PAIRS if quick else FULL_PAIRS
     variants = {
         # Each of its operations switches to the reader and back, by the kernel's count.
         "stress-ng-switch": [_stress("switch", per_operation=2), *_ours(bin_dir, "switch", "pages-0", ("process",))],
@@ -178,7 +179,8 @@ def _stress_series(quick: bool, bin_dir: Path) -> list[dict[str, Any]]:
 
 
 def measure(quick: bool, bin_dir: Path = PROJECT / "build" / "release" / "bin") -> dict[str, Any]:
-    """All series, as of a micro program called "field". Takes 10 s when quick, else two minutes."""
-    return {"micro": "field", "series": [*_perf_series(quick, bin_dir), *_stress_series(quick, bin_dir)],
+    """All series, as of a micro program called "field". Takes 25 s when quick, else two minutes."""
+    return {"micro": "field", "title": "perf bench and stress-ng, in turns with the micro programs",
+            "series": [*_perf_series(quick, bin_dir), *_stress_series(quick, bin_dir)],
             "versions": {"linux-perf": machine.package_version("linux-perf"),
                          "stress-ng": machine.package_version("stress-ng")}}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from twinlab import proc, stats
-from twinlab.claims import catalog, command, evidence, experiment, judge, verdict
+from twinlab.claims import beside, catalog, command, evidence, experiment, judge, verdict
 from twinlab.claims.catalog import Claim, Finding
 from twinlab.claims.experiment import CONTROL
 from twinlab.errors import LabError
@@ -206,6 +206,28 @@ MICRO = [{"kind": "micro", "name": "m", "void": "", "output": OUTPUT}]
 def test_micro_programs_and_demonstrations(finding, word, reason):
     found = judged(MICRO, finding)
     assert found.verdict.word == word and reason in found.verdict.reason
+
+
+FIELD_RECORD = {"kind": "field", "name": "tools", "void": "", "output": {"title": "t", "series": [
+    {"key": "perf-sched-pipe", "unit": "ns", "runs": {
+        "process": [3000.0] * 3, "thread": [3000.0] * 3, "ours-process": [6000.0] * 3, "control": [3000.0] * 3}},
+    {"key": "stress-ng-create", "unit": "ns", "unavailable": "stress-ng is not installed"}]}}
+
+
+def test_the_fields_tools_are_a_source_and_stand_beside_ours():
+    found = evidence.collect([FIELD_RECORD])
+    finding = Finding("supports", "s", catalog.FIELD, "tools", "perf-sched-pipe", ("process", "thread"), "",
+                      verdict.ABOVE, 1.1)
+    assert judge.judge_finding(finding, found["field:tools"]).outcome.word == verdict.EQUIVALENT
+    [row] = beside.rows(found)  # only what was measured on both sides
+    assert row[:5] == ("perf bench sched pipe", "switch between processes", "3,000", "6,000", "2.00 (2.00-2.00)")
+    assert list(beside.rows({})) == []
+
+
+def test_every_comparison_names_what_is_measured():
+    needed = {(each.series, name) for each in beside.COMPARISONS for name in (each.there, each.ours)}
+    assert ("field", "tools") in catalog.sources(CLAIMS)
+    assert {key for key, _ in needed} == {"perf-sched-pipe", "stress-ng-switch", "stress-ng-create"}
 
 
 def test_a_ratio_of_something_that_was_zero_has_fewer_pairs():

@@ -18,10 +18,10 @@ stress-ng: metrc: [7544] pthread            29054.50 nanosecs to start a pthread
 """
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 VARIANTS = {
-    "perf-sched-pipe": {"process", "thread", "ours-process", "ours-thread"},
-    "perf-sched-pipe-unpinned": {"process", "thread"},
-    "stress-ng-switch": {"switch", "ours-process"},
-    "stress-ng-create": {"fork", "vfork", "pthread", "ours-process", "ours-vfork", "ours-thread"},
+    "perf-sched-pipe": {"process", "thread", "ours-process", "ours-thread", "control"},
+    "perf-sched-pipe-unpinned": {"process", "thread", "control"},
+    "stress-ng-switch": {"switch", "ours-process", "control"},
+    "stress-ng-create": {"fork", "vfork", "pthread", "ours-process", "ours-vfork", "ours-thread", "control"},
 }
 
 

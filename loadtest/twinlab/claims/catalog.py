@@ -8,8 +8,8 @@ from twinlab.claims import verdict
 from twinlab.errors import LabError
 
 DEFAULT_MARGIN = 1.03
-EXPERIMENT, MICRO, DEMO = "experiment", "micro", "demo"
-KINDS = (EXPERIMENT, MICRO, DEMO)
+EXPERIMENT, MICRO, DEMO, FIELD = "experiment", "micro", "demo", "field"
+KINDS = (EXPERIMENT, MICRO, DEMO, FIELD)
 FINDING_KEYS = {"role", "says", "series", "fact", "ratio", "expect", "margin", *KINDS}
 
 

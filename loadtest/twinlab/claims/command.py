@@ -9,7 +9,7 @@ from typing import Any
 
 from twinlab import machine, progress, results, setup, workloads
 from twinlab.claims import catalog, evidence, experiment, judge, report, sources
-from twinlab.claims.catalog import EXPERIMENT, Claim
+from twinlab.claims.catalog import EXPERIMENT, FIELD, Claim
 from twinlab.claims.engine import Engine, Rules
 from twinlab.claims.experiment import Experiment
 from twinlab.claims.judge import JudgedClaim
@@ -66,6 +66,8 @@ def run(options: Options) -> int:
     plan = make_plan(store.directory, settings["ids"], settings["quick"])
     setup.raise_descriptor_limit(max((side.connections for each in plan.experiments for side in each.sides.values()),
                                      default=0))
+    if any(kind == FIELD for kind, _ in plan.others):
+        _install_field_tools()
     bin_dir = options.bin_dir or setup.build()
     for warning in store.run["warnings"]:
         print(f"lab: warning: {warning}", file=sys.stderr)
@@ -77,6 +79,14 @@ def run(options: Options) -> int:
     judged = write_report(store)
     print_summary(store, judged)
     return 0
+
+
+def _install_field_tools() -> None:
+    """They are a second opinion: without them the run says that they are missing, and goes on."""
+    try:
+        setup.install_packages("field")
+    except LabError as error:
+        print(f"lab: warning: goes on without the field's tools: {error}", file=sys.stderr)
 
 
 def _open_store(options: Options) -> Store:

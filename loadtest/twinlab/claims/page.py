@@ -6,7 +6,7 @@ from html import escape
 from typing import Any, Mapping, Sequence
 
 from twinlab import stats
-from twinlab.claims import charts, judge
+from twinlab.claims import beside, charts, judge
 from twinlab.claims.catalog import sources as sources_of
 from twinlab.claims.evidence import Series, Source
 from twinlab.claims.judge import JudgedClaim
@@ -131,7 +131,7 @@ def _source_section(name: str, source: Source) -> str:
     void = "".join(f"<li>{escape(text)}</li>" for text in source.void_blocks)
     shown = f"<details><summary>what it showed</summary><pre>{escape(chr(10).join(source.shown))}</pre></details>"
     return (f'<section id="{_anchor(name)}"><h3>{escape(name)}</h3><p>{escape(source.title)}</p>{problem}'
-            f"{_curves(name, source)}{_fact_table(source)}{_series_tables(name, source)}"
+            f"{_curves(name, source)}{_beside(name, source)}{_fact_table(source)}{_series_tables(name, source)}"
             f"{'<p>Void blocks:</p><ul>' + void + '</ul>' if void else ''}{shown if source.shown else ''}"
             f"{_sides(source)}</section>")
 
@@ -140,6 +140,14 @@ def _curves(name: str, source: Source) -> str:
     drawn = [charts.sweep(metric, source.series[metric], _anchor(name) + metric.replace("_", ""))
              for metric in source.plan.get("chart", ()) if metric in source.series]
     return f'<div class="charts">{"".join(drawn)}</div>' if any(drawn) else ""
+
+
+def _beside(name: str, source: Source) -> str:
+    """The field's tools next to our programs; nothing for any other source."""
+    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+                   for row in beside.rows({name: source}))
+    heads = "".join(f"<th>{escape(head)}</th>" for head in beside.HEADER)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
 
 
 def _fact_table(source: Source) -> str:

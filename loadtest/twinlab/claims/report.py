@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
 from twinlab import results, table
-from twinlab.claims import page
+from twinlab.claims import beside, page
 from twinlab.claims.evidence import Source
 from twinlab.claims.judge import JudgedClaim
 from twinlab.claims.store import Store
@@ -29,7 +29,8 @@ def write_all(store: Store, judged: Sequence[JudgedClaim], sources: Mapping[str,
                ("id", "role", "outcome", "effect", "low", "high", "n", "expect", "margin", "source", "says", "reason"),
                (_finding_row(each, found) for each in judged for found in each.findings))
     _write_csv(folder / "values.csv", ("source", "series", "variant", "number", "value", "unit"), _values(sources))
-    results.write_text(folder, SUMMARY, "\n".join(markdown_lines(judged, run, flags)) + "\n")
+    summary = [*markdown_lines(judged, run, flags), *_beside_lines(sources)]
+    results.write_text(folder, SUMMARY, "\n".join(summary) + "\n")
     results.write_text(folder, PAGE, page.render(judged, sources, run, flags))
 
 
@@ -112,3 +113,10 @@ def markdown_lines(judged: Sequence[JudgedClaim], run: Mapping[str, Any], flags:
     lines += [f"| {each.claim.id} | {each.claim.text} | {each.verdict.word} | {effect_words(each.leading)} |"
               for each in judged]
     return lines + ([""] + [f"- {flag}" for flag in flags] if flags else [])
+
+
+def _beside_lines(sources: Mapping[str, Source]) -> list[str]:
+    """The field's tools next to our programs, where they were run."""
+    rows = list(beside.rows(sources))
+    divider = ["---"] * len(beside.HEADER)
+    return ["", *("| " + " | ".join(row) + " |" for row in (beside.HEADER, divider, *rows))] if rows else []

@@ -1,4 +1,4 @@
-"""The micro programs and the demonstrations: run once each for a run, and their findings stored as they come."""
+"""Micro programs, demonstrations and the field's tools: run once each for a run, and stored as they come."""
 
 import json
 import subprocess
@@ -6,14 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twinlab import demos, machine, proc
-from twinlab.claims.catalog import DEMO, MICRO
+from twinlab import demos, field_tools, machine, proc
+from twinlab.claims.catalog import DEMO, FIELD, MICRO
 from twinlab.claims.engine import ATTEMPTS, FAILURES, Rules
 from twinlab.claims.store import Store
 from twinlab.errors import LabError
 
-PLANNED_S = {MICRO: (4.0, 40.0), DEMO: (2.0, 10.0)}  # quick, and in full
+PLANNED_S = {MICRO: (4.0, 40.0), DEMO: (2.0, 10.0), FIELD: (25.0, 130.0)}  # quick, and in full
 MICRO_DEADLINE_S = 300.0
+FIELD_TOOLS = "tools"
 
 
 def planned_s(kind: str, quick: bool) -> float:
@@ -27,7 +28,7 @@ def run(store: Store, kind: str, name: str, bin_dir: Path, quick: bool, rules: R
             return
         clock = machine.CpuClock.read()
         try:
-            output = _run_micro(bin_dir, name, quick) if kind == MICRO else _run_demo(bin_dir, name, quick)
+            output = RUNNERS[kind](bin_dir, name, quick)
         except FAILURES as error:
             store.append({"kind": "problem", "source": f"{kind}:{name}", "problem": str(error).partition("\n")[0],
                           "whole": str(error)})
@@ -65,3 +66,12 @@ def _run_demo(bin_dir: Path, name: str, quick: bool) -> dict[str, Any]:
     outcome = demos.run(name, bin_dir, quick)
     return {"title": demos.DEMOS[name].TITLE, "facts": [asdict(fact) for fact in outcome.facts],
             "shown": outcome.shown}
+
+
+def _run_field(bin_dir: Path, name: str, quick: bool) -> dict[str, Any]:
+    if name != FIELD_TOOLS:
+        raise LabError(f"the field's tools are called {FIELD_TOOLS}, not {name}")
+    return field_tools.measure(quick, bin_dir)
+
+
+RUNNERS = {MICRO: _run_micro, DEMO: _run_demo, FIELD: _run_field}

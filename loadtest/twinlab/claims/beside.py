@@ -1,0 +1,51 @@
+"""Figures of our programs beside those of the field's own tools, measured in the same rounds, and why they differ."""
+
+from dataclasses import dataclass
+from typing import Iterable, Mapping
+
+from twinlab import stats
+from twinlab.claims import judge
+from twinlab.claims.evidence import Source
+from twinlab.claims.words import number
+
+SOURCE = "field:tools"
+HEADER = ("tool", "what", "there, ns", "ours, ns", "ours / there (95 %)", "why they differ")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two variants of a series of field_tools that are meant to show the same."""
+
+    tool: str
+    what: str
+    series: str
+    there: str
+    ours: str
+    why: str
+
+
+SAME = "it does the same as micro-switch does without touching memory"
+COMPARISONS = (
+    Comparison("perf bench sched pipe", "switch between processes", "perf-sched-pipe", "process", "ours-process", SAME),
+    Comparison("perf bench sched pipe -T", "switch between threads", "perf-sched-pipe", "thread", "ours-thread", SAME),
+    Comparison("stress-ng --switch", "switch between processes", "stress-ng-switch", "switch", "ours-process",
+               "it makes one system call for each switch, since its pipe holds one message; micro-switch makes two"),
+    Comparison("stress-ng --fork", "start and end of a process", "stress-ng-create", "fork", "ours-process",
+               "its larger process takes three times the page faults, and its child makes ten system calls"),
+    Comparison("stress-ng --vfork", "start and end by vfork", "stress-ng-create", "vfork", "ours-vfork",
+               "nearly the same is done; it also counts and checks the time"),
+    Comparison("stress-ng --pthread", "start and end of a thread", "stress-ng-create", "pthread", "ours-thread",
+               "its threads make over forty system calls each, and up to 1,024 live at a time"),
+)
+
+
+def rows(sources: Mapping[str, Source]) -> Iterable[tuple[str, ...]]:
+    """A row for each comparison of which both figures were measured."""
+    source = sources.get(SOURCE)
+    for each in COMPARISONS if source else ():
+        series = source.series.get(each.series)
+        ratio = judge.ratio_of(series, each.ours, each.there) if series else None
+        if series and ratio:
+            there, ours = (stats.median_or_none(list(series.runs[name].values())) for name in (each.there, each.ours))
+            yield (each.tool, each.what, number(there or 0), number(ours or 0),
+                   f"{number(ratio.value)} ({number(ratio.low)}-{number(ratio.high)})", each.why)
