@@ -22,7 +22,8 @@ from twinlab.setup import PROJECT
 QUICK_PAIRS = 3
 FULL_PAIRS = 10
 QUICK_ROUND_TRIPS = 20_000
-FULL_ROUND_TRIPS = 100_000
+FULL_ROUND_TRIPS = 50_000
+UNPINNED_SHARE = 5  # so many times fewer round trips, since waking another CPU takes nine times as long
 STRESS_SECONDS = 1  # the least that stress-ng takes
 
 
@@ -90,13 +91,14 @@ def _stress(stressor: str, per_operation: int = 1) -> Variant:
     return Variant(stressor, argv, read, _one_cpu())
 
 
-def _ours(bin_dir: Path, program: str, series: str, names: Sequence[str]) -> list[Variant]:
+def _ours(bin_dir: Path, program: str, series: str, names: Sequence[str], quick: bool) -> list[Variant]:
     """Variants of a micro program's series, one pair for each run; none where it is not built."""
 
     def variant(name: str) -> Variant:
         return Variant(f"ours-{name}", argv, lambda output: Outcome(parse_ours(output, name), None), _one_cpu())
 
-    argv = (str(bin_dir / f"micro-{program}"), "--series", series, "--repetitions", "1")
+    options = ("--quick",) if quick else ()
+    argv = (str(bin_dir / f"micro-{program}"), *options, "--series", series, "--repetitions", "1")
     return [variant(name) for name in names] if Path(argv[0]).exists() else []
 
 
@@ -158,10 +160,11 @@ def _one_cpu() -> frozenset[int]:
 def _perf_series(quick: bool, bin_dir: Path) -> list[dict[str, Any]]:
     pairs = QUICK_PAIRS if quick else FULL_PAIRS
     round_trips = QUICK_ROUND_TRIPS if quick else FULL_ROUND_TRIPS
-    ours = _ours(bin_dir, "switch", "pages-0", ("process", "thread"))
+    ours = _ours(bin_dir, "switch", "pages-0", ("process", "thread"), quick)
     found = []
-    for key, cpus, beside in (("perf-sched-pipe", _one_cpu(), ours), ("perf-sched-pipe-unpinned", None, [])):
-        variants = [_perf("process", round_trips, (), cpus), _perf("thread", round_trips, ("-T",), cpus), *beside]
+    for key, cpus, trips, beside in (("perf-sched-pipe", _one_cpu(), round_trips, ours),
+                                     ("perf-sched-pipe-unpinned", None, round_trips // UNPINNED_SHARE, [])):
+        variants = [_perf("process", trips, (), cpus), _perf("thread", trips, ("-T",), cpus), *beside]
         found.append(_series(key, variants, pairs) if shutil.which("perf") else _unavailable(key, "perf"))
     return found
 
@@ -170,16 +173,17 @@ def _stress_series(quick: bool, bin_dir: Path) -> list[dict[str, Any]]:
     pairs = QUICK_PAIRS if quick else FULL_PAIRS
     variants = {
         # Each of its operations switches to the reader and back, by the kernel's count.
-        "stress-ng-switch": [_stress("switch", per_operation=2), *_ours(bin_dir, "switch", "pages-0", ("process",))],
+        "stress-ng-switch": [_stress("switch", per_operation=2),
+                             *_ours(bin_dir, "switch", "pages-0", ("process",), quick)],
         "stress-ng-create": [_stress("fork"), _stress("vfork"), _stress("pthread"),
-                             *_ours(bin_dir, "create", "touched-0-kib", ("process", "vfork", "thread"))],
+                             *_ours(bin_dir, "create", "touched-0-kib", ("process", "vfork", "thread"), quick)],
     }
     return [_series(key, of, pairs) if shutil.which("stress-ng") else _unavailable(key, "stress-ng")
             for key, of in variants.items()]
 
 
 def measure(quick: bool, bin_dir: Path = PROJECT / "build" / "release" / "bin") -> dict[str, Any]:
-    """All series, as of a micro program called "field". Takes 25 s when quick, else two minutes."""
+    """All series, as of a micro program called "field". Takes 25 s when quick, else under 130 s."""
     return {"micro": "field", "title": "perf bench and stress-ng, in turns with the micro programs",
             "series": [*_perf_series(quick, bin_dir), *_stress_series(quick, bin_dir)],
             "versions": {"linux-perf": machine.package_version("linux-perf"),

@@ -42,6 +42,13 @@ def test_value_of_a_micro_program():
     assert field_tools.parse_ours(output, "process") == 2500
 
 
+def test_only_the_quick_form_measures_ours_briefly(tmp_path):
+    (tmp_path / "micro-switch").touch()
+    arguments = {quick: field_tools._ours(tmp_path, "switch", "pages-0", ("thread",), quick)[0].argv
+                 for quick in (True, False)}
+    assert set(arguments[True]) - set(arguments[False]) == {"--quick"}
+
+
 def test_missing_tools_are_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     result = field_tools.measure(quick=True)
