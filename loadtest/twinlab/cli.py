@@ -11,6 +11,7 @@ from typing import Callable, NoReturn, Sequence
 from twinlab import (attack, compare, contenders, demo, demos, idle, models, peers, proc, scale, siege, slowhttptest,
                      workloads)
 from twinlab.claims import command as claims
+from twinlab.claims import diff
 from twinlab.errors import Interrupted, LabError
 
 
@@ -245,10 +246,13 @@ def add_report(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
 def add_diff(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser = commands.add_parser(
         "diff", help="what differs between two runs of lab claims",
-        description="Two machines or two commits: verdicts that differ, and effects whose intervals do not overlap.")
+        description="Two machines or two commits: decided verdicts that disagree, those unresolved in one run, claims "
+                    "and margins that the runs do not share, and effects whose intervals do not overlap.",
+        epilog="Exit status: 0 when no decided verdicts disagree, 1 when some do or the laboratory failed, 2 for a "
+               "mistake in the arguments.")
     parser.add_argument("first", type=Path, metavar="DIR")
     parser.add_argument("second", type=Path, metavar="DIR")
-    parser.set_defaults(run=lambda arguments: claims.run_diff(arguments.first, arguments.second))
+    parser.set_defaults(run=lambda arguments: diff.run(arguments.first, arguments.second))
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale, add_demo, add_claims,

@@ -135,7 +135,15 @@ def test_a_report_is_made_anew_from_what_is_stored(finished):
 
 def test_a_run_does_not_differ_from_itself(finished):
     done = lab("diff", finished[0], finished[0])
-    assert done.returncode == 0 and "Verdicts that differ: 0 of 2" in done.stdout
+    assert done.returncode == 0 and "Decided verdicts that disagree: 0 of 2" in done.stdout
+
+
+def test_runs_that_disagree_are_an_exit_status(finished, tmp_path):
+    content = json.loads((finished[0] / "claims.json").read_text())
+    content["claims"][1]["verdict"] = "false"
+    (tmp_path / "claims.json").write_text(json.dumps(content))
+    done = lab("diff", finished[0], tmp_path)
+    assert done.returncode == 1 and "Decided verdicts that disagree: 1 of 2" in done.stdout
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path):
@@ -185,18 +193,31 @@ def test_the_claims_are_listed():
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 60
 
 
-def run_of(verdict, interval, source="experiment:x m a/b"):
+def run_of(verdict, interval, source="experiment:x m a/b", margin=1.1, number=4):
     effect = sum(interval) / 2
     return {"machine": {"cpus_allowed": 2, "cpu_model": "c", "kernel": "k"}, "settings": {"quick": False},
-            "claims": [{"id": 4, "claim": "it is so", "verdict": verdict,
-                        "findings": [{"source": source, "role": "supports", "effect": effect, "interval": interval}]}]}
+            "claims": [{"id": number, "claim": "it is so", "verdict": verdict,
+                        "findings": [{"source": source, "role": "supports", "expect": "above", "margin": margin,
+                                      "effect": effect, "interval": interval}]}]}
 
 
-@pytest.mark.parametrize("second, verdicts, effects", [
-    (run_of("holds", [1.1, 1.3]), 0, 0), (run_of("false", [1.1, 1.3]), 1, 0), (run_of("holds", [1.31, 1.5]), 0, 1),
-    (run_of("unresolved", [0.5, 1.09]), 1, 1), (run_of("holds", [2.0, 3.0], "experiment:other m a/b"), 0, 0),
+@pytest.mark.parametrize("second, disagree, unresolved, effects", [
+    (run_of("holds", [1.1, 1.3]), 0, 0, 0), (run_of("false", [1.1, 1.3]), 1, 0, 0),
+    (run_of("holds", [1.31, 1.5]), 0, 0, 1), (run_of("unresolved", [0.5, 1.09]), 0, 1, 1),
+    (run_of("holds", [2.0, 3.0], "experiment:other m a/b"), 0, 0, 0),
 ])
-def test_what_two_runs_differ_in(second, verdicts, effects):
-    lines = diff.lines(run_of("holds", [1.1, 1.3]), second)
-    assert f"Verdicts that differ: {verdicts} of 1" in lines
+def test_what_two_runs_differ_in(second, disagree, unresolved, effects):
+    first = run_of("holds", [1.1, 1.3])
+    lines = diff.lines(first, second)
+    assert f"Decided verdicts that disagree: {disagree} of 1" in lines
+    assert len(diff.disagreements(first, second)) == disagree
+    assert f"Unresolved in one of the runs: {unresolved} of 1" in lines
     assert f"Effects whose intervals do not overlap: {effects}" in lines
+
+
+def test_what_two_runs_do_not_share_is_named():
+    first, second = run_of("holds", [1.1, 1.3]), run_of("holds", [1.1, 1.3], margin=1.2)
+    assert "  4  experiment:x m a/b: above 1.1 -> above 1.2" in diff.lines(first, second)
+    lines = diff.lines(first, run_of("false", [1.1, 1.3], number=5))
+    assert "Only in the first: 4" in lines and "Only in the second: 5" in lines
+    assert not any(line.startswith("Only in") for line in diff.lines(first, second))

@@ -1,41 +1,88 @@
-"""Two runs side by side: verdicts that differ, and effects whose intervals do not overlap."""
+"""Two runs side by side: verdicts that disagree, effects whose intervals do not overlap, and what is not shared."""
 
-from typing import Any, Mapping
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+
+from twinlab import results
+from twinlab.claims import report
+from twinlab.claims.verdict import UNRESOLVED
+
+Content = Mapping[str, Any]  # of a claims.json, or a claim or finding of it
 
 
-def lines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+def run(first: Path, second: Path) -> int:
+    """`lab diff DIR DIR`: between two machines, or two commits. 1 when decided verdicts disagree."""
+    one, other = (results.read(folder, report.JSON) for folder in (first, second))
+    for line in lines(one, other):
+        print(line)
+    return 1 if disagreements(one, other) else 0
+
+
+def lines(first: Content, second: Content) -> list[str]:
     """What differs, in sentences; where the runs come from, first."""
-    by_id = {claim["id"]: claim for claim in second["claims"]}
-    shared = [(claim, by_id[claim["id"]]) for claim in first["claims"] if claim["id"] in by_id]
-    found = [f"first:  {_origin(first)}", f"second: {_origin(second)}", ""]
-    verdicts = [f"{one['id']:>3}  {one['verdict']} -> {other['verdict']}: {one['claim']}"
-                for one, other in shared if one["verdict"] != other["verdict"]]
+    shared = _shared(first, second)
+    decided = disagreements(first, second)
+    differ = [f"{one['id']:>3}  {one['verdict']} -> {other['verdict']}: {one['claim']}"
+              for one, other in shared if one["verdict"] != other["verdict"]
+              and UNRESOLVED in (one["verdict"], other["verdict"])]
+    margins = [line for one, other in shared for line in _margins(one, other)]
     effects = [line for one, other in shared for line in _effects(one, other)]
-    found += [f"Verdicts that differ: {len(verdicts)} of {len(shared)}", *verdicts, ""]
-    found += [f"Effects whose intervals do not overlap: {len(effects)}", *effects]
-    return found
+    return [f"first:  {_origin(first)}", f"second: {_origin(second)}", *_only_in(first, second), "",
+            f"Decided verdicts that disagree: {len(decided)} of {len(shared)}", *decided, "",
+            f"Unresolved in one of the runs: {len(differ)} of {len(shared)}", *differ, "",
+            f"Margins or expectations that differ: {len(margins)}", *margins, "",
+            f"Effects whose intervals do not overlap: {len(effects)}", *effects]
 
 
-def _origin(run: Mapping[str, Any]) -> str:
+def disagreements(first: Content, second: Content) -> list[str]:
+    """Claims that both runs decide, and not alike."""
+    return [f"{one['id']:>3}  {one['verdict']} -> {other['verdict']}: {one['claim']}"
+            for one, other in _shared(first, second)
+            if one["verdict"] != other["verdict"] and UNRESOLVED not in (one["verdict"], other["verdict"])]
+
+
+def _shared(first: Content, second: Content) -> list[tuple[Content, Content]]:
+    by_id = {claim["id"]: claim for claim in second["claims"]}
+    return [(claim, by_id[claim["id"]]) for claim in first["claims"] if claim["id"] in by_id]
+
+
+def _only_in(first: Content, second: Content) -> list[str]:
+    ids = [{claim["id"] for claim in run["claims"]} for run in (first, second)]
+    return [f"Only in the {which}: {', '.join(map(str, sorted(alone)))}"
+            for which, alone in (("first", ids[0] - ids[1]), ("second", ids[1] - ids[0])) if alone]
+
+
+def _origin(run: Content) -> str:
     facts = run["machine"]
     return (f"{facts['cpus_allowed']} CPUs ({facts['cpu_model']}), Linux {facts['kernel']}, commit "
             f"{(facts.get('git_commit') or 'unknown')[:12]}, {'quick' if run['settings']['quick'] else 'full'}")
 
 
-def _effects(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def _same_findings(one: Content, other: Content) -> Iterator[tuple[Content, Content]]:
     theirs = {(found["source"], found["role"]): found for found in other["findings"]}
-    found = []
     for mine in one["findings"]:
         match = theirs.get((mine["source"], mine["role"]))
-        if match and mine["interval"] and match["interval"] and _apart(mine["interval"], match["interval"]):
-            found.append(f"{one['id']:>3}  {mine['source']}: {_words(mine)} -> {_words(match)}")
-    return found
+        if match:
+            yield mine, match
+
+
+def _margins(one: Content, other: Content) -> list[str]:
+    """Where the two runs did not ask the same."""
+    asked = [(mine["source"], *(f"{found['expect']} {found['margin']:g}" if found["expect"] else "always"
+                                for found in (mine, match))) for mine, match in _same_findings(one, other)]
+    return [f"{one['id']:>3}  {source}: {mine} -> {theirs}" for source, mine, theirs in asked if mine != theirs]
+
+
+def _effects(one: Content, other: Content) -> list[str]:
+    return [f"{one['id']:>3}  {mine['source']}: {_words(mine)} -> {_words(match)}"
+            for mine, match in _same_findings(one, other)
+            if mine["interval"] and match["interval"] and _apart(mine["interval"], match["interval"])]
 
 
 def _apart(one: list[float], other: list[float]) -> bool:
     return one[0] > other[1] or other[0] > one[1]
 
 
-def _words(found: Mapping[str, Any]) -> str:
+def _words(found: Content) -> str:
     low, high = found["interval"]
     return f"{found['effect']:.3g} ({low:.3g}-{high:.3g})"
