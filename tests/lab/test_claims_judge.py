@@ -1,10 +1,12 @@
 """The list of claims, the experiments, and evidence from stored lines to verdicts."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from twinlab import proc, stats
-from twinlab.claims import beside, catalog, command, evidence, experiment, judge, verdict
+from twinlab.claims import beside, catalog, command, evidence, experiment, judge, page, report, verdict
 from twinlab.claims.catalog import Claim, Finding
 from twinlab.claims.experiment import CONTROL
 from twinlab.errors import LabError
@@ -27,6 +29,7 @@ def test_every_finding_names_sides_and_metrics_that_its_experiment_has(quick):
                 assert set(finding.ratio or (finding.side,)) <= set(loaded.sides), (claim.id, finding)
                 assert loaded.rounds >= (3 if quick else 10)
                 assert finding.ratio is None or loaded.control_of
+                assert set(experiment.controls(loaded.control_of)) <= set(loaded.sides)
 
 
 def test_every_experiment_is_used():
@@ -141,6 +144,65 @@ def test_a_control_outside_the_margin_leaves_the_claim_unresolved():
     assert found.verdict.word == verdict.UNRESOLVED and "A/A control" in found.verdict.reason
 
 
+@pytest.mark.parametrize("control, reason", [
+    ([100.0, 101.0], "not measured often enough: 2 of at least 3"), ([100.0] * 2, "not measured often enough"),
+    ([0.0, 100.0, 100.0, 100.0], "A/A control: 1 of 4 pairs have a zero"),
+])
+def test_a_control_that_says_too_little_decides_nothing(control, reason):
+    found = judged(blocks(a=[100.0] * 4, b=[200.0] * 4, control=control))
+    assert found.verdict.word == verdict.UNRESOLVED and reason in found.verdict.reason
+
+
+def test_values_that_do_not_vary_are_fine_when_there_are_enough():
+    assert judged(blocks(a=[100.0] * 3, b=[200.0] * 3, control=[100.0] * 3)).verdict.word == verdict.HOLDS
+
+
+def test_an_experiment_may_have_several_controls(tmp_path):
+    text = SWEEP.replace("control: n-1", "control: [n-8, long, n-2]")
+    loaded = experiment.load(write_experiment(tmp_path / "e", text), "x", quick=False)
+    assert list(loaded.sides)[4:] == ["control-of n-8", "control-of long", "control-of n-2"]
+    assert loaded.sides["control-of long"].duration_s == 9 and loaded.control_of == ("n-8", "long", "n-2")
+    # What quick leaves out needs no control.
+    assert experiment.load(tmp_path / "e", "x", quick=True).control_of == ("n-8",)
+
+
+@pytest.mark.parametrize("ratio, control", [
+    (("cpu-2", "cpu-64"), "control-of cpu-2"), (("lock-64", "lock-8"), "control-of lock-2"),
+    (("sleep", "cpu-64"), "control-of cpu-2"), (("lock", "other"), "control-of lock"), (("x", "y"), "control-of cpu-2"),
+])
+def test_the_control_of_a_figure_is_the_side_most_like_it(ratio, control):
+    series = evidence.Series(controls=experiment.controls(["cpu-2", "lock-2", "lock"]))
+    assert judge.control_for(series, ratio) == control
+
+
+def test_each_figure_is_held_against_its_own_control():
+    records = blocks(**{"a": STEADY, "b": [200.0] * 4, "z": STEADY, "control-of z": [150.0] * 4,
+                        "control-of a": STEADY})
+    records[0] = PLAN | {"control_of": ["z", "a"]}
+    assert judged(records).verdict.word == verdict.HOLDS
+    found = judged(records, replace(FIGURE, ratio=("b", "z")))
+    assert found.verdict.word == verdict.UNRESOLVED and "A/A control" in found.verdict.reason
+
+
+@pytest.mark.parametrize("rounds, pairs, word", [(10, 8, verdict.HOLDS), (10, 7, verdict.UNRESOLVED),
+                                                 (5, 3, verdict.HOLDS)])
+def test_an_experiment_in_full_asks_for_eight_pairs(rounds, pairs, word):
+    records = blocks(a=[100.0] * 10, b=[200.0] * pairs, control=[100.0] * 10)
+    records[0] = PLAN | {"rounds": rounds}
+    assert judged(records).verdict.word == word
+    records = blocks(a=[100.0] * 10, b=[200.0] * 10, control=[100.0] * pairs)
+    records[0] = PLAN | {"rounds": rounds}
+    assert judged(records).verdict.word == word
+
+
+@pytest.mark.parametrize("quick, word", [(True, verdict.HOLDS), (False, verdict.UNRESOLVED)])
+def test_a_micro_program_in_full_has_to_give_eight_values(quick, word):
+    finding = Finding(verdict.SUPPORTS, "x", "micro", "m", "s", ("p", "t"), "", verdict.ABOVE, 1.25)
+    found = judged([MICRO[0] | {"quick": quick}], finding)
+    assert found.verdict.word == word
+    assert quick or "3 of at least 8 pairs" in found.verdict.reason
+
+
 def test_an_experiment_whose_control_is_missing_decides_nothing():
     found = judged(blocks(a=STEADY, b=[200.0] * 4))
     assert found.verdict.word == verdict.UNRESOLVED and "control was not measured" in found.verdict.reason
@@ -165,6 +227,61 @@ def test_a_block_whose_losses_fit_when_repeated_spoils_nothing():
     records = blocks(a=STEADY, b=[200.0] * 4, control=STEADY)
     records += [block("b", 5, 1.0, "identity: -7", -7, 1), block("b", 5, 200.0, attempt=2)]
     assert judged(records).verdict.word == verdict.HOLDS
+
+
+def voided(side, number, cause, attempt, mismatch=0):
+    return block(side, number, 1.0, f"{cause}: why", mismatch, attempt) | {"cause": cause, "steal_share": 0.2}
+
+
+def test_one_mismatch_is_a_flag_and_two_are_a_problem():
+    records = blocks(a=STEADY, b=[200.0] * 4, control=STEADY) + [voided("b", 5, "identity", 1, -7)]
+    records.append(block("b", 5, 200.0, attempt=2) | {"cause": "", "steal_share": 0.01})
+    assert judged(records).verdict.word == verdict.HOLDS
+    assert any("-7" in flag for flag in report.flags_of(evidence.collect(records)))
+    records += [voided("a", 6, "steal", 1, 2), block("a", 6, 100.0, attempt=2) | {"cause": "", "steal_share": 0.01}]
+    found = judged(records)
+    assert found.verdict.word == verdict.UNRESOLVED and "2 blocks" in found.verdict.reason
+
+
+@pytest.mark.parametrize("causes, reason", [
+    (["failed"] * 3, "requests failed in each attempt: b, round 5: failed: why"),
+    (["steal", "failed", "failed"], "requests failed in 2 of 3 attempts"), (["steal"] * 3, None),
+    (["laboratory"] * 3, None),
+])
+def test_requests_that_fail_each_time_spoil_their_experiment(causes, reason):
+    records = blocks(a=STEADY, b=[200.0] * 4, control=STEADY)
+    records += [voided("b", 5, cause, attempt) for attempt, cause in enumerate(causes, start=1)]
+    found = judged(records)
+    assert found.verdict.word == (verdict.UNRESOLVED if reason else verdict.HOLDS)
+    assert not reason or reason in found.verdict.reason
+    records.append(block("b", 5, 200.0, attempt=4) | {"cause": ""})
+    assert judged(records).verdict.word == verdict.HOLDS
+
+
+def test_what_was_void_is_counted_by_cause():
+    records = blocks(a=STEADY) + [voided("b", 1, "steal", 1), voided("b", 1, "failed", 2), voided("b", 2, "steal", 1)]
+    records += [block("a", 5, 1.0, "identity: old", -1), block("a", 6, 1.0, "the prober was late")]
+    records.append(block("b", 1, 1.0, attempt=3) | {"cause": "", "steal_share": 0.03})
+    source = evidence.collect(records)["experiment:x"]
+    assert source.void_causes == {"steal": 2, "failed": 1, "identity": 1, "laboratory": 1}
+    assert source.highest_steal_share == 0.03  # of what counts
+
+
+def test_the_page_says_which_round_a_value_belongs_to():
+    records = [PLAN, *(block("a", number, 10.0 * number) for number in (1, 2, 4)),
+               *(block("b", number, 1.0) for number in (1, 2, 3, 4)), voided("a", 3, "steal", 1)]
+    text = page.source_section("experiment:x", evidence.collect(records)["experiment:x"])
+    assert "<th>1</th><th>2</th><th>3</th><th>4</th>" in text.replace(' class="number"', "")
+    row = re.search(r"<tr><td>a</td>(.*?)</tr>", text)[1]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row)[1:] == ["10.0", "20.0", "-", "40.0"]
+    assert "1 steal" in text and "0.0 %" not in text
+
+
+def test_a_row_of_claims_json_says_what_its_effect_stands_for():
+    found = judged(blocks(a=[200.0] * 4, b=[100.0] * 4, control=[200.0] * 4))
+    row = report.as_dict(found)
+    assert (row["verdict"], row["role"], row["says"]) == ("false", "supports", "b is faster")
+    assert (row["expect"], row["outcome"], row["effect"]) == ("above", "false", pytest.approx(0.5))
 
 
 def test_a_side_that_is_not_what_it_claims_leaves_the_claim_unresolved():
@@ -210,8 +327,12 @@ def test_micro_programs_and_demonstrations(finding, word, reason):
 
 FIELD_RECORD = {"kind": "field", "name": "tools", "void": "", "output": {"title": "t", "series": [
     {"key": "perf-sched-pipe", "unit": "ns", "runs": {
-        "process": [3000.0] * 3, "thread": [3000.0] * 3, "ours-process": [6000.0] * 3, "control": [3000.0] * 3}},
-    {"key": "stress-ng-create", "unit": "ns", "unavailable": "stress-ng is not installed"}]}}
+        "process": [3000.0] * 3, "thread": [3000.0] * 3, "ours-process": [6000.0] * 3, "ours-thread": [3300.0] * 3,
+        "control": [3000.0] * 3},
+     "parameters": {"switches_per_operation": {"process": 1.0, "thread": 1.25},
+                    "page_faults_per_operation": {"process": 0.01}}},
+    {"key": "stress-ng-create", "unit": "ns", "unavailable": "stress-ng is not installed"}],
+    "versions": {"linux-perf": "6.1.1"}}}
 
 
 def test_the_fields_tools_are_a_source_and_stand_beside_ours():
@@ -219,9 +340,33 @@ def test_the_fields_tools_are_a_source_and_stand_beside_ours():
     finding = Finding("supports", "s", catalog.FIELD, "tools", "perf-sched-pipe", ("process", "thread"), "",
                       verdict.ABOVE, 1.1)
     assert judge.judge_finding(finding, found["field:tools"]).outcome.word == verdict.EQUIVALENT
-    [row] = beside.rows(found)  # only what was measured on both sides
-    assert row[:5] == ("perf bench sched pipe", "switch between processes", "3,000", "6,000", "2.00 (2.00-2.00)")
+    processes, threads = beside.rows(found)  # only what was measured on both sides
+    assert processes[:6] == ("perf bench sched pipe", "switch between processes", "3,000", "6,000", "2.00 (2.00-2.00)",
+                             "1.00 switches")
+    assert processes[6] == beside.UNEXPLAINED and threads[5] == "1.25 switches" and "the same" in threads[6]
     assert list(beside.rows({})) == []
+    text = page.source_section("field:tools", found["field:tools"])
+    assert "6.1.1" in text and "page_faults_per_operation" in text
+
+
+@pytest.mark.parametrize("expects, interval, explained", [
+    (verdict.WITHIN, (0.7, 0.79), False), (verdict.WITHIN, (0.7, 0.81), True), (verdict.WITHIN, (1.26, 2.0), False),
+    (verdict.ABOVE, (0.7, 0.9), False), (verdict.ABOVE, (1.1, 1.3), True), (verdict.BELOW, (0.3, 0.5), True),
+    (verdict.BELOW, (1.1, 1.3), False),
+])
+def test_an_explanation_that_the_figures_contradict_is_not_given(expects, interval, explained):
+    assert beside.explains(expects, verdict.Interval(sum(interval) / 2, *interval, 10)) == explained
+
+
+def test_a_tool_that_is_not_installed_leaves_no_claim_unresolved():
+    missing = Finding(verdict.SUPPORTS, "others say so", catalog.FIELD, "tools", "stress-ng-create",
+                      ("fork", "pthread"), "", verdict.ABOVE, 1.1)
+    ours = Finding(verdict.SUPPORTS, "x", "micro", "m", "f")
+    found = judge.judge([Claim(1, "s", (), "c", (ours, missing), "")], evidence.collect([*MICRO, FIELD_RECORD]))[0]
+    assert found.verdict.word == verdict.HOLDS
+    assert found.findings[1].outcome == verdict.Outcome(verdict.UNDECIDED, "stress-ng is not installed")
+    never_run = judge.judge([Claim(1, "s", (), "c", (ours, missing), "")], evidence.collect(MICRO))[0]
+    assert never_run.verdict.word == verdict.UNRESOLVED
 
 
 def test_every_comparison_names_what_is_measured():
@@ -230,10 +375,28 @@ def test_every_comparison_names_what_is_measured():
     assert {key for key, _ in needed} == {"perf-sched-pipe", "stress-ng-switch", "stress-ng-create"}
 
 
-def test_a_ratio_of_something_that_was_zero_has_fewer_pairs():
-    series = evidence.Series(runs={"a": {1: 0.0, 2: 2.0}, "b": {1: 1.0, 2: 1.0}})
-    assert judge.ratio_of(series, "a", "b").n == 1
-    assert judge.ratio_of(series, "a", "c") is None
+def test_a_zero_is_not_dropped_in_silence():
+    series = evidence.Series(runs={"a": {1: 0.0, 2: 2.0, 3: 1.0}, "b": {1: 1.0, 2: 1.0}})
+    assert judge.ratio_of(series, "a", "b") is None and judge.ratio_of(series, "a", "c") is None
+    found = judged(blocks(a=STEADY, b=[200.0, 200.0, 0.0, 200.0], control=STEADY))
+    assert found.verdict.word == verdict.UNRESOLVED
+    assert "1 of 4 pairs have a zero: a ratio cannot say it" in found.verdict.reason
+
+
+def crashes(**shares):
+    plan = PLAN | {"sides": {side: {"connections": 50} for side in shares}}
+    return [plan, *({"kind": "block", "experiment": "x", "side": side, "round": number, "attempt": 1, "void": "",
+                     "mismatch": 0, "metrics": {"lost_share": value}}
+                    for side, values in shares.items() for number, value in enumerate(values, start=1))]
+
+
+def test_a_lost_share_of_nothing_is_a_figure():
+    finding = replace(FIGURE, key="lost_share", ratio=("b", "a"), expect=verdict.BELOW)
+    found = judged(crashes(a=[0.99] * 4, b=[0.0] * 4, control=[0.99] * 4), finding)
+    assert found.verdict.word == verdict.HOLDS and found.findings[0].interval.value == pytest.approx(0.01)
+    assert "half a request" in found.findings[0].detail
+    found = judged(crashes(a=[0.0] * 4, b=[0.0] * 4, control=[0.0] * 4), finding)
+    assert found.verdict.word == verdict.EQUAL and found.findings[0].interval.value == 1
 
 
 def test_the_interval_holds_the_mean_and_narrows_with_agreement():

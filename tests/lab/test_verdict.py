@@ -1,5 +1,6 @@
 """Outcomes of findings, verdicts of claims, and the check that neither contradicts its data."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -53,6 +54,21 @@ def test_a_fact_is_always_or_never_or_undecided(observed, of, word):
     assert verdict.decide_fact(observed, of).word == word
 
 
+@pytest.mark.parametrize("observed, of, word", [
+    (3, 3, TRUE), (15, 20, TRUE), (20, 20, TRUE), (0, 20, FALSE), (1, 20, UNDECIDED), (13, 20, UNDECIDED),
+    (2, 2, UNDECIDED),
+])
+def test_a_limit_is_true_when_it_is_seen_mostly(observed, of, word):
+    assert verdict.decide_fact(observed, of, role=LIMITS).word == word
+
+
+def test_a_full_run_asks_for_more_pairs():
+    few = replace(ABOVE_ALL, n=7)
+    assert verdict.decide_figure(few, ABOVE, 1.03).word == TRUE
+    assert verdict.decide_figure(few, ABOVE, 1.03, least=8) == Outcome(UNDECIDED, "only 7 of at least 8 pairs")
+    assert verdict.decide_figure(replace(few, n=8), ABOVE, 1.03, least=8).word == TRUE
+
+
 def test_a_fact_with_a_problem_is_undecided():
     assert verdict.decide_fact(5, 5, "no such demonstration") == Outcome(UNDECIDED, "no such demonstration")
 
@@ -84,6 +100,9 @@ def finding(role, word):
     ([(SUPPORTS, TRUE), (LIMITS, EQUIVALENT)], HOLDS),
     ([(SUPPORTS, TRUE), (LIMITS, UNDECIDED)], UNRESOLVED),
     ([(SUPPORTS, TRUE), (LIMITS, UNDECIDED), (LIMITS, TRUE)], WITH_LIMITS),
+    ([(SUPPORTS, TRUE), (SUPPORTS, EQUIVALENT), (LIMITS, UNDECIDED)], WITH_LIMITS),
+    ([(SUPPORTS, EQUIVALENT), (LIMITS, UNDECIDED)], EQUAL),
+    ([(SUPPORTS, EQUIVALENT), (LIMITS, TRUE)], EQUAL),
     ([(SUPPORTS, TRUE), (REFUTES, FALSE)], HOLDS),
     ([(SUPPORTS, TRUE), (REFUTES, EQUIVALENT)], HOLDS),
     ([(SUPPORTS, TRUE), (REFUTES, TRUE)], IS_FALSE),
@@ -130,6 +149,78 @@ def test_no_combination_of_findings_has_a_verdict_that_its_data_do_not_carry():
         for other in set(verdict.VERDICTS) - {answer.word}:
             with pytest.raises(Contradiction):
                 verdict.check(Verdict(other, "said so"), made)
+
+
+def test_a_claim_is_unresolved_only_if_what_is_undecided_could_change_its_word():
+    single = [finding(role, word) for role, word in product(verdict.ROLES, INTERVALS)]
+    for made in product(single, repeat=3):
+        choices = [[finding(each.role, word) for word in (TRUE, FALSE, EQUIVALENT)]
+                   if each.outcome.word == UNDECIDED else [each] for each in made]
+        words = {verdict.decide(decided).word for decided in product(*choices)}
+        assert verdict.decide(made).word == (words.pop() if len(words) == 1 else UNRESOLVED)
+
+
+@pytest.mark.parametrize("mistaken", [HOLDS, WITH_LIMITS, EQUAL, IS_FALSE])
+def test_the_check_does_not_share_a_mistake_of_the_decision(monkeypatch, mistaken):
+    monkeypatch.setattr(verdict, "decide", lambda findings, still_open="": Verdict(mistaken, "mistaken"))
+    monkeypatch.setattr(verdict, "_against", lambda findings: [])
+    made = [finding(REFUTES, UNDECIDED), finding(SUPPORTS, TRUE)]
+    with pytest.raises(Contradiction):
+        verdict.check(verdict.decide(made), made)
+    with pytest.raises(Contradiction):
+        verdict.check(verdict.decide([]), [])
+    with pytest.raises(Contradiction):
+        verdict.check(verdict.decide([finding(SUPPORTS, TRUE)], "open"), [finding(SUPPORTS, TRUE)], "open")
+
+
+def test_a_finding_that_is_skipped_neither_helps_nor_harms():
+    missing = Judged(SUPPORTS, "m", "field:t y", ABOVE, 1.03, None, Outcome(UNDECIDED, "not installed"),
+                     problem="not installed", skipped=True)
+    for made, word in (([finding(SUPPORTS, TRUE), missing], HOLDS), ([missing], UNRESOLVED)):
+        answer = verdict.decide(made)
+        assert answer.word == word
+        verdict.check(answer, made)
+    assert verdict.leading(Verdict(UNRESOLVED, "x"), [missing, finding(SUPPORTS, UNDECIDED)]).says != "m"
+    with pytest.raises(Contradiction):
+        wrong = replace(finding(SUPPORTS, FALSE), skipped=True)
+        verdict.check(verdict.decide([wrong, finding(SUPPORTS, TRUE)]), [wrong, finding(SUPPORTS, TRUE)])
+
+
+@pytest.mark.parametrize("expect, interval", [(ABOVE, ABOVE_ALL), (ABOVE, INSIDE), (BELOW, ABOVE_ALL), (WITHIN, INSIDE),
+                                              (AT_MOST, ABOVE_ALL), (AT_MOST, BELOW_ALL)])
+def test_what_an_interval_decides_may_not_be_left_open(expect, interval):
+    left = Judged(SUPPORTS, "x", "y", expect, 1.03, interval, Outcome(UNDECIDED, "who knows"))
+    answer = Verdict(UNRESOLVED, "x: who knows")
+    with pytest.raises(Contradiction):
+        verdict.check(answer, [left])
+    verdict.check(answer, [replace(left, problem="it rained")])
+    verdict.check(answer, [replace(left, least=11)])
+    with pytest.raises(Contradiction):
+        verdict.check(answer, [Judged(SUPPORTS, "x", "y", None, None, Interval(1.0, 0.7, 1.0, 9),
+                                      Outcome(UNDECIDED, "who knows"))])
+
+
+def test_what_has_a_problem_may_not_be_decided():
+    wrong = replace(finding(SUPPORTS, TRUE), problem="it rained")
+    with pytest.raises(Contradiction):
+        verdict.check(verdict.decide([wrong]), [wrong])
+    few = replace(finding(SUPPORTS, TRUE), least=11)
+    with pytest.raises(Contradiction):
+        verdict.check(verdict.decide([few]), [few])
+
+
+@pytest.mark.parametrize("role, word, low, carried", [
+    (LIMITS, TRUE, 0.51, True), (LIMITS, TRUE, 0.49, False), (SUPPORTS, TRUE, 0.51, False),
+    (LIMITS, UNDECIDED, 0.51, False), (SUPPORTS, UNDECIDED, 0.51, True),
+])
+def test_only_a_limit_is_carried_by_being_seen_mostly(role, word, low, carried):
+    fact = Judged(role, "x", "y", None, None, Interval(0.8, low, 0.9, 20), Outcome(word, "" if word == TRUE else "why"))
+    made = [finding(SUPPORTS, TRUE), fact]
+    if carried:
+        verdict.check(verdict.decide(made), made)
+    else:
+        with pytest.raises(Contradiction):
+            verdict.check(verdict.decide(made), made)
 
 
 @pytest.mark.parametrize("expect, word, interval", [

@@ -7,7 +7,6 @@ from typing import Any, Sequence
 
 from twinlab.claims import verdict
 from twinlab.claims.evidence import Series
-from twinlab.claims.experiment import CONTROL
 from twinlab.claims.verdict import Judged
 
 WIDTH_INCHES = 8.0
@@ -99,7 +98,7 @@ def sweep_groups(series: Series) -> dict[str, dict[int, list[float]]]:
     groups: dict[str, dict[int, list[float]]] = {}
     for name, values in series.runs.items():
         match = STEP.match(name)
-        if match and name != CONTROL:
+        if match and name not in series.controls:
             groups.setdefault(match["group"], {})[int(match["step"])] = list(values.values())
     return {name: dict(sorted(points.items())) for name, points in groups.items() if len(points) >= MIN_SWEEP}
 
@@ -110,7 +109,7 @@ def sweep(metric: str, series: Series, salt: str) -> str:
     if not groups:
         return ""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(WIDTH_INCHES / 2, 2.8), layout="constrained")
     axis = figure.subplots()
@@ -124,6 +123,7 @@ def sweep(metric: str, series: Series, salt: str) -> str:
     axis.xaxis.set_major_formatter(ScalarFormatter())
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_ylim(bottom=0)
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.7g}"))  # not 1e6 in a corner
     axis.set_title(f"{metric} {f'[{series.unit}]' if series.unit else ''}".strip(), fontsize=9)
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=7)

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from twinlab.claims.catalog import read_yaml
 from twinlab.errors import LabError
 from twinlab.models import Model
 
-CONTROL = "control"  # the side that repeats another one: an A/A comparison shows the noise
+CONTROL = "control"  # the side, or variant, that repeats another one: an A/A comparison shows the noise
 BLOCKS = ("load", "rate", "memory", "crash", "hung")
 MODELS = ("prefork", "threadpool", "threadpool-request", "hybrid")
 START_COST_S = 0.5  # of a block beside its warm-up and its window
@@ -71,7 +71,7 @@ class Experiment:
     name: str
     title: str
     sides: dict[str, Side]
-    control_of: str
+    control_of: str | tuple[str, ...]  # see controls()
     rounds: int
     pin: bool
     chart: tuple[str, ...]  # metrics to draw over a sweep
@@ -86,6 +86,18 @@ class Experiment:
         return sides if round_number % 2 else sides[::-1]
 
 
+def controls(control_of: str | Sequence[str]) -> dict[str, str]:
+    """Each control with the side it repeats: `control` if one side is stated, `control-of SIDE` for each of a list.
+
+    A figure is held against the control of a side that it compares; if it compares none of them, against the one whose
+    side has the longest beginning in common with either of its two; of equals, the first of the list: see
+    judge.control_for().
+    """
+    if isinstance(control_of, str):
+        return {CONTROL: control_of} if control_of else {}
+    return {f"{CONTROL}-of {side}": side for side in control_of}
+
+
 def load(folder: Path, name: str, quick: bool) -> Experiment:
     """One experiment by name; quick replaces whatever its section of that name states."""
     where = f"experiments/{name}.yaml"
@@ -96,14 +108,23 @@ def load(folder: Path, name: str, quick: bool) -> Experiment:
     defaults = content.get("defaults", {}) | {key: value for key, value in reduced.items() if key not in OF_ALL}
     sides = {side.name: side for key, entry in content["sides"].items() if key not in reduced.get("without", ())
              for side in _expand(str(key), defaults | (entry or {}), quick, where)}
-    control_of = str(content.get("control", ""))
-    if control_of:
-        if control_of not in sides:
-            raise LabError(f"{where}: control names no side: {control_of}")
-        sides[CONTROL] = replace(sides[control_of], name=CONTROL)
+    control_of = _control_of(content, sides, where)
+    sides |= {name: replace(sides[side], name=name) for name, side in controls(control_of).items()}
     return Experiment(name, content["title"], sides, control_of,
                       int(reduced.get("rounds", 5 if quick else content.get("rounds", 10))),
                       bool(content.get("pin", False)), tuple(content.get("chart", ())))
+
+
+def _control_of(content: Mapping[str, Any], sides: Mapping[str, Side], where: str) -> str | tuple[str, ...]:
+    """The side, or sides, to repeat; without those of a list that the quick form leaves out."""
+    stated = content.get("control", "")
+    wanted = [str(side) for side in stated] if isinstance(stated, list) else [str(stated)] if stated else []
+    known = {side.name for key, entry in content["sides"].items()
+             for side in _expand(str(key), content.get("defaults", {}) | (entry or {}), False, where)}
+    found = [side for side in wanted if side in sides]
+    if not set(wanted) <= known or (wanted and not found):
+        raise LabError(f"{where}: control names no side: {', '.join(set(wanted) - known) or ', '.join(wanted)}")
+    return tuple(found) if isinstance(stated, list) else "".join(found)
 
 
 def _expand(name: str, entry: Mapping[str, Any], quick: bool, where: str) -> list[Side]:

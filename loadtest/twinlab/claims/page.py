@@ -5,13 +5,13 @@ import json
 from html import escape
 from typing import Any, Mapping, Sequence
 
-from twinlab import stats
+from twinlab import stats, table
 from twinlab.claims import beside, charts, judge
 from twinlab.claims.catalog import sources as sources_of
 from twinlab.claims.evidence import Series, Source
 from twinlab.claims.judge import JudgedClaim
-from twinlab.claims.verdict import Judged
-from twinlab.claims.words import counts_line, effect_words, number
+from twinlab.claims.verdict import LIMITS, SUPPORTS, Judged
+from twinlab.claims.words import counts_line, effect_words, number, versions_words, void_words
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
@@ -22,29 +22,39 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 .verdict { display: inline-block; padding: 0 .5rem; border-radius: .6rem; color: #fff; white-space: nowrap; }
 .holds { background: #2a7f4f } .holds-with-limits { background: #6b7f2a } .equivalent { background: #2f6690 }
 .false { background: #b3362b } .unresolved { background: #777 }
+.values { width: auto; } .values td, .values th { padding: .1rem .4rem; font-size: 12px; } .wide { overflow-x: auto; }
+th.number { text-align: right; } td.name { white-space: nowrap; }
 svg { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }
 section { margin-top: 2.2rem; } .charts svg { width: 24rem; }
 pre { background: var(--soft); padding: .6rem; overflow-x: auto; font-size: 12px; }
 .flag { border-left: 4px solid #b3362b; padding-left: .6rem; } summary { cursor: pointer; }
 """
 
+WORDS, NUMBER = ' class="name"', ' class="number"'
+BESIDE_CELLS = (WORDS, "", NUMBER, NUMBER, NUMBER, NUMBER, "")
+
 METHOD = """
 <p>Each <em>experiment</em> starts the servers with the sides that it compares. A <em>block</em> is one side on a fresh
 server; a <em>round</em> is one block of each side, and every second round runs backwards (ABBA), so that a slow drift
-cancels. The k-th values of two sides are a pair. An effect is the geometric mean of the ratios of all pairs; its
-interval is a 95 % bootstrap (10,000 resamples, BCa) of the mean logarithm of the ratios. A fact is observed so many
-times out of so many; its interval is Wilson's.</p>
+cancels. The k-th values of two sides are a pair; if one of any pair is zero, there is no ratio. Of the share of
+connections that a crash loses none is a result: half a request is added to each such value. An effect is the geometric
+mean of the ratios of all pairs; its interval is a 95 % bootstrap (10,000 resamples, BCa) of the mean logarithm of the
+ratios. A fact is observed so many times out of so many; its interval is Wilson's.</p>
 <p>The <em>margin</em> of a finding is the smallest effect that means anything, stated in claims.yaml before the run. A
-ratio is decided only if its whole interval lies on one side of the margin, and equivalent only if it lies within.
-The <em>control</em> measures one side twice under two names: if the control is not within the margin, the noise is
-larger than the effect that is looked for, and the finding stays undecided.</p>
+ratio is decided only if its whole interval lies on one side of the margin, and equivalent only if it lies within. The
+<em>control</em> measures one side twice under two names: if the control is not within the margin, the noise is larger
+than the effect that is looked for, and the finding stays undecided. Of several controls a finding is held against that
+of a side that it compares, else against the one named most like. Fewer than 3 pairs decide nothing, 8 in full, of the
+control as well.</p>
 <p>A block is void, and repeated twice at most, if other guests of the machine took more than the stated share of its
-CPU time, or if the requests that the server's journal counts as lost are not those that the clients saw fail. A server
-that does not say of itself what its side claims ends its experiment.</p>
-<p>A claim <em>holds</em> if every supporting finding came out true and no limit did; it holds <em>with limits</em> if
-one did, or if some of its supports are within the margin. It is <em>equivalent</em> if all of them are, <em>false</em>
-if a support came out to the contrary or a refuting finding true, and <em>unresolved</em> in all other cases, for the
-reason given. Ratios belong to this machine; times more so.</p>
+CPU time, or if the requests that the server's journal counts as lost are not those that the clients saw fail. If they
+differ twice in an experiment, or requests of a block fail in each attempt, nothing of it is decided. A server that does
+not say of itself what its side claims ends its experiment.</p>
+<p>A fact is true if it was observed each time and false if never; a limit, whose point is that it exists, is also true
+if it was seen more often than not with 95 % confidence. A claim <em>holds</em> if every supporting finding came out
+true and no limit did; it holds <em>with limits</em> if one did, or if some of its supports are within the margin. It is
+<em>equivalent</em> if all of them are, <em>false</em> if a support came out to the contrary or a refuting finding true,
+and <em>unresolved</em> in all other cases, for the reason given. Ratios belong to this machine; times more so.</p>
 """
 
 
@@ -58,7 +68,7 @@ def render(judged: Sequence[JudgedClaim], sources: Mapping[str, Source], run: Ma
         f"<p>{escape(counts_line(judged))}. {escape(_origin(run))}</p>",
         *(f'<p class="flag">{escape(text)}</p>' for text in (*run["warnings"], *flags)),
         _verdict_table(judged), *(_claim_section(each) for each in judged),
-        "<h2>Data</h2>", *(_source_section(name, source) for name, source in sources.items()),
+        "<h2>Data</h2>", *(source_section(name, source) for name, source in sources.items()),
         f'<h2 id="method">Method</h2>{METHOD}', "<h2>Machine</h2>", _machine(run), "</body></html>"]
     return "\n".join(parts) + "\n"
 
@@ -75,7 +85,7 @@ def _verdict_table(judged: Sequence[JudgedClaim]) -> str:
     rows = []
     for each in judged:
         number_of = each.claim.id
-        says = f"<br><small>{escape(each.leading.says)}</small>" if each.leading else ""
+        says = f"<br><small>{_leading_words(each.leading)}</small>" if each.leading else ""
         data = " ".join(f'<a href="#{_anchor(f"{kind}:{name}")}">{escape(name)}</a>'
                         for kind, name in sources_of([each.claim]))
         rows.append(f'<tr><td class="number">{number_of}</td><td><a href="#claim-{number_of}">'
@@ -84,6 +94,11 @@ def _verdict_table(judged: Sequence[JudgedClaim]) -> str:
                     f'<td><a href="#chart-{number_of}">chart</a></td><td>{data}</td></tr>')
     return ("<table><thead><tr><th>#</th><th>claim</th><th>verdict</th><th>effect (95 %)</th><th>chart</th>"
             f"<th>data</th></tr></thead><tbody>{''.join(rows)}</tbody></table>")
+
+
+def _leading_words(found: Judged) -> str:
+    """A finding that does not support the claim says so: what is expected of it is bad for the claim."""
+    return escape(found.says if found.role == SUPPORTS else f"{found.role}: {found.says}")
 
 
 def _badge(word: str) -> str:
@@ -111,14 +126,17 @@ def _finding_table(findings: Sequence[Judged]) -> str:
         f"{': ' + escape(found.detail) if found.detail else ''}</small></td>"
         f'<td class="number">{_expectation(found)}</td><td class="number">{escape(effect_words(found))}</td>'
         f'<td class="number">{found.interval.n if found.interval else 0}</td>'
-        f"<td>{found.outcome.word}{': ' + escape(found.outcome.reason) if found.outcome.reason else ''}</td></tr>"
+        f"<td>{'judged without it' if found.skipped else found.outcome.word}"
+        f"{': ' + escape(found.outcome.reason) if found.outcome.reason else ''}</td></tr>"
         for found in findings)
     return ("<table><thead><tr><th>role</th><th>finding</th><th>expected</th><th>effect (95 %)</th><th>n</th>"
             f"<th>outcome</th></tr></thead><tbody>{rows}</tbody></table>")
 
 
 def _expectation(found: Judged) -> str:
-    return "always" if found.is_fact else f"{found.expect} {found.margin:g}×"
+    if found.is_fact:
+        return "mostly" if found.role == LIMITS else "always"
+    return f"{found.expect} {found.margin:g}×"
 
 
 def _link(where: str) -> str:
@@ -126,14 +144,27 @@ def _link(where: str) -> str:
     return f'<a href="#{_anchor(source)}">{escape(source)}</a> {escape(rest)}'
 
 
-def _source_section(name: str, source: Source) -> str:
-    problem = f'<p class="flag">{escape(source.problem)}</p>' if source.problem else ""
+def source_section(name: str, source: Source) -> str:
+    """All that a source gave, and how it went."""
+    problem = "".join(f'<p class="flag">{escape(text)}</p>' for text in (source.problem, *source.flags) if text)
     void = "".join(f"<li>{escape(text)}</li>" for text in source.void_blocks)
     shown = f"<details><summary>what it showed</summary><pre>{escape(chr(10).join(source.shown))}</pre></details>"
-    return (f'<section id="{_anchor(name)}"><h3>{escape(name)}</h3><p>{escape(source.title)}</p>{problem}'
-            f"{_curves(name, source)}{_beside(name, source)}{_fact_table(source)}{_series_tables(name, source)}"
-            f"{'<p>Void blocks:</p><ul>' + void + '</ul>' if void else ''}{shown if source.shown else ''}"
+    return (f'<section id="{_anchor(name)}"><h3>{escape(name)}</h3><p>{escape(source.title)}</p>{_went(source)}'
+            f"{problem}{_curves(name, source)}{_beside(name, source)}{_fact_table(source)}"
+            f"{_series_tables(name, source)}"
+            f"{'<details><summary>void blocks</summary><ul>' + void + '</ul></details>' if void else ''}"
+            f"{shown if source.shown else ''}"
             f"{_sides(source)}</section>")
+
+
+def _went(source: Source) -> str:
+    """What disturbed it, and with what versions it was measured."""
+    said = [f"Highest steal share of what counts: {source.highest_steal_share * 100:.1f} %."
+            if source.highest_steal_share is not None else "",
+            f"{void_words(source)}." if source.void_blocks else "",
+            f"{versions_words(source.versions)}." if source.versions else ""]
+    text = " ".join(filter(None, said))
+    return f"<p><small>{escape(text)}</small></p>" if text else ""
 
 
 def _curves(name: str, source: Source) -> str:
@@ -144,9 +175,10 @@ def _curves(name: str, source: Source) -> str:
 
 def _beside(name: str, source: Source) -> str:
     """The field's tools next to our programs; nothing for any other source."""
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-                   for row in beside.rows({name: source}))
-    heads = "".join(f"<th>{escape(head)}</th>" for head in beside.HEADER)
+    rows = "".join(
+        "<tr>" + "".join(f"<td{attribute}>{escape(cell)}</td>" for attribute, cell in zip(BESIDE_CELLS, row)) + "</tr>"
+        for row in beside.rows({name: source}))
+    heads = "".join(f"<th{attribute}>{escape(head)}</th>" for attribute, head in zip(BESIDE_CELLS, beside.HEADER))
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
 
 
@@ -164,21 +196,36 @@ def _fact_table(source: Source) -> str:
 def _series_tables(name: str, source: Source) -> str:
     if not source.series:
         return ""
-    tables = "".join(f"<h4>{escape(key)} {escape(series.unit)}</h4>{_control(series)}<table><tbody>"
-                     + "".join(_values_row(variant, list(values.values())) for variant, values in series.runs.items())
-                     + "</tbody></table>" for key, series in source.series.items())
+    tables = "".join(f"<h4>{escape(key)} {escape(series.unit)}</h4>{_controls(series)}{_parameters(series)}"
+                     f"{_values_table(series)}" for key, series in source.series.items())
     return f"<details><summary>values of every pair</summary>{_csv_link(name, source)}{tables}</details>"
 
 
-def _values_row(variant: str, values: list[float]) -> str:
-    return (f'<tr><td>{escape(variant)}</td><td class="number">median {number(stats.median_or_none(values) or 0)}</td>'
-            f"<td>{', '.join(number(value) for value in values)}</td></tr>")
+def _values_table(series: Series) -> str:
+    """A column for each round, so that what stands above each other is a pair; a dash where nothing was counted."""
+    if not series.runs:
+        return f"<p>{escape(series.unavailable or 'Nothing was measured.')}</p>"
+    rounds = sorted({place for values in series.runs.values() for place in values})
+    head = "".join(f'<th class="number">{place}</th>' for place in rounds)
+    rows = "".join(f'<tr><td>{escape(variant)}</td>{_cell(stats.median_or_none(list(values.values())))}'
+                   f'{"".join(_cell(values.get(place)) for place in rounds)}</tr>'
+                   for variant, values in series.runs.items())
+    return ('<div class="wide"><table class="values"><thead><tr><th></th><th class="number">median</th>'
+            f"{head}</tr></thead><tbody>{rows}</tbody></table></div>")
 
 
-def _control(series: Series) -> str:
-    found = judge.control_ratio(series)
-    return (f"<p>A/A control against {escape(series.control_of)}: {found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
-            "</p>") if found else ""
+def _cell(value: float | None) -> str:
+    return f'<td class="number">{table.MISSING if value is None else number(value)}</td>'
+
+
+def _controls(series: Series) -> str:
+    found = [(side, judge.ratio_of(series, name, side)) for name, side in series.controls.items()]
+    said = [f"{side} {ratio.value:.3f} ({ratio.low:.3f}-{ratio.high:.3f})" for side, ratio in found if ratio]
+    return f"<p>A/A control, the same twice: {escape(', '.join(said))}</p>" if said else ""
+
+
+def _parameters(series: Series) -> str:
+    return f"<p><small>{escape(_plain(series.parameters))}</small></p>" if series.parameters else ""
 
 
 def _csv_link(name: str, source: Source) -> str:

@@ -10,7 +10,7 @@ from twinlab.claims.evidence import Source
 from twinlab.claims.judge import JudgedClaim
 from twinlab.claims.store import Store
 from twinlab.claims.verdict import Interval, Judged
-from twinlab.claims.words import counts_line, effect_words, short
+from twinlab.claims.words import counts_line, effect_words, short, versions_words, void_words
 
 JSON, PAGE, SUMMARY = "claims.json", "report.html", "summary.md"
 
@@ -23,7 +23,9 @@ def write_all(store: Store, judged: Sequence[JudgedClaim], sources: Mapping[str,
         "command": "claims", "machine": run["machine"], "settings": run["settings"], "took_s": run["took_s"],
         "steal_share": run.get("steal_share"), "warnings": run["warnings"], "flags": flags,
         "claims": [as_dict(each) for each in judged]})
-    _write_csv(folder / "claims.csv", ("id", "verdict", "effect", "low", "high", "n", "margin", "evidence", "claim"),
+    _write_csv(folder / "claims.csv",
+               ("id", "verdict", "role", "outcome", "effect", "low", "high", "n", "expect", "margin", "evidence",
+                "says", "claim"),
                (_claim_row(each) for each in judged))
     _write_csv(folder / "findings.csv",
                ("id", "role", "outcome", "effect", "low", "high", "n", "expect", "margin", "source", "says", "reason"),
@@ -36,8 +38,8 @@ def write_all(store: Store, judged: Sequence[JudgedClaim], sources: Mapping[str,
 
 def flags_of(sources: Mapping[str, Source]) -> list[str]:
     """What a reader has to know before believing anything."""
-    flags = [f"{name}: {source.problem}" for name, source in sources.items() if source.problem]
-    return flags + [f"{name}: {len(source.void_blocks)} void blocks, the last: {source.void_blocks[-1]}"
+    flags = [f"{name}: {text}" for name, source in sources.items() for text in (source.problem, *source.flags) if text]
+    return flags + [f"{name}: {void_words(source)}, the last: {source.void_blocks[-1]}"
                     for name, source in sources.items() if source.void_blocks]
 
 
@@ -50,7 +52,12 @@ def as_dict(each: JudgedClaim) -> dict[str, Any]:
         "verdict": each.verdict.word, "reason": each.verdict.reason,
         "effect": interval.value if interval else None,
         "interval": [interval.low, interval.high] if interval else None,
+        # What the effect stands for: a claim may well be false because a refuting finding came out as expected.
+        "role": leading.role if leading else None,
+        "says": leading.says if leading else None,
+        "expect": leading.expect if leading else None,
         "margin": leading.margin if leading else None,
+        "outcome": leading.outcome.word if leading else None,
         "evidence": leading.source if leading else None,
         "findings": [_finding_dict(found) for found in each.findings],
     }
@@ -60,15 +67,18 @@ def _finding_dict(found: Judged) -> dict[str, Any]:
     interval = found.interval
     return {"role": found.role, "says": found.says, "source": found.source, "expect": found.expect,
             "margin": found.margin, "outcome": found.outcome.word, "reason": found.outcome.reason,
+            "skipped": found.skipped,
             "effect": interval.value if interval else None,
             "interval": [interval.low, interval.high] if interval else None, "n": interval.n if interval else 0,
             "detail": found.detail}
 
 
 def _claim_row(each: JudgedClaim) -> list[Any]:
-    leading = each.leading
-    return [each.claim.id, each.verdict.word, *_interval_cells(leading.interval if leading else None),
-            leading.margin if leading else None, leading.source if leading else None, each.claim.text]
+    found = each.leading
+    if not found:
+        return [each.claim.id, each.verdict.word, *[None] * 10, each.claim.text]
+    return [each.claim.id, each.verdict.word, found.role, found.outcome.word, *_interval_cells(found.interval),
+            found.expect, found.margin, found.source, found.says, each.claim.text]
 
 
 def _finding_row(each: JudgedClaim, found: Judged) -> list[Any]:
@@ -119,4 +129,7 @@ def _beside_lines(sources: Mapping[str, Source]) -> list[str]:
     """The field's tools next to our programs, where they were run."""
     rows = list(beside.rows(sources))
     divider = ["---"] * len(beside.HEADER)
-    return ["", *("| " + " | ".join(row) + " |" for row in (beside.HEADER, divider, *rows))] if rows else []
+    if not rows:
+        return []
+    return ["", *("| " + " | ".join(row) + " |" for row in (beside.HEADER, divider, *rows)), "",
+            versions_words(sources[beside.SOURCE].versions)]

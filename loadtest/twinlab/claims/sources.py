@@ -36,8 +36,8 @@ def run(store: Store, kind: str, name: str, bin_dir: Path, quick: bool, rules: R
         steal = machine.CpuClock.read().steal_share_since(clock)
         # The facts of a demonstration are not timed.
         void = f"steal: {steal * 100:.1f} % of the CPU time" if kind != DEMO and steal > rules.steal_limit else ""
-        store.append({"kind": kind, "name": name, "attempt": attempt, "void": void, "steal_share": round(steal, 4),
-                      "output": output})
+        store.append({"kind": kind, "name": name, "quick": quick, "attempt": attempt, "void": void,
+                      "steal_share": round(steal, 4), "output": output})
 
 
 def _run_micro(bin_dir: Path, name: str, quick: bool) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """How effects, figures and verdicts are written, in all files alike."""
 
 from collections import Counter
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from twinlab import table
 from twinlab.claims import verdict
+from twinlab.claims.evidence import Source
 from twinlab.claims.judge import JudgedClaim
 from twinlab.claims.verdict import Judged
 
@@ -32,6 +33,16 @@ def counts_line(judged: Sequence[JudgedClaim]) -> str:
     """How many of each verdict."""
     counted = Counter(each.verdict.word for each in judged)
     return ", ".join(f"{counted[word]} {word}" for word in verdict.VERDICTS if counted[word])
+
+
+def void_words(source: Source) -> str:
+    """`3 void blocks (2 steal, 1 identity)`."""
+    causes = ", ".join(f"{times} {cause}" for cause, times in sorted(source.void_causes.items()))
+    return f"{len(source.void_blocks)} void block{'s' if len(source.void_blocks) > 1 else ''} ({causes})"
+
+
+def versions_words(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items())
 
 
 def short(text: str, length: int) -> str:
