@@ -1,8 +1,18 @@
-"""The facts about this machine that belong beside every number, and warnings when they would spoil the numbers."""
+"""The facts about this machine that belong beside every number, and warnings when they would spoil the numbers.
+
+Steal share: the CPU time that the hypervisor gave to other guests, of the CPU time that somebody here wanted (all that
+was not idle; stolen time is wanted time). Of the whole time, a load that keeps one CPU of eight busy would hide that
+half of its own time was stolen. A machine that is nearly idle would turn a few stolen ticks into a large share, so the
+base is a tenth of the whole time at least.
+
+CPU pressure: the share of the time in which some task was ready and waited for a CPU (PSI, /proc/pressure/cpu). It
+tells nothing against a server that has more workers than CPUs, and much about a neighbour on the machine.
+"""
 
 import os
 import platform
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,20 +112,35 @@ def facts(project: Path) -> dict[str, Any]:
     }
 
 
+LEAST_BUSY_SHARE = 0.1  # what is taken for busy of a machine that is nearly idle
+
+
 @dataclass(frozen=True)
 class CpuClock:
-    """A reading of the machine's CPU accounting, to see later how much was stolen by other guests."""
+    """Ticks of the machine's CPU accounting: a reading, or what passed between two. Idle: waiting for a disk, too."""
 
     stolen: int
     total: int
+    idle: int = 0
 
     @staticmethod
     def read() -> "CpuClock":
         return parse_cpu_clock(_read("/proc/stat") or "")
 
+    def since(self, earlier: "CpuClock") -> "CpuClock":
+        return CpuClock(self.stolen - earlier.stolen, self.total - earlier.total, self.idle - earlier.idle)
+
+    def plus(self, other: "CpuClock") -> "CpuClock":
+        return CpuClock(self.stolen + other.stolen, self.total + other.total, self.idle + other.idle)
+
+    @property
+    def steal_share(self) -> float:
+        """Of what passed between two readings."""
+        busy = max(self.total - self.idle, self.total * LEAST_BUSY_SHARE)
+        return self.stolen / busy if busy > 0 else 0.0
+
     def steal_share_since(self, earlier: "CpuClock") -> float:
-        total = self.total - earlier.total
-        return (self.stolen - earlier.stolen) / total if total > 0 else 0.0
+        return self.since(earlier).steal_share
 
 
 def parse_cpu_clock(stat: str) -> CpuClock:
@@ -123,8 +148,36 @@ def parse_cpu_clock(stat: str) -> CpuClock:
     for line in stat.splitlines():
         if line.startswith("cpu "):
             ticks = [int(field) for field in line.split()[1:9]]
-            return CpuClock(ticks[7] if len(ticks) > 7 else 0, sum(ticks))
+            return CpuClock(ticks[7] if len(ticks) > 7 else 0, sum(ticks), sum(ticks[3:5]))
     return CpuClock(0, 0)
+
+
+@dataclass(frozen=True)
+class CpuPressure:
+    """How long some task had waited for a CPU at a time; None where the kernel does not say."""
+
+    waited_us: int | None
+    at_us: float
+
+    @staticmethod
+    def read() -> "CpuPressure":
+        return CpuPressure(parse_pressure(_read("/proc/pressure/cpu") or ""), time.monotonic() * 1e6)
+
+    def share_since(self, earlier: "CpuPressure") -> float | None:
+        passed_us = self.at_us - earlier.at_us
+        if self.waited_us is None or earlier.waited_us is None or passed_us <= 0:
+            return None
+        return (self.waited_us - earlier.waited_us) / passed_us
+
+
+def parse_pressure(text: str) -> int | None:
+    """`some avg10=0.00 avg60=0.00 avg300=0.00 total=4711` -> 4711"""
+    for line in text.splitlines():
+        kind, *fields = line.split()
+        totals = [field.partition("=")[2] for field in fields if field.startswith("total=")]
+        if kind == "some" and totals:
+            return int(totals[0])
+    return None
 
 
 def warnings() -> list[str]:

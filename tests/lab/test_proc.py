@@ -72,9 +72,25 @@ def test_run_returns_status_and_both_outputs():
 def test_cpu_clock():
     first = machine.parse_cpu_clock("cpu  10 0 10 70 0 0 0 10 5 5\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
     second = machine.parse_cpu_clock("cpu  60 0 10 70 0 0 0 60 5 5\n")
-    assert first == machine.CpuClock(10, 100)
+    assert first == machine.CpuClock(10, 100, 70)
     assert second.steal_share_since(first) == pytest.approx(0.5)
     assert machine.parse_cpu_clock("") == machine.CpuClock(0, 0)
+
+
+def test_steal_counts_against_what_was_wanted():
+    assert machine.CpuClock(10, 1000, 800).steal_share == pytest.approx(0.05)
+    # Nearly idle: 5 ticks of 10 are not half of anything.
+    assert machine.CpuClock(5, 1000, 990).steal_share == pytest.approx(0.05)
+    whole = machine.CpuClock(10, 100, 20).plus(machine.CpuClock(30, 300, 20))
+    assert whole == machine.CpuClock(40, 400, 40) and whole.since(machine.CpuClock(10, 100, 20)).stolen == 30
+
+
+def test_cpu_pressure():
+    text = "some avg10=69.73 avg60=21.05 avg300=25.20 total=25014985421\nfull avg10=0.00 avg60=0.00 total=7\n"
+    assert machine.parse_pressure(text) == 25014985421 and machine.parse_pressure("") is None
+    first, second = machine.CpuPressure(100, 1000.0), machine.CpuPressure(350, 2000.0)
+    assert second.share_since(first) == pytest.approx(0.25)
+    assert machine.CpuPressure(None, 2000.0).share_since(first) is None
 
 
 def test_sysfs_choice_and_cpuinfo():
