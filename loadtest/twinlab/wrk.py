@@ -5,9 +5,10 @@ import math
 import re
 import signal
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, Iterator
 
 from twinlab import proc
 from twinlab.errors import LabError
@@ -17,6 +18,8 @@ REPORT_SCRIPT = SCRIPTS / "report.lua"
 PIPELINE_SCRIPT = SCRIPTS / "pipeline.lua"
 # wrk stops by itself this long after it should have been told to: a bound, should the telling fail.
 SAFETY_S = 10
+# Longer than any window: wrk leaves a request that took longer out of its percentiles, and counts a timeout instead.
+TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def threads_for(connections: int) -> int:
 
 def command(url: str, connections: int, max_s: float, style: Style = KEPT) -> list[str]:
     """wrk's command line; max_s is an upper bound, since wrk knows whole seconds only and is stopped by SIGINT."""
-    argv = ["wrk", f"-t{threads_for(connections)}", f"-c{connections}", f"-d{math.ceil(max_s)}s", "--latency"]
+    argv = ["wrk", f"-t{threads_for(connections)}", f"-c{connections}", f"-d{math.ceil(max_s)}s",
+            "--timeout", f"{TIMEOUT_S}s", "--latency"]
     if style.close:
         argv += ["-H", "Connection: close"]
     if style.depth == 1:
@@ -94,6 +98,15 @@ class Wrk:
 
     def is_running(self) -> bool:
         return self._child.poll() is None
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Within this block wrk sends and reads nothing, and all its connections stay open."""
+        self._child.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._child.send_signal(signal.SIGCONT)
 
     def finish(self) -> Result:
         """Stop wrk now and return its result. SIGINT makes wrk end as if its time were over."""

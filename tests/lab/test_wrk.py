@@ -41,4 +41,5 @@ def test_threads_divide_the_connections_evenly(connections, threads):
 def test_command_asks_for_whole_seconds():
     argv = wrk.command("http://127.0.0.1:1/x", 64, 1.2)
     assert "-d2s" in argv and "-c64" in argv and "--latency" in argv
+    assert argv[argv.index("--timeout") + 1] == "10s"
     assert wrk.REPORT_SCRIPT.is_file()
