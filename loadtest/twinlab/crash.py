@@ -29,9 +29,16 @@ POLL_S = 0.005
 QUIET_S = 0.01
 
 
+class ServerSilent(LabError):
+    """Nobody answers /status. After a crash that is what the crash has done, and no error of the laboratory."""
+
+
 @dataclass
 class Crash:
-    """One death and what it cost. The laboratory is quiet from quiet_s on; the death is seen from outside at at_s."""
+    """One death and what it cost. The laboratory is quiet from quiet_s on; the death is seen from outside at at_s.
+
+    victim_connections: those that the dead process had open just before. served: a successor has answered a request.
+    """
 
     quiet_s: float
     at_s: float
@@ -41,6 +48,13 @@ class Crash:
     silence_ms: float | None = None
     calm_silence_ms: float | None = None
     new_process_answers_ms: float | None = None
+    victim_connections: int | None = None
+    served: bool = False
+
+    @property
+    def recovered(self) -> bool:
+        """A successor was ready, and has served."""
+        return self.recovery_ms is not None and self.served
 
     @property
     def lost(self) -> int | None:
@@ -55,7 +69,7 @@ class Crash:
 
 @dataclass
 class CrashRound:
-    """All crashes of one model by one fault."""
+    """All crashes of one model by one fault. books_known: the server still told its account after the last crash."""
 
     model: str
     fault: str
@@ -65,6 +79,7 @@ class CrashRound:
     unexpected_deaths: int
     wrk: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    books_known: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"mismatch": self.balance.mismatch}
@@ -81,24 +96,33 @@ class Round:
         self._lab_losses_s: list[float] = []
         self.crashes: list[Crash] = []
         self.notes: list[str] = []
+        self._last: dict[str, Any] = {}
+        self._silenced = False
 
     def crash_once(self) -> None:
-        """Break one worker process, then wait until its successor is ready."""
-        status = self.status()
+        """Break one worker process, then wait until its successor is ready and has served."""
+        before = self.status()
+        victim: int | None = None
         with self._prober.paused():
             quiet_s = time.monotonic()
             time.sleep(QUIET_S)
-            at_s = self._kill(status) if self._fault == "sigkill" else self._send_fault()
-        crash = Crash(quiet_s, at_s, status["generation"])
+            if self._fault == "sigkill":
+                victim, at_s = self._kill(before)
+            else:
+                at_s = self._send_fault()
+        crash = Crash(quiet_s, at_s, before["generation"])
         self.crashes.append(crash)
-        crash.death = self._wait_for_recovery({death["pid"] for death in status["deaths"]})
+        self._wait_for_recovery(crash, {death["pid"] for death in before["deaths"]}, victim)
+        if crash.death:
+            crash.victim_connections = connections_of(crash.death, before)
 
-    def _kill(self, status: dict[str, Any]) -> float:
+    def _kill(self, status: dict[str, Any]) -> tuple[int, float]:
         pids = sorted({worker["pid"] for worker in status["workers"] if worker["state"] == "ready"})
         if not pids:
             raise LabError(f"{self._server.model.label}: /status shows no ready worker to kill")
-        os.kill(self._rng.choice(pids), signal.SIGKILL)
-        return time.monotonic()
+        victim = self._rng.choice(pids)
+        os.kill(victim, signal.SIGKILL)
+        return victim, time.monotonic()
 
     def _send_fault(self) -> float:
         try:
@@ -108,29 +132,46 @@ class Round:
             return self._lab_losses_s[-1]
         raise LabError(f"{self._server.model.label}: /fault/{self._fault} answered {reply.status} instead of crashing")
 
-    def _wait_for_recovery(self, known_dead: set[int]) -> dict[str, Any] | None:
-        """The journal's record of the new death, once it tells when the successor was ready."""
+    def _wait_for_recovery(self, crash: Crash, known_dead: set[int], victim: int | None) -> None:
+        """Note the journal's record of the new death, and whether a successor was ready and served."""
         deadline_s = time.monotonic() + RECOVERY_DEADLINE_S
-        while time.monotonic() < deadline_s:
-            for death in self.status()["deaths"]:
-                if death["pid"] not in known_dead and death["recovery_ms"] is not None:
-                    return death
+        while not crash.recovered and time.monotonic() < deadline_s:
+            try:
+                status = self.status()
+            except ServerSilent as error:
+                self._silenced = True
+                self.notes.append(f"crash {len(self.crashes)}: {error.args[0].splitlines()[0]}")
+                return
+            crash.death = next((death for death in status["deaths"]
+                                if death["pid"] not in known_dead and victim in (None, death["pid"])), None)
+            crash.served = any(worker["generation"] > crash.old_generation and worker["requests_finished"] > 0
+                               for worker in status["workers"])
             time.sleep(POLL_S)
-        self.notes.append(f"no successor was ready within {RECOVERY_DEADLINE_S:.0f} s of crash {len(self.crashes)}")
-        return None
+        if not crash.recovered:
+            what = "ready" if crash.recovery_ms is None else "serving"
+            self.notes.append(f"no successor was {what} within {RECOVERY_DEADLINE_S:.0f} s of crash "
+                              f"{len(self.crashes)}")
 
     def status(self) -> dict[str, Any]:
         """GET /status, however often it takes: the worker that was asked may be the one that dies."""
         deadline_s = time.monotonic() + RECOVERY_DEADLINE_S
         while True:
             try:
-                return self._server.status()
+                self._last = self._server.status()
+                return self._last
             except http.RequestLost:
                 self._lab_losses_s.append(time.monotonic())
             except http.NoAnswer:
                 pass
             if time.monotonic() > deadline_s or not self._server.is_running():
-                raise LabError(f"{self._server.model.label} answers nothing any more\n{self._server.log_tail()}")
+                raise ServerSilent(f"{self._server.model.label} answers nothing any more\n{self._server.log_tail()}")
+            time.sleep(POLL_S)
+
+    def final_status(self) -> tuple[dict[str, Any], bool]:
+        """The last account, and whether it is the final one: a server that a crash has silenced gives none."""
+        if self._silenced:
+            return self._last, False
+        return self.status(), True
 
     def complete(self, probes: list[Probe], end_s: float) -> None:
         """Work out each crash's figures, now that all probes are in."""
@@ -147,6 +188,15 @@ class Round:
     def lab_lost(self, probes: list[Probe]) -> int:
         """Every request of the laboratory's own that was cut."""
         return len(self._lab_losses_s) + sum(probe.lost for probe in probes)
+
+
+def connections_of(death: dict[str, Any], before: dict[str, Any]) -> int:
+    """What the dead process had open, by its slots in the /status before the death.
+
+    A process that was not there yet is known by its death record alone, which cannot tell if others were cut, too.
+    """
+    own = [worker["connections_open"] for worker in before["workers"] if worker["pid"] == death["pid"]]
+    return sum(own) if own else death["in_progress"] + death["awaited"] + death["idle_cut"]
 
 
 def planned_s(crashes: int) -> float:
@@ -168,14 +218,14 @@ def run(bench: Bench, model: Model, fault: str, crashes: int, rng: random.Random
             state = Round(server, probing, fault, rng)
             time.sleep(SETTLE_S)
             _crash_repeatedly(state, crashes)
-            status = state.status()
+            status, books_known = state.final_status()
             result = load.finish()
             end_s = time.monotonic()
         state.complete(probing.probes, end_s)
         totals = status["totals"]
     balance = Balance(result.cut_requests, totals["requests_lost"], state.lab_lost(probing.probes))
     return CrashRound(model.key, fault, bench.connections, state.crashes, balance,
-                      totals["deaths"] - len(state.crashes), result.raw, state.notes)
+                      totals["deaths"] - len(state.crashes), result.raw, state.notes, books_known)
 
 
 def _crash_repeatedly(state: Round, crashes: int) -> None:

@@ -13,10 +13,15 @@ dies with it in its books; a slow one books it as aborted. Such requests make th
 
 A process may be killed between two stores of its books that belong together: one connection for each of its event
 loops. Who knows how many have died gives that as tolerance; by default there is none.
+
+A request that is swallowed on a connection that stays open is an error to nobody: wrk waits for its answer until it is
+stopped, and then the server books the request as aborted, as it does those that the end of the load cuts. Books tells it
+from these: wrk is halted, with its connections open, and whatever the server has begun must then come to an end.
 """
 
+import time
 from dataclasses import asdict, dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from twinlab import open_loop, wrk
 from twinlab.errors import LabError
@@ -82,3 +87,53 @@ def check(status: Mapping[str, Any], load: wrk.Result | None = None, probed: Seq
     balance = Balance(load.cut_requests if load else 0, totals["requests_lost"], lab_lost)
     return Identity(balance, sum(death["idle_cut"] for death in deaths), sum(result.cut for result in probed),
                     sum(result.idle_closes for result in probed), sum(result.timeouts for result in probed), tolerance)
+
+
+# A server without load works off what is in its queues: its books move until it is done.
+STILL_S = 2.0
+POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Books:
+    """A server's own account of all requests of its life, as it stands in /status."""
+
+    started: int
+    finished: int
+    aborted: int
+    died: int
+
+    @staticmethod
+    def of(status: Mapping[str, Any]) -> "Books":
+        totals = status["totals"]
+        return Books(totals["requests_started"], totals["requests_finished"], totals["requests_aborted"],
+                     sum(death["in_progress"] for death in status["deaths"]))
+
+    @property
+    def under_way(self) -> int:
+        """Requests begun and not ended, without the one for /status, which is written before it has ended itself.
+
+        Below zero: more ends than beginnings.
+        """
+        return self.started - self.finished - self.aborted - self.died - 1
+
+
+def settled(read_status: Callable[[], dict[str, Any]], still_s: float = STILL_S) -> dict[str, Any]:
+    """/status of a server that nobody asks for anything any more, when all is answered or nothing moves for a time."""
+    before: int | None = None
+    deadline_s = 0.0
+    while True:
+        status = read_status()
+        under_way = Books.of(status).under_way
+        if under_way != before:
+            before, deadline_s = under_way, time.monotonic() + still_s
+        if under_way == 0 or time.monotonic() > deadline_s:
+            return status
+        time.sleep(POLL_S)
+
+
+def unexplained(status: Mapping[str, Any], answered: int = 0) -> int:
+    """Requests that a settled server began and never ended, and answers that clients got (at least) and it knows not.
+    """
+    books = Books.of(status)
+    return abs(books.under_way) + max(0, answered - books.finished)

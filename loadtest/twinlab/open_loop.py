@@ -92,6 +92,17 @@ class Result:
         return sum(self.outcomes[name] + self.warm_up_outcomes[name] for name in outcomes)
 
     @property
+    def answered(self) -> int:
+        """Good answers."""
+        return self.of_run("ok")
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Every other outcome that occurred, and how often."""
+        counts = {name: self.of_run(name) for name in self.outcomes if name != "ok"}
+        return {name: count for name, count in counts.items() if count}
+
+    @property
     def cut(self) -> int:
         """Requests whose connection ended under them."""
         return self.of_run(*CUT)

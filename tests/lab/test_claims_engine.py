@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 from real_server import BIN_DIR
-from twinlab import workloads
-from twinlab.claims import block, catalog, evidence, experiment, judge, sources, verdict
+from twinlab import open_loop, workloads
+from twinlab.claims import block, catalog, command, evidence, experiment, judge, sources, verdict
 from twinlab.claims.block import Block, Mislabelled
 from twinlab.claims.engine import ATTEMPTS, Engine, Rules
 from twinlab.claims.experiment import Experiment, Side
 from twinlab.claims.store import Store
 from twinlab.errors import Interrupted, LabError
-from twinlab.machine import CpuClock
+from twinlab.machine import CpuClock, CpuPressure
+from twinlab.open_loop import Latency
 from twinlab.progress import Progress
+from twinlab.server import Server
 from twinlab.speed import Bench
 
 A, B = Side(name="a", workers=1), Side(name="b", workers=2)
@@ -84,7 +86,8 @@ def test_a_block_with_much_steal_is_void_and_repeated(store):
     clocks = [CpuClock(0, 0), CpuClock(20, 100), CpuClock(20, 100), CpuClock(20, 200)]
     engine(store, measured(order), clocks=clocks).run(experiment_of(A, rounds=1))
     first, second = blocks_of(store)
-    assert "steal: 20.0 %" in first["void"] and second["void"] == "" and second["attempt"] == 2
+    assert "steal: 20.0 %" in first["void"] and (first["cause"], second["cause"]) == ("steal", "")
+    assert second["void"] == "" and second["attempt"] == 2
     assert evidence.collect(store.records)["experiment:x"].series["requests_per_s"].runs == {"a": {1: 1.0}}
 
 
@@ -98,6 +101,20 @@ def test_repeating_ends(store):
 def test_losses_that_do_not_fit_void_a_block(store):
     engine(store, lambda *_: Block({"lost": 1.0}, mismatch=-3)).run(experiment_of(A, rounds=1))
     assert len(blocks_of(store)) == ATTEMPTS and "differ by -3" in blocks_of(store)[0]["void"]
+    assert {each["cause"] for each in blocks_of(store)} == {"identity"}
+
+
+def test_losses_that_do_not_fit_are_no_matter_of_luck_with_the_machine(store):
+    clocks = [CpuClock(number * 50, number * 100) for number in range(2 * ATTEMPTS)]
+    engine(store, lambda *_: Block({"lost": 1.0}, mismatch=-3), clocks=clocks).run(experiment_of(A, rounds=1))
+    assert {each["cause"] for each in blocks_of(store)} == {"identity"}
+
+
+def test_a_block_keeps_how_long_others_waited_for_a_cpu(store):
+    pressures = iter([CpuPressure(0, 0.0), CpuPressure(300, 1000.0), CpuPressure(None, 0.0), CpuPressure(None, 1.0)])
+    Engine(store, Bench(BIN_DIR, BIN_DIR, BIN_DIR, 0, 0, 0), Progress(1.0, Silent()), measure=measured([]),
+           read_clock=lambda: QUIET, read_pressure=lambda: next(pressures)).run(experiment_of(A, rounds=2))
+    assert [each["cpu_pressure_share"] for each in blocks_of(store)] == [0.3, None]
 
 
 def test_all_sides_of_a_round_are_dealt_the_same_luck(store):
@@ -153,6 +170,52 @@ def test_a_block_that_stayed_void_is_tried_again_when_the_run_goes_on(store):
     assert rest == ["a"]
 
 
+@pytest.mark.parametrize("wrong", [Block(mismatch=1), Block(void="9 read errors", cause=block.FAILED)])
+def test_a_server_that_failed_is_not_forgiven_when_the_run_goes_on(store, wrong):
+    engine(store, lambda *_: wrong).run(experiment_of(A, rounds=1))
+    again, rest = Store.open(store.directory), []
+    engine(again, measured(rest)).run(experiment_of(A, rounds=1))
+    assert rest == [] and len(blocks_of(again)) == ATTEMPTS
+
+
+def test_attempts_are_counted_over_all_sessions(store):
+    found = [Block(mismatch=1), Block(void="it rained"), Block(mismatch=1), Block(void="it rained"), Block(mismatch=1)]
+    left = iter(found)
+    for _ in range(2):
+        session = Store.open(store.directory)
+        engine(session, lambda *_: next(left)).run(experiment_of(A, rounds=1))
+    assert [each["attempt"] for each in blocks_of(session)] == [1, 2, 3, 4, 5]
+    assert [each["cause"] for each in blocks_of(session)] == ["identity", "laboratory", "identity", "laboratory",
+                                                              "identity"]
+
+
+def test_sessions_add_up(tmp_path):
+    (tmp_path / "claims.yaml").write_text("claims: []\n")
+    store = Store.create(tmp_path / "run", {"took_s": 0.0}, tmp_path / "claims.yaml")
+    command.add_session(store, 60.0, CpuClock(90, 100))
+    command.add_session(store, 30.0, CpuClock(0, 800))
+    assert store.run["took_s"] == 90.0 and store.run["steal_share"] == 0.1
+
+
+HERE = {"kernel": "6.1", "cpu_model": "c", "git_commit": "abc"}
+
+
+@pytest.mark.parametrize("change, own_before, own_now, refused", [
+    ({}, False, False, ""), ({"git_commit": "def"}, False, False, "git_commit abc"),
+    ({"git_commit": "def"}, True, False, "git_commit abc"), ({"git_commit": "def"}, False, True, "git_commit abc"),
+    ({"git_commit": "def"}, True, True, ""), ({"kernel": "6.2"}, True, True, "kernel 6.1"),
+    ({"cpu_model": "d"}, True, True, "cpu_model c"),
+])
+def test_a_run_goes_on_with_what_it_was_begun_with(change, own_before, own_now, refused):
+    run = {"machine": HERE, "own_programs": own_before}
+    if not refused:
+        command.refuse_other_origin(run, HERE | change, own_now)
+        return
+    with pytest.raises(LabError, match=f"--resume: .* {refused}, and here it is") as error:
+        command.refuse_other_origin(run, HERE | change, own_now)
+    assert "\n" not in str(error.value)
+
+
 def test_a_line_that_is_broken_in_the_middle_is_refused(store):
     (store.directory / "blocks.jsonl").write_text('{"kind": \n{"kind": "plan"}\n')
     with pytest.raises(LabError, match="line 1 is not JSON"):
@@ -206,9 +269,11 @@ def test_every_kind_of_block_looks_at_the_label(bench, kind):
         block.measure(replace(bench, connections=4, duration_s=0.2, warmup_s=0.05), wrong, random.Random(1))
 
 
-def test_a_server_that_loses_requests_silently_is_caught(store, bench, tmp_path):
+@pytest.mark.parametrize("options", [(), ("--keep-open",)], ids=["closes", "keeps-open"])
+def test_a_server_that_loses_requests_silently_is_caught(store, bench, tmp_path, options):
     folder = instead_of(tmp_path / "bin", "prefork-server", SILENT_LOSER.read_text())
-    engine(store, block.measure, replace(bench, bin_dir=folder)).run(experiment_of(PREFORK, rounds=1))
+    side = replace(PREFORK, options=options)
+    engine(store, block.measure, replace(bench, bin_dir=folder)).run(experiment_of(side, rounds=1))
     found = evidence.collect(store.records)["experiment:x"]
     assert "identity check fails" in found.problem
     assert len(blocks_of(store)) == ATTEMPTS and all(each["mismatch"] < 0 for each in blocks_of(store))
@@ -221,6 +286,75 @@ def test_an_honest_server_passes_the_same_check(store, bench):
     (found,) = blocks_of(store)
     assert found["void"] == "" and found["mismatch"] == 0
     assert found["metrics"]["requests_per_s"] > 0 and found["metrics"]["cpu_us_per_request"] > 0
+
+
+def test_an_honest_server_with_a_second_load_passes_as_well(bench):
+    for side in (PREFORK, POOL):
+        for kind in ("load", "rate"):
+            loaded = replace(side, block=kind, beside_path="/sleep?ms=5", beside_connections=4, rate_per_s=50)
+            here = replace(bench, connections=4, duration_s=0.4, warmup_s=0.1)
+            found = block.measure(here, loaded, random.Random(1))
+            assert (found.void, found.mismatch) == ("", 0) and found.metrics["p99_us"] > 0
+
+
+def test_failed_requests_are_no_performance(store, bench, monkeypatch):
+    """wrk has answers of any status in its requests per second."""
+    monkeypatch.setattr(Server, "check", lambda *_: None)
+    engine(store, block.measure, bench).run(experiment_of(replace(PREFORK, path="/nothing"), rounds=1))
+    assert len(blocks_of(store)) == ATTEMPTS
+    for each in blocks_of(store):
+        assert each["cause"] == "failed" and each["void"].endswith(" status") and not each["mismatch"]
+
+
+@pytest.mark.parametrize("failures, answered, deaths, void", [
+    ({"read": 3, "status": 0}, 9, 0, "wrk: failed requests by kind: 3 read"),
+    ({"status": 7, "timeout": 1}, 9, 0, "wrk: failed requests by kind: 7 status, 1 timeout"),
+    ({}, 9, 1, "server: 1 process died"), ({"read": 1}, 9, 2, "1 read; server: 2 processes died"),
+    ({}, 0, 0, "nothing was answered"),
+])
+def test_what_voids_a_window(failures, answered, deaths, void):
+    found = Block({"requests_per_s": 1.0})
+    block.void_if_failed(found, "wrk", failures, answered, deaths)
+    assert void in found.void and found.cause == block.FAILED
+    fine = Block()
+    block.void_if_failed(fine, "wrk", {"read": 0}, 1, 0)
+    assert (fine.void, fine.cause) == ("", "")
+
+
+def probed(outcomes, warm_up=None, late=False):
+    """A result of the prober in which failures took ten times as long as answers."""
+    names = ("ok", "timeout", "closed_before_answer", "closed_within_answer", "reset_before_answer",
+             "reset_within_answer")
+    good, everything = Latency(9, 10, 10, 10, 10, 10), Latency(10, 20, 20, 100, 100, 100)
+    return open_loop.Result(1.0, 10, 0, dict.fromkeys(names, 0) | outcomes, dict.fromkeys(names, 0) | (warm_up or {}),
+                            0, 0, good, everything, good, good, late, False, (), {})
+
+
+def books(**changes):
+    return {"deaths": [], "totals": {"deaths": 0, "requests_lost": 0, "requests_started": 11, "requests_finished": 10,
+                                     "requests_aborted": 0} | changes}
+
+
+def test_a_rate_counts_the_latency_of_all_requests():
+    found = block.rate_block(probed({"ok": 10}), books())
+    assert (found.void, found.mismatch) == ("", 0)
+    assert found.metrics == {"p50_us": 20, "p99_us": 100, "requests_per_s": 9.0}
+
+
+@pytest.mark.parametrize("result, status, cause, void", [
+    (probed({"ok": 9, "timeout": 1}), books(), "failed", "prober: failed requests by kind: 1 timeout"),
+    (probed({"ok": 9}, {"timeout": 2}), books(), "failed", "2 timeout"),
+    (probed({"ok": 9}, late=True), books(), "laboratory", "schedule"),
+    (probed({"timeout": 3}, late=True), books(), "failed", "nothing was answered"),
+])
+def test_a_rate_with_failures_is_void(result, status, cause, void):
+    found = block.rate_block(result, status)
+    assert found.cause == cause and void in found.void
+
+
+def test_a_rate_by_a_server_that_forgets_requests_breaks_the_identity():
+    assert block.rate_block(probed({"ok": 10}), books(requests_started=13)).mismatch == -2
+    assert block.rate_block(probed({"ok": 12}), books()).mismatch == -2
 
 
 def test_hung_slots_are_told_from_the_others():

@@ -1,11 +1,21 @@
 """The accounts of a crash: wrk's, the server's, and the lab's own client's."""
 
+import os
+import random
+import signal
 import time
+from dataclasses import replace
 
 import pytest
-from twinlab import prober
+from real_server import BIN_DIR
+from twinlab import crash, prober, workloads
+from twinlab.claims import block
+from twinlab.claims.experiment import Side
+from twinlab.crash import Crash, CrashRound
 from twinlab.journal import Balance, sum_balances
 from twinlab.prober import Probe
+from twinlab.server import Server
+from twinlab.speed import Bench
 
 
 def probe(ended_s, generation=1, lost=False):
@@ -59,3 +69,107 @@ def test_answers_and_losses_are_told_apart():
     assert prober.answer_times_s(probes) == [1.0, 3.2]
     assert prober.lost_between(probes, 1.0, 2.0) == 1
     assert prober.lost_between(probes, 2.0, 4.0) == 0
+
+
+def a_crash(lost=8, victim_connections=8, recovery_ms=3.0, served=True):
+    death = {"requests_lost": lost, "recovery_ms": recovery_ms}
+    return Crash(0.9, 1.0, 4, death, silence_ms=2.0, victim_connections=victim_connections, served=served)
+
+
+def a_round(*crashes, wrk_cut=None, **changes):
+    cut = sum(each.lost or 0 for each in crashes) if wrk_cut is None else wrk_cut
+    return replace(CrashRound("prefork", "sigkill", 32, list(crashes), Balance(cut, cut, 0), 0, {}), **changes)
+
+
+def test_a_crash_that_costs_its_own_connections_alone():
+    found = block.crash_block(a_round(a_crash(8), a_crash(9)))
+    assert (found.void, found.mismatch) == ("", 0)
+    assert found.metrics == {"recovered": 1.0, "lost_per_crash": 8.5, "lost_share": 8.5 / 32, "others_survive": 1.0,
+                             "all_lost": 0.0, "recovery_ms": 3.0, "silence_ms": 2.0}
+
+
+def test_a_sibling_that_dies_too_is_counted_against_the_others():
+    found = block.crash_block(a_round(a_crash(), unexpected_deaths=1))
+    assert found.void == "" and found.metrics["others_survive"] == 0.0
+
+
+@pytest.mark.parametrize("broken", [a_crash(recovery_ms=None), a_crash(served=False), Crash(0.9, 1.0, 4)])
+def test_a_recovery_that_fails_is_an_outcome(broken):
+    found = block.crash_block(a_round(a_crash(), broken, notes=["no successor was ready within 10 s of crash 2"]))
+    assert found.void == "" and found.metrics["recovered"] == 0.0 and found.metrics["lost_per_crash"] == 8
+    assert not {"recovery_ms", "silence_ms"} & set(found.metrics)
+
+
+def test_a_server_that_falls_silent_has_not_survived():
+    found = block.crash_block(a_round(a_crash(), books_known=False, balance=Balance(32, 8, 0)))
+    assert (found.void, found.mismatch) == ("", 0) and found.metrics["others_survive"] == 0.0
+
+
+@pytest.mark.parametrize("lost, held, cut, survive", [(9, 8, 9, 1.0), (10, 8, 10, 0.0), (28, 8, 28, 0.0),
+                                                      (8, 8, 20, 0.0), (30, 31, 30, 1.0)])
+def test_others_lose_nothing_at_all(lost, held, cut, survive):
+    found = a_round(a_crash(lost, held), wrk_cut=cut)
+    assert block.crash_block(found).metrics["others_survive"] == survive
+
+
+def test_who_is_alone_has_no_others():
+    found = block.crash_block(a_round(a_crash(32, 32)))
+    assert "others_survive" not in found.metrics and found.metrics["all_lost"] == 1.0
+
+
+def test_a_victims_connections_are_those_of_all_its_slots():
+    workers = [{"pid": 7, "connections_open": 5}, {"pid": 7, "connections_open": 3}, {"pid": 8, "connections_open": 9}]
+    death = {"pid": 7, "in_progress": 1, "awaited": 2, "idle_cut": 4}
+    assert crash.connections_of(death, {"workers": workers}) == 8
+    assert crash.connections_of(death | {"pid": 9}, {"workers": workers}) == 7
+
+
+@pytest.fixture
+def bench(tmp_path):
+    root = tmp_path / "www"
+    workloads.make_documents(root)
+    return Bench(BIN_DIR, root, tmp_path, 16, 0, 0)
+
+
+@pytest.mark.parametrize("fault", ["sigkill", "segv"])
+@pytest.mark.parametrize("side, alone", [
+    (Side("prefork", model="prefork", workers=4), False), (Side("hybrid", model="hybrid", workers=2, threads=2), False),
+    (Side("threadpool", model="threadpool", threads=4), True)], ids=lambda value: getattr(value, "name", ""))
+def test_one_death_among_real_processes(bench, side, alone, fault):
+    found = block.measure(bench, replace(side, block="crash", fault=fault, crashes=1), random.Random(1))
+    assert found.void == "" and found.metrics["recovered"] == 1.0 and found.metrics["recovery_ms"] > 0
+    if alone:
+        assert found.metrics["all_lost"] == 1.0 and "others_survive" not in found.metrics
+    else:
+        assert found.metrics.get("others_survive", 1.0) == 1.0 and found.metrics["lost_per_crash"] > 0
+
+
+def test_two_deaths_at_once_do_not_pass_for_one(bench, monkeypatch):
+    def kill_two(_round, status):
+        pids = sorted({worker["pid"] for worker in status["workers"]})[:2]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return pids[0], time.monotonic()
+    monkeypatch.setattr(crash.Round, "_kill", kill_two)
+    side = Side("prefork", block="crash", model="prefork", workers=4, fault="sigkill", crashes=1)
+    found = block.measure(bench, side, random.Random(1))
+    assert found.void == "" and found.metrics["others_survive"] == 0.0 and found.metrics["recovered"] == 1.0
+
+
+def test_a_successor_that_never_comes_is_an_outcome(bench, monkeypatch):
+    """The master is stopped: it replaces nobody, and the other processes go on."""
+    monkeypatch.setattr(crash, "RECOVERY_DEADLINE_S", 0.5)
+    end = Server.__exit__
+
+    def go_on_and_end(server, *details):
+        os.kill(server.master_pid, signal.SIGCONT)
+        end(server, *details)
+
+    def stop_master(server):
+        server.master_pid = server.status()["master_pid"]
+        os.kill(server.master_pid, signal.SIGSTOP)
+    monkeypatch.setattr(Server, "__exit__", go_on_and_end)
+    side = Side("prefork", block="crash", model="prefork", workers=2, fault="sigkill", crashes=2)
+    found = crash.run(bench, side.start, "sigkill", 2, random.Random(1), stop_master)
+    assert len(found.crashes) == 1 and "no successor was ready within" in found.notes[0]
+    assert block.crash_block(found).metrics["recovered"] == 0.0

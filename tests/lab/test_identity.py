@@ -11,7 +11,7 @@ from fake_server import FakeServer
 from real_server import BIN_DIR, prefork, wait_for
 from twinlab import identity, wrk
 from twinlab.errors import LabError
-from twinlab.identity import Identity
+from twinlab.identity import Books, Identity
 from twinlab.journal import Balance
 from twinlab.open_loop import OpenLoop, Plan
 
@@ -72,3 +72,23 @@ def test_a_server_that_counts_its_losses_is_believed(tmp_path):
     assert abs(found.server - 28) <= 1 and found.balance.wrk_cut == 8 and found.prober_idle_closes > 4
     # Without the prober's share the same figures do not add up.
     assert not identity.check(status, load_result, tolerance=1).holds
+
+
+def books(started, finished, aborted=0, in_progress=()):
+    return {"totals": {"requests_started": started, "requests_finished": finished, "requests_aborted": aborted},
+            "deaths": [{"in_progress": count} for count in in_progress]}
+
+
+def test_books_know_the_end_of_every_request():
+    assert Books.of(books(101, 90, 4, (2, 4))).under_way == 0
+    assert identity.unexplained(books(101, 100), answered=100) == 0
+    assert identity.unexplained(books(101, 97)) == 3 and identity.unexplained(books(101, 102)) == 2
+    assert identity.unexplained(books(101, 100), answered=104) == 4
+
+
+def test_a_server_is_settled_when_all_is_answered_or_nothing_moves():
+    busy = iter([books(101, 97), books(102, 99), books(103, 102), books(999, 0)])
+    assert identity.settled(lambda: next(busy)) == books(103, 102)
+    began_s = time.monotonic()
+    assert identity.settled(lambda: books(101, 97), still_s=0.05) == books(101, 97)
+    assert time.monotonic() - began_s >= 0.05

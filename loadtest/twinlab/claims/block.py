@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import Any, Callable
+from typing import Any, Callable, Mapping, Sequence
 
 from twinlab import crash, http, identity, open_loop, proc, speed, wrk
 from twinlab.claims.experiment import Side
@@ -23,6 +23,9 @@ HANG_MS = 1500
 PATIENCE_S = 0.6
 NEW_CONNECTIONS = 8
 NEARLY_ALL = 0.9
+# Why a block does not count. What a server did wrong (IDENTITY, FAILED) is told from what the laboratory or the machine
+# did (STEAL, LABORATORY): only the latter can be blamed on bad luck.
+STEAL, IDENTITY, FAILED, LABORATORY = "steal", "identity", "failed", "laboratory"
 
 
 class Mislabelled(LabError):
@@ -31,11 +34,16 @@ class Mislabelled(LabError):
 
 @dataclass
 class Block:
-    """What a block gave. void: why it must not be counted; mismatch: losses that clients and journal disagree on."""
+    """What a block gave. void: why it must not be counted, and cause which kind of reason that is.
+
+    mismatch: requests on which clients and journal disagree. Above zero: the journal counts more lost than the clients
+    saw; below: requests went astray that the journal does not know of.
+    """
 
     metrics: dict[str, float] = field(default_factory=dict)
     void: str = ""
     mismatch: int = 0
+    cause: str = ""
 
 
 def measure(bench: Bench, side: Side, rng: random.Random) -> Block:
@@ -105,19 +113,18 @@ def _words(shape: Shape) -> str:
 def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
     """A timed window under wrk, with the memory read before it and the switches counted around it."""
     workload = Workload(side.name, side.name, side.path)
-    with _start(bench, side) as server, ExitStack() as stack:
+    with _start(bench, side) as server, ExitStack() as others:
         server.check(side.path)
         verify(server, side)
-        beside(bench, side, server, stack)
-        pss_kib = speed.memory_under_load(bench, server, workload)
-        status_of(server)  # the warm-up's last requests are still worked off, and would delay the first of the window
+        second = beside(bench, side, server, others)
+        pss_kib, before = _warm_up(bench, side, server, second)
         switches_before = proc.switches(server.pids())
         timed = speed.measure(bench, server, workload)
         switched = proc.switches(timed.pids).since(switches_before)
-        status = status_of(server)
+        others.close()
+        status = identity.settled(lambda: status_of(server))
     result = timed.result
-    block = Block({"requests_per_s": result.requests_per_s, "errors": sum(result.errors.values()),
-                   "deaths": status["totals"]["deaths"]}, mismatch=identity.check(status, result).difference)
+    block = Block({"requests_per_s": result.requests_per_s})
     if result.requests:
         block.metrics |= {
             "p50_us": result.p50_us, "p99_us": result.p99_us,
@@ -127,38 +134,82 @@ def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
             "mostly_voluntary": float(switched.voluntary > switched.involuntary),
             "some_involuntary": float(switched.involuntary > 0),
         }
-    else:
-        block.void = "nothing was answered"
     if pss_kib:
         block.metrics["pss_kib"] = pss_kib
+    void_if_failed(block, "wrk", result.errors, result.requests, deaths_of(status))
+    finished_before = identity.Books.of(before).finished
+    block.mismatch = (identity.check(status, result).difference or -identity.unexplained(before)
+                      or -identity.unexplained(status, finished_before + result.requests))
     return block
 
 
-def beside(bench: Bench, side: Side, server: Server, stack: ExitStack) -> None:
-    """The second load, until the block ends."""
-    if side.beside_path:
-        stack.enter_context(wrk.Wrk(server.port, side.beside_path, side.beside_connections, side.planned_s,
-                                    cpus=bench.wrk_cpus))
+def _warm_up(bench: Bench, side: Side, server: Server, second: wrk.Wrk | None) -> tuple[int | None, dict[str, Any]]:
+    """Load outside the timed window: the memory then, since reading it holds the server up, and a settled /status.
+
+    wrk is halted for the latter, not ended: an ending load cuts requests, and would cover those that were swallowed.
+    What is left in queues would delay the window's first requests, too.
+    """
+    with wrk.Wrk(server.port, side.path, bench.connections, bench.warmup_s, cpus=bench.wrk_cpus) as load:
+        time.sleep(bench.warmup_s)
+        pss_kib = proc.pss_kib(server.pids())
+        return pss_kib, _settled_while_halted(server, [load] + ([second] if second else []))
+
+
+def _settled_while_halted(server: Server, loads: Sequence[wrk.Wrk]) -> dict[str, Any]:
+    with ExitStack() as halted:
+        for load in loads:
+            halted.enter_context(load.halted())
+        return identity.settled(lambda: status_of(server))
+
+
+def deaths_of(status: Mapping[str, Any]) -> int:
+    return int(status["totals"]["deaths"])
+
+
+def void_if_failed(block: Block, client: str, failures: Mapping[str, int], answered: int, deaths: int) -> None:
+    """Failed requests are no performance, and what a server does that loses a process is not that of one at work."""
+    reasons = [f"{count} {kind}" for kind, count in failures.items() if count]
+    said = [f"{client}: failed requests by kind: {', '.join(reasons)}"] if reasons else []
+    if deaths:
+        said.append(f"server: {deaths} {'process' if deaths == 1 else 'processes'} died")
+    if not answered:
+        said.append("nothing was answered")
+    if said:
+        block.void, block.cause = "; ".join(said), FAILED
+
+
+def beside(bench: Bench, side: Side, server: Server, stack: ExitStack) -> wrk.Wrk | None:
+    """The second load, until the stack is closed."""
+    if not side.beside_path:
+        return None
+    return stack.enter_context(wrk.Wrk(server.port, side.beside_path, side.beside_connections, side.planned_s,
+                                       cpus=bench.wrk_cpus))
 
 
 def _rate(bench: Bench, side: Side, _rng: random.Random) -> Block:
     """The same offered rate for every side: latency counts from when a request was due, whoever was late."""
     plan = open_loop.Plan(side.rate_per_s, side.path, side.connections, side.duration_s, side.warmup_s)
-    with _start(bench, side) as server, ExitStack() as stack:
+    with _start(bench, side) as server, ExitStack() as others:
         server.check(side.path)
         verify(server, side)
-        beside(bench, side, server, stack)
+        second = beside(bench, side, server, others)
         with open_loop.OpenLoop(bench.bin_dir, server.port, plan, bench.wrk_cpus) as probing:
             result = probing.wait()
-        status = status_of(server)
-    block = Block({"failed": result.failed}, mismatch=identity.check(status, probed=[result]).difference)
+        status = _settled_while_halted(server, [second] if second else [])
+    return rate_block(result, status)
+
+
+def rate_block(result: open_loop.Result, status: Mapping[str, Any]) -> Block:
+    """The latency is that of all requests: without the failed ones, a server would gain by failing the slow ones."""
+    block = Block(mismatch=(identity.check(status, probed=[result]).difference
+                            or -identity.unexplained(status, result.answered)))
+    latency = result.latency_with_failures
+    if latency.p50_us is not None and latency.p99_us is not None:
+        block.metrics = {"p50_us": latency.p50_us, "p99_us": latency.p99_us,
+                         "requests_per_s": result.latency.count / result.measured_s}
     if result.late:
-        block.void = "the prober itself could not keep its schedule"
-    if not result.latency.p50_us or not result.latency.p99_us:
-        block.void = "nothing was answered"
-    else:
-        block.metrics |= {"p50_us": result.latency.p50_us, "p99_us": result.latency.p99_us,
-                          "requests_per_s": result.latency.count / result.measured_s}
+        block.void, block.cause = "the prober itself could not keep its schedule", LABORATORY
+    void_if_failed(block, "prober", result.failures, result.answered, deaths_of(status))
     return block
 
 
@@ -171,28 +222,54 @@ def _memory(bench: Bench, side: Side, _rng: random.Random) -> Block:
             time.sleep(side.warmup_s)
             used = proc.memory(server.pids())
     if not used.pss:
-        return Block(void="the memory of the server's processes could not be read")
+        return Block(void="the memory of the server's processes could not be read", cause=LABORATORY)
     return Block({"pss_kib": used.pss, "uss_kib": used.uss, "rss_sum_kib": used.rss,
                   "page_tables_kib": used.page_tables, "rss_sum_over_pss": used.rss / used.pss})
 
 
 def _crash(bench: Bench, side: Side, rng: random.Random) -> Block:
     """A process dies once a second; what each death cost, by the server's journal, held against wrk's errors."""
-    found = crash.run(bench, side.start, side.fault, side.crashes, rng, lambda server: verify(server, side))
+    return crash_block(crash.run(bench, side.start, side.fault, side.crashes, rng,
+                                 lambda server: verify(server, side)))
+
+
+def crash_block(found: crash.CrashRound) -> Block:
+    """A sibling that dies too, and a recovery that fails, are what was asked for: they count, and void nothing.
+
+    A server that a crash has silenced tells no account that could be held against the clients'.
+    """
+    block = Block({"recovered": float(all(each.recovered for each in found.crashes))},
+                  mismatch=found.balance.mismatch if found.books_known else 0)
     lost = [each.lost for each in found.crashes if each.lost is not None]
-    block = Block(mismatch=found.balance.mismatch, void="; ".join(found.notes))
-    if found.unexpected_deaths:
-        block.void = block.void or f"{found.unexpected_deaths} deaths that nobody caused"
     if lost:
-        shares = [each / bench.connections for each in lost]
-        block.metrics = {"lost_per_crash": mean(lost), "lost_share": mean(shares),
-                         "others_survive": float(max(shares) < NEARLY_ALL),
-                         "all_lost": float(min(shares) >= NEARLY_ALL)}
-        for name in ("recovery_ms", "silence_ms"):
-            values = [getattr(each, name) for each in found.crashes if getattr(each, name) is not None]
-            if values:
-                block.metrics[name] = mean(values)
+        shares = [each / found.connections for each in lost]
+        block.metrics |= {"lost_per_crash": mean(lost), "lost_share": mean(shares),
+                          "all_lost": float(min(shares) >= NEARLY_ALL)}
+    survived = others_survive(found)
+    if survived is not None:
+        block.metrics["others_survive"] = float(survived)
+    for name in ("recovery_ms", "silence_ms"):
+        values = [getattr(each, name) for each in found.crashes]
+        if block.metrics["recovered"] and None not in values:
+            block.metrics[name] = mean(values)
     return block
+
+
+def others_survive(found: crash.CrashRound) -> bool | None:
+    """Did only the connections of the processes that were killed suffer? None: no other process had any.
+
+    No crash may cost more requests than the dead process had connections open (/status just before), plus one: a
+    connection may be accepted between the two. The journal books losses by the dead process's own slots, so the clients'
+    account has to stay within the same bound: it knows no slots, and has every connection that was cut.
+    """
+    if found.unexpected_deaths > 0 or not found.books_known:
+        return False
+    costs = [(each.lost, each.victim_connections) for each in found.crashes
+             if each.lost is not None and each.victim_connections is not None]
+    if not any(held < found.connections for _, held in costs):
+        return None
+    return (all(lost <= held + 1 for lost, held in costs)
+            and found.balance.wrk_cut <= sum(held + 1 for _, held in costs))
 
 
 def _hung(bench: Bench, side: Side, _rng: random.Random) -> Block:
@@ -204,10 +281,10 @@ def _hung(bench: Bench, side: Side, _rng: random.Random) -> Block:
         try:
             owners = {connection: connection.ask("/whoami", READY_DEADLINE_S).json()["worker"] for connection in kept}
         except (OSError, http.RequestLost) as error:
-            return Block(void=f"a connection was not answered before anything hung: {error}")
+            return Block(void=f"a connection was not answered before anything hung: {error}", cause=FAILED)
         holders = {worker: connection for connection, worker in owners.items()}
         if len(holders) < side.hung:
-            return Block(void=f"the connections lie on {len(holders)} slots only")
+            return Block(void=f"the connections lie on {len(holders)} slots only", cause=LABORATORY)
         hung = dict(sorted(holders.items())[:side.hung])
         for connection in hung.values():
             connection.send(f"/sleep?ms={HANG_MS}")

@@ -3,7 +3,7 @@
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +91,40 @@ def _install_field_tools() -> None:
 
 def _open_store(options: Options) -> Store:
     if options.resume:
-        return Store.open(options.resume)
+        store = Store.open(options.resume)
+        refuse_other_origin(store.run, machine.facts(setup.PROJECT), options.bin_dir is not None)
+        return store
     catalog.choose(catalog.load(options.claims_file), options.ids)  # a mistake leaves no folder behind
     directory = options.output or results.default_dir(setup.PROJECT)
     return Store.create(directory, {
         "command": "claims",
         "settings": {"ids": options.ids, "quick": options.quick, "seed": options.seed,
                      "steal_limit": options.steal_limit},
+        "own_programs": options.bin_dir is not None,
         "machine": machine.facts(setup.PROJECT),
         "warnings": machine.warnings(),
         "took_s": 0.0,
+        "cpu_ticks": asdict(machine.CpuClock(0, 0)),
     }, options.claims_file)
+
+
+def refuse_other_origin(run: dict[str, Any], now: dict[str, Any], own_programs: bool) -> None:
+    """Blocks of two builds or of two machines must not become pairs.
+
+    With --bin, both times, the programs are the user's own affair: the project's commit does not tell what they are.
+    """
+    keys = ["kernel", "cpu_model"] + ([] if own_programs and run.get("own_programs") else ["git_commit"])
+    for key in keys:
+        if run["machine"].get(key) != now.get(key):
+            raise LabError(f"--resume: this run was measured with {key} {run['machine'].get(key)}, and here it is "
+                           f"{now.get(key)}; begin a new run")
 
 
 def measure(store: Store, plan: Plan, bin_dir: Path) -> None:
     """Everything that the run lacks."""
     settings = store.run["settings"]
     rules = Rules(settings["steal_limit"])
-    began_s, before_s, clock = time.monotonic(), store.run["took_s"], machine.CpuClock.read()
+    began_s, clock = time.monotonic(), machine.CpuClock.read()
     shown = progress.make(plan.planned_s)
     try:
         with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
@@ -121,8 +137,15 @@ def measure(store: Store, plan: Plan, bin_dir: Path) -> None:
                 engine.run(each)
     finally:
         shown.clear()
-        store.update_run(took_s=round(before_s + time.monotonic() - began_s, 1),
-                         steal_share=round(machine.CpuClock.read().steal_share_since(clock), 4))
+        add_session(store, time.monotonic() - began_s, machine.CpuClock.read().since(clock))
+
+
+def add_session(store: Store, took_s: float, ticks: machine.CpuClock) -> None:
+    """What a run took is the sum over its sessions, the stolen time as well."""
+    run = store.run
+    whole = machine.CpuClock(**run.get("cpu_ticks", {"stolen": 0, "total": 0})).plus(ticks)
+    store.update_run(took_s=round(run["took_s"] + took_s, 1), cpu_ticks=asdict(whole),
+                     steal_share=round(whole.steal_share, 4))
 
 
 def _run_others(store: Store, plan: Plan, bin_dir: Path, rules: Rules, shown: Progress) -> None:

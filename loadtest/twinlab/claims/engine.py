@@ -2,18 +2,18 @@
 
 import random
 from dataclasses import asdict, dataclass, replace
-from typing import Callable
+from typing import Any, Callable, Iterator
 
 from twinlab import http, machine
 from twinlab.claims import block
-from twinlab.claims.block import Block
+from twinlab.claims.block import FAILED, IDENTITY, LABORATORY, STEAL, Block
 from twinlab.claims.experiment import Experiment, Side
 from twinlab.claims.store import Store
 from twinlab.errors import LabError
 from twinlab.progress import Progress
 from twinlab.speed import Bench
 
-ATTEMPTS = 3  # of a block that is void
+ATTEMPTS = 3  # of a block that is void, in one session; of one that the server made void, in all sessions together
 # What ends an experiment or a demonstration, and nothing else of the run.
 FAILURES = (LabError, OSError, http.NoAnswer, http.RequestLost)
 
@@ -27,15 +27,18 @@ class Rules:
 
 Measure = Callable[[Bench, Side, random.Random], Block]
 ReadClock = Callable[[], machine.CpuClock]
+ReadPressure = Callable[[], machine.CpuPressure]
 
 
 class Engine:
-    """Measures what a run still lacks. measure and read_clock can be replaced, to see what it makes of them."""
+    """Measures what a run still lacks. measure and the readings can be replaced, to see what it makes of them."""
 
     def __init__(self, store: Store, bench: Bench, progress: Progress, rules: Rules = Rules(), seed: int = 1,
-                 measure: Measure = block.measure, read_clock: ReadClock = machine.CpuClock.read) -> None:
+                 measure: Measure = block.measure, read_clock: ReadClock = machine.CpuClock.read,
+                 read_pressure: ReadPressure = machine.CpuPressure.read) -> None:
         self._store, self._bench, self._progress, self._rules = store, bench, progress, rules
         self._seed, self._measure, self._read_clock = seed, measure, read_clock
+        self._read_pressure = read_pressure
 
     def run(self, experiment: Experiment) -> None:
         """All blocks of an experiment. One that cannot go on says why, and the other experiments go on without it."""
@@ -68,25 +71,47 @@ class Engine:
         bench = bench_for(self._bench, experiment, side)
         # The same choices for all sides of a round, and for a block that is tried again.
         rng_seed = f"{self._seed}/{experiment.name}/{round_number}"
-        for attempt in range(1, ATTEMPTS + 1):
-            clock = self._read_clock()
+        for attempt in attempts(self._store, key):
+            clock, pressure = self._read_clock(), self._read_pressure()
             found = self._measure(bench, side, random.Random(rng_seed))
             steal = self._read_clock().steal_share_since(clock)
-            void = void_reason(found, steal, self._rules)
-            self._store.append(key | {"attempt": attempt, "void": void, "mismatch": found.mismatch,
-                                      "steal_share": round(steal, 4), "metrics": found.metrics})
+            waited = self._read_pressure().share_since(pressure)
+            cause, void = void_reason(found, steal, self._rules)
+            self._store.append(key | {
+                "attempt": attempt, "void": void, "cause": cause, "mismatch": found.mismatch,
+                "steal_share": round(steal, 4), "cpu_pressure_share": None if waited is None else round(waited, 4),
+                "metrics": found.metrics})
             if not void:
                 return
 
 
-def void_reason(found: Block, steal: float, rules: Rules) -> str:
-    """Why a block does not count; empty when it does."""
-    if steal > rules.steal_limit:
-        return f"steal: {steal * 100:.1f} % of the CPU time was stolen, {rules.steal_limit * 100:.1f} % is the limit"
+def attempts(store: Store, key: dict[str, Any]) -> Iterator[int]:
+    """The numbers of the attempts that are left to a block, counted on over all sessions of a run.
+
+    A new session brings new luck with the machine. It does not forgive a server that failed: who resumes often enough
+    would get the one attempt that goes well.
+    """
+    before = store.matching(**key)
+    failed = sum(record.get("cause") in (IDENTITY, FAILED) for record in before)
+    for number in range(1, ATTEMPTS + 1):
+        if failed == ATTEMPTS:
+            return
+        yield len(before) + number
+        failed += store.records[-1]["cause"] in (IDENTITY, FAILED)
+
+
+def void_reason(found: Block, steal: float, rules: Rules) -> tuple[str, str]:
+    """Which kind of reason a block has not to count, and the reason; both empty when it counts.
+
+    Stolen time can make a request late, and so fail; it cannot make a request vanish.
+    """
     if found.mismatch:
-        return (f"identity: the journal of lost requests and the errors that clients saw differ by "
-                f"{found.mismatch:+d}")
-    return found.void
+        return IDENTITY, (f"identity: the requests of the server's journal and those of the clients differ by "
+                          f"{found.mismatch:+d}")
+    if steal > rules.steal_limit:
+        return STEAL, (f"steal: {steal * 100:.1f} % of the CPU time was stolen, {rules.steal_limit * 100:.1f} % is the "
+                       "limit")
+    return (found.cause or LABORATORY, found.void) if found.void else ("", "")
 
 
 def bench_for(bench: Bench, experiment: Experiment, side: Side) -> Bench:

@@ -66,10 +66,13 @@ class Store:
         except OSError as error:
             raise LabError(f"cannot write {path}: {error.strerror}") from error
 
+    def matching(self, **key: Any) -> list[dict[str, Any]]:
+        """The lines with these values."""
+        return [record for record in self.records if all(record.get(name) == value for name, value in key.items())]
+
     def done(self, **key: Any) -> bool:
         """Is there a line with these values that counts?"""
-        return any(not record.get("void") and all(record.get(name) == value for name, value in key.items())
-                   for record in self.records)
+        return any(not record.get("void") for record in self.matching(**key))
 
 
 def _parse(path: Path) -> Iterable[dict[str, Any]]:
