@@ -91,6 +91,7 @@ def check(status: Mapping[str, Any], load: wrk.Result | None = None, probed: Seq
 
 # A server without load works off what is in its queues: its books move until it is done.
 STILL_S = 2.0
+SETTLE_DEADLINE_S = 30.0
 POLL_S = 0.01
 
 
@@ -121,13 +122,13 @@ class Books:
 def settled(read_status: Callable[[], dict[str, Any]], still_s: float = STILL_S) -> dict[str, Any]:
     """/status of a server that nobody asks for anything any more, when all is answered or nothing moves for a time."""
     before: int | None = None
-    deadline_s = 0.0
+    still_until_s, deadline_s = 0.0, time.monotonic() + SETTLE_DEADLINE_S
     while True:
         status = read_status()
         under_way = Books.of(status).under_way
         if under_way != before:
-            before, deadline_s = under_way, time.monotonic() + still_s
-        if under_way == 0 or time.monotonic() > deadline_s:
+            before, still_until_s = under_way, time.monotonic() + still_s
+        if under_way == 0 or time.monotonic() > min(still_until_s, deadline_s):
             return status
         time.sleep(POLL_S)
 

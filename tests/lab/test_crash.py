@@ -105,7 +105,7 @@ def test_a_server_that_falls_silent_has_not_survived():
     assert (found.void, found.mismatch) == ("", 0) and found.metrics["others_survive"] == 0.0
 
 
-@pytest.mark.parametrize("lost, held, cut, survive", [(9, 8, 9, 1.0), (10, 8, 10, 0.0), (28, 8, 28, 0.0),
+@pytest.mark.parametrize("lost, held, cut, survive", [(9, 8, 9, 1.0), (10, 8, 10, 0.0), (10, 8, 9, 0.0), (28, 8, 28, 0.0),
                                                       (8, 8, 20, 0.0), (30, 31, 30, 1.0)])
 def test_others_lose_nothing_at_all(lost, held, cut, survive):
     found = a_round(a_crash(lost, held), wrk_cut=cut)
@@ -144,16 +144,32 @@ def test_one_death_among_real_processes(bench, side, alone, fault):
         assert found.metrics.get("others_survive", 1.0) == 1.0 and found.metrics["lost_per_crash"] > 0
 
 
-def test_two_deaths_at_once_do_not_pass_for_one(bench, monkeypatch):
+FOUR = Side("prefork", block="crash", model="prefork", workers=4, fault="sigkill", crashes=1)
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_two_deaths_at_once_do_not_pass_for_one(bench, monkeypatch, which):
     def kill_two(_round, status):
         pids = sorted({worker["pid"] for worker in status["workers"]})[:2]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        return pids[0], time.monotonic()
+        killed.append(pids[which])
+        return pids[which], time.monotonic()
+    killed = []
     monkeypatch.setattr(crash.Round, "_kill", kill_two)
-    side = Side("prefork", block="crash", model="prefork", workers=4, fault="sigkill", crashes=1)
-    found = block.measure(bench, side, random.Random(1))
-    assert found.void == "" and found.metrics["others_survive"] == 0.0 and found.metrics["recovered"] == 1.0
+    found = crash.run(bench, FOUR.start, FOUR.fault, FOUR.crashes, random.Random(1))
+    assert found.unexpected_deaths == 1 and found.crashes[0].death["pid"] == killed[0]
+    counted = block.crash_block(found)
+    assert counted.void == "" and counted.metrics["others_survive"] == 0.0 and counted.metrics["recovered"] == 1.0
+
+
+def test_a_crash_that_takes_the_whole_server_is_an_outcome(bench, monkeypatch):
+    def kill_all(_round, status):
+        os.kill(status["master_pid"], signal.SIGKILL)
+        return status["workers"][0]["pid"], time.monotonic()
+    monkeypatch.setattr(crash.Round, "_kill", kill_all)
+    found = block.measure(bench, FOUR, random.Random(1))
+    assert found.void == "" and found.metrics["others_survive"] == 0.0 and found.metrics["recovered"] == 0.0
 
 
 def test_a_successor_that_never_comes_is_an_outcome(bench, monkeypatch):

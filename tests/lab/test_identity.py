@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from itertools import count
 
 import fake_server
 import pytest
@@ -92,3 +93,9 @@ def test_a_server_is_settled_when_all_is_answered_or_nothing_moves():
     began_s = time.monotonic()
     assert identity.settled(lambda: books(101, 97), still_s=0.05) == books(101, 97)
     assert time.monotonic() - began_s >= 0.05
+
+
+def test_a_server_that_is_never_done_is_not_waited_for_without_end(monkeypatch):
+    monkeypatch.setattr(identity, "SETTLE_DEADLINE_S", 0.05)
+    numbers = count(102)
+    assert identity.unexplained(identity.settled(lambda: books(next(numbers), 0))) > 100
