@@ -15,8 +15,8 @@ A process may be killed between two stores of its books that belong together: on
 loops. Who knows how many have died gives that as tolerance; by default there is none.
 
 A request that is swallowed on a connection that stays open is an error to nobody: wrk waits for its answer until it is
-stopped, and then the server books the request as aborted, as it does those that the end of the load cuts. Books tells it
-from these: wrk is halted, with its connections open, and whatever the server has begun must then come to an end.
+stopped, and then the server books the request as aborted, as it does those that the end of the load cuts. Books tells
+it from these: wrk is halted, with its connections open, and whatever the server has begun must then come to an end.
 """
 
 import time

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any, Callable, Mapping, Sequence
 
 from twinlab import crash, http, identity, open_loop, proc, speed, wrk
+from twinlab.claims.evidence import FAILED, LABORATORY
 from twinlab.claims.experiment import Side
 from twinlab.claims.kept import KeptConnection
 from twinlab.errors import LabError
@@ -23,9 +24,6 @@ HANG_MS = 1500
 PATIENCE_S = 0.6
 NEW_CONNECTIONS = 8
 NEARLY_ALL = 0.9
-# Why a block does not count. What a server did wrong (IDENTITY, FAILED) is told from what the laboratory or the machine
-# did (STEAL, LABORATORY): only the latter can be blamed on bad luck.
-STEAL, IDENTITY, FAILED, LABORATORY = "steal", "identity", "failed", "laboratory"
 
 
 class Mislabelled(LabError):
@@ -35,6 +33,9 @@ class Mislabelled(LabError):
 @dataclass
 class Block:
     """What a block gave. void: why it must not be counted, and cause which kind of reason that is.
+
+    What a server did wrong (IDENTITY, FAILED) is told from what the machine or the laboratory did (STEAL, LABORATORY):
+    only the latter can be blamed on bad luck.
 
     mismatch: requests on which clients and journal disagree. Above zero: the journal counts more lost than the clients
     saw; below: requests went astray that the journal does not know of.
@@ -259,8 +260,8 @@ def others_survive(found: crash.CrashRound) -> bool | None:
     """Did only the connections of the processes that were killed suffer? None: no other process had any.
 
     No crash may cost more requests than the dead process had connections open (/status just before), plus one: a
-    connection may be accepted between the two. The journal books losses by the dead process's own slots, so the clients'
-    account has to stay within the same bound: it knows no slots, and has every connection that was cut.
+    connection may be accepted between the two. The journal books losses by the dead process's own slots, so the account
+    of the clients has to stay within the same bound: it knows no slots, and has every connection that was cut.
     """
     if found.unexpected_deaths > 0 or not found.books_known:
         return False

@@ -6,7 +6,8 @@ from typing import Any, Callable, Iterator
 
 from twinlab import http, machine
 from twinlab.claims import block
-from twinlab.claims.block import FAILED, IDENTITY, LABORATORY, STEAL, Block
+from twinlab.claims.block import Block
+from twinlab.claims.evidence import FAILED, IDENTITY, LABORATORY, STEAL
 from twinlab.claims.experiment import Experiment, Side
 from twinlab.claims.store import Store
 from twinlab.errors import LabError
