@@ -369,9 +369,14 @@ def test_a_tool_that_is_not_installed_leaves_no_claim_unresolved():
     assert never_run.verdict.word == verdict.UNRESOLVED
 
 
+@pytest.mark.parametrize("ids, runs", [([26], True), ([27], True), ([20], False), ([], True)])
+def test_the_fields_tools_run_beside_what_they_measure_too(ids, runs):
+    plan = command.make_plan(LOADTEST, ids, quick=True)
+    assert plan.others.count(("field", "tools")) == runs
+
+
 def test_every_comparison_names_what_is_measured():
     needed = {(each.series, name) for each in beside.COMPARISONS for name in (each.there, each.ours)}
-    assert ("field", "tools") in catalog.sources(CLAIMS)
     assert {key for key, _ in needed} == {"perf-sched-pipe", "stress-ng-switch", "stress-ng-create"}
 
 

@@ -53,7 +53,7 @@ class Plan:
 def make_plan(folder: Path, ids: list[int], quick: bool) -> Plan:
     """Reads all files before anything runs, so that a mistake in them costs no time."""
     claims = catalog.choose(catalog.load(folder / CATALOG), ids)
-    needed = catalog.sources(claims)
+    needed = sources.with_field_tools(catalog.sources(claims))
     experiments = [experiment.load(folder / EXPERIMENTS, name, quick) for kind, name in needed if kind == EXPERIMENT]
     return Plan(claims, experiments, [each for each in needed if each[0] != EXPERIMENT], quick)
 
@@ -179,15 +179,6 @@ def run_report(directory: Path) -> int:
     setup.install_packages("load")
     store = Store.open(directory)
     print_summary(store, write_report(store))
-    return 0
-
-
-def run_diff(first: Path, second: Path) -> int:
-    """`lab diff DIR DIR`: what differs between two machines, or two commits."""
-    from twinlab.claims import diff
-
-    for line in diff.lines(*(results.read(folder, report.JSON) for folder in (first, second))):
-        print(line)
     return 0
 
 

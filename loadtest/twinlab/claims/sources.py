@@ -15,6 +15,14 @@ from twinlab.errors import LabError
 PLANNED_S = {MICRO: (4.0, 40.0), DEMO: (2.0, 10.0), FIELD: (25.0, 130.0)}  # quick, and in full
 MICRO_DEADLINE_S = 300.0
 FIELD_TOOLS = "tools"
+# What the field's tools measure, too: they run whenever one of these does, and stand beside it in the report.
+HAVE_FIELD_TOOLS = {(MICRO, "create"), (MICRO, "switch")}
+
+
+def with_field_tools(needed: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The sources of some claims, and the field's tools if they have something to set beside them."""
+    beside = [(FIELD, FIELD_TOOLS)] if HAVE_FIELD_TOOLS & set(needed) else []
+    return list(dict.fromkeys([*needed, *beside]))
 
 
 def planned_s(kind: str, quick: bool) -> float:
