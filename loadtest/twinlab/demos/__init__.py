@@ -39,10 +39,11 @@ DEMOS: dict[str, Demo] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a demonstration has found, and the evidence that it showed."""
+    """What a demonstration has found, the evidence that it showed, and the fresh starts that it made for it."""
 
     facts: list[Fact]
     shown: list[str]
+    starts: int
 
 
 def run(name: str, bin_dir: Path, quick: bool, write: Callable[[str], None] = lambda text: None) -> Outcome:
@@ -52,4 +53,4 @@ def run(name: str, bin_dir: Path, quick: bool, write: Callable[[str], None] = la
         root = scratch / "www"
         workloads.make_documents(root)
         stage = Stage(bin_dir, scratch, root, quick, write)
-        return Outcome(DEMOS[name].run(stage), stage.shown)
+        return Outcome(DEMOS[name].run(stage), stage.shown, stage.starts)

@@ -5,8 +5,9 @@ import http.client
 from twinlab import memory_limit, proc
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, full_strength, next_death, status, worker_pids
+from twinlab.demos.tally import StartTally
 from twinlab.errors import LabError
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "a cache that only grows, and one that forgets"
@@ -28,12 +29,13 @@ def run(stage: Stage) -> list[Fact]:
 
 
 def _growth(stage: Stage) -> list[Fact]:
-    grows = Tally("unbounded-cache-grows", f"without a limit, each round of {ROUND_KEYS} new keys makes the process "
-                                           "larger by what they need")
-    plateau = Tally("lru-reaches-a-plateau", "with a limit of 500 entries, it does not grow any more from the second "
-                                             "round on")
+    grows = stage.tally("unbounded-cache-grows",
+                        f"without a limit, each round of {ROUND_KEYS} new keys makes the process larger by what they "
+                        "need")
+    plateau = stage.tally("lru-reaches-a-plateau",
+                          "with a limit of 500 entries, it does not grow any more from the second round on")
     needed_kib = ROUND_KEYS * ENTRY_KIB
-    for key in ("prefork", "threadpool"):
+    for key in stage.repeated("prefork", "threadpool", at_most=5):
         for mode, tally in (("none", grows), ("lru", plateau)):
             with stage.start(key) as server, to_every(server) as lines:
                 sizes = _sizes_kib(lines[0], mode)
@@ -47,7 +49,7 @@ def _growth(stage: Stage) -> list[Fact]:
     return [grows.fact(), plateau.fact()]
 
 
-def _note_all(tally: Tally, cases: list[bool]) -> None:
+def _note_all(tally: StartTally, cases: list[bool]) -> None:
     for case in cases:
         tally.note(case)
 
@@ -61,34 +63,37 @@ def _sizes_kib(line: Line, mode: str) -> list[int]:
 
 
 def _misses(stage: Stage) -> list[Fact]:
-    each = Tally("prefork-misses-once-per-worker", "every worker process misses a key that its siblings have in their "
-                                                   "caches")
-    once = Tally("threadpool-misses-once", "in a thread pool only the first thread misses it")
-    for key, tally in (("prefork", each), ("threadpool", once)):
+    each = stage.tally("prefork-misses-once-per-worker",
+                       "every worker process misses a key that its siblings have in their caches")
+    once = stage.tally("threadpool-misses-once", "in a thread pool only the first thread misses it")
+    for key in stage.repeated("prefork", "threadpool"):
         with stage.start(key) as server, to_every(server) as lines:
-            for number in range(3):
-                misses = sum(_missed(line, number) for line in lines)
-                tally.note(misses == (len(lines) if key == "prefork" else 1))
+            misses = sum(_missed(line) for line in lines)
+            if key == "prefork":
+                each.note(misses == len(lines))
+            else:
+                once.note(misses == 1)
             stage.say(f"{key}: the same key asked of each of {len(lines)} workers: {misses} misses")
     return [each.fact(), once.fact()]
 
 
-def _missed(line: Line, key: int) -> int:
+def _missed(line: Line) -> int:
     before = line.ask("/lab/cache?count=0")["misses"]
-    return line.ask(f"/lab/cache?key={key}")["misses"] - before
+    return line.ask("/lab/cache?key=1")["misses"] - before
 
 
 def _limited(stage: Stage) -> list[Fact]:
     mib = LIMIT_BYTES >> 20
-    dies = Tally("memory-limit-kills-the-unbounded", f"within {mib} MiB for the whole server, the cache without a "
-                                                     "limit has a process killed (SIGKILL, by the kernel)")
-    lives = Tally("memory-limit-spares-the-lru", "within the same limit, the same requests to a cache of 500 entries "
-                                                 "kill nobody")
-    one = Tally("out-of-memory-costs-prefork-one-worker",
-                "prefork then loses one worker process, and the others live on")
-    everyone = Tally("out-of-memory-costs-threadpool-all-threads", "the thread pool then loses all its threads")
-    for key in ("prefork", "threadpool"):
-        for mode in ("lru", "none") * 3:
+    dies = stage.tally("memory-limit-kills-the-unbounded",
+                       f"within {mib} MiB for the whole server, the cache without a limit has a process killed "
+                       "(SIGKILL, by the kernel)")
+    lives = stage.tally("memory-limit-spares-the-lru",
+                        "within the same limit, the same requests to a cache of 500 entries kill nobody")
+    one = stage.tally("out-of-memory-costs-prefork-one-worker",
+                      "prefork then loses one worker process, and the others live on")
+    everyone = stage.tally("out-of-memory-costs-threadpool-all-threads", "the thread pool then loses all its threads")
+    for key in stage.repeated("prefork", "threadpool", at_most=5):
+        for mode in ("lru", "none"):
             with memory_limit.group(LIMIT_BYTES) as group:
                 if group is None:
                     return [tally.fact(without=NO_LIMIT) for tally in (dies, lives, one, everyone)]

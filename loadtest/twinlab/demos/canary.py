@@ -5,7 +5,7 @@ import json
 from twinlab import proc, procfs, wrk
 from twinlab.demos.stage import Stage, connections, wait_for
 from twinlab.errors import LabError
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "replace one part and leave the others alone"
@@ -18,27 +18,26 @@ CONNECTIONS = 16
 
 
 def run(stage: Stage) -> list[Fact]:
-    alone = Tally("one-worker-replaced-others-stay", "prefork: the recycled worker has a successor, all others are the "
-                                                     "same processes as before")
-    whole = Tally("threadpool-is-replaced-whole", "thread pool: no thread is left of those before")
-    unnoticed = Tally("nobody-notices", "wrk reports no error meanwhile")
-    for key, tally in (("prefork", alone), ("threadpool", whole)):
+    alone = stage.tally("one-worker-replaced-others-stay",
+                        "prefork: the recycled worker has a successor, all others are the same processes as before")
+    whole = stage.tally("threadpool-is-replaced-whole", "thread pool: no thread is left of those before")
+    unnoticed = stage.tally("nobody-notices", "wrk reports no error meanwhile")
+    for key in stage.repeated("prefork", "threadpool"):
         control = str(stage.scratch() / "control")
         with stage.start(key, "--rebalance", "on", "--control", control) as server:
-            for _ in range(stage.repetitions):
-                before = _threads(stage, control)
-                with wrk.Wrk(server.port, "/plaintext", CONNECTIONS, 5) as load:
-                    wait_for(lambda: sum(connections(server)) > CONNECTIONS, "wrk has connected")
-                    _twinctl(stage, control, "recycle", "0")
-                    wait_for(lambda: before[0].isdisjoint(_tids_of(server)), "the old process is gone")
-                    errors = load.finish().errors
-                after = _threads(stage, control)
-                unnoticed.note(not any(errors.values()))
-                stayed = [number for number in before if before[number] == after.get(number)]
-                if key == "prefork":
-                    tally.note(len(after) == len(before) == len(stayed) + 1 and 0 not in stayed)
-                else:
-                    tally.note(not stayed and before[0].isdisjoint(after[0]))
+            before = _threads(stage, control)
+            with wrk.Wrk(server.port, "/plaintext", CONNECTIONS, 5) as load:
+                wait_for(lambda: sum(connections(server)) > CONNECTIONS, "wrk has connected")
+                _twinctl(stage, control, "recycle", "0")
+                wait_for(lambda: before[0].isdisjoint(_tids_of(server)), "the old process is gone")
+                errors = load.finish().errors
+            after = _threads(stage, control)
+            unnoticed.note(not any(errors.values()))
+            stayed = [number for number in before if before[number] == after.get(number)]
+            if key == "prefork":
+                alone.note(len(after) == len(before) == len(stayed) + 1 and 0 not in stayed)
+            else:
+                whole.note(not stayed and before[0].isdisjoint(after[0]))
             stage.say(f"{key}: twinctl recycle 0 under wrk -c{CONNECTIONS}")
             stage.show(f"threads of each process before {_listed(before)}\n"
                        f"threads of each process after  {_listed(after)}\n" + _twinctl(stage, control, "list"))

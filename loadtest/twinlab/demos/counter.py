@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 
 TITLE = "counting together: private memory, shared memory, threads, with and without a lock"
 CLAIMS = (19, 39, 40)
@@ -29,12 +29,13 @@ def _count(lines: list[Line], mode: str, steps: int) -> list[dict[str, int]]:
 
 
 def _who_counts_together(stage: Stage) -> list[Fact]:
-    diverge = Tally("process-counters-diverge", "each worker process counts its own increments only, in a plain "
-                                                "variable")
-    together = Tally("threads-count-together", "the threads of a process count in one variable, up to the sum of all")
-    shared = Tally("shared-memory-counts-together", "worker processes count in one variable of MAP_SHARED memory, up "
-                                                    "to the sum of all")
-    for key in ("prefork", "threadpool"):
+    diverge = stage.tally("process-counters-diverge",
+                          "each worker process counts its own increments only, in a plain variable")
+    together = stage.tally("threads-count-together",
+                           "the threads of a process count in one variable, up to the sum of all")
+    shared = stage.tally("shared-memory-counts-together",
+                         "worker processes count in one variable of MAP_SHARED memory, up to the sum of all")
+    for key in stage.repeated("prefork", "threadpool"):
         with stage.start(key) as server, to_every(server) as lines:
             stage.say(f"{key}: each of {len(lines)} workers adds a number of its own to both counters")
             total = 0
@@ -54,33 +55,31 @@ def _who_counts_together(stage: Stage) -> list[Fact]:
 
 
 def _locks(stage: Stage) -> list[Fact]:
-    threads = Tally("unlocked-threads-lose", "threads that increment a common counter without a lock lose increments")
-    processes = Tally("unlocked-shared-memory-loses", "processes that increment a counter in shared memory without a "
-                                                      "lock lose increments")
-    private = Tally("unlocked-private-counter-exact", "without a lock, the counter that a process has for itself is "
-                                                      "exact")
-    exact = {mode: Tally(f"{mode}-exact", f"with {mode}, not one increment is lost, between threads and between "
-                                          "processes")
-             for mode in ("mutex", "atomic")}
+    threads = stage.tally("unlocked-threads-lose",
+                          "threads that increment a common counter without a lock lose increments")
+    processes = stage.tally("unlocked-shared-memory-loses",
+                            "processes that increment a counter in shared memory without a lock lose increments")
+    private = stage.tally("unlocked-private-counter-exact",
+                          "without a lock, the counter that a process has for itself is exact")
+    exact = {mode: stage.tally(f"{mode}-exact",
+                               f"with {mode}, not one increment is lost, between threads and between processes")
+                   for mode in ("mutex", "atomic")}
     lost_percent: dict[str, list[float]] = {"prefork": [], "threadpool": []}
     stage.say(f"all workers add {TIMES} times {STEPS:,} at the same time")
-    for key in ("prefork", "threadpool"):
-        for _ in range(stage.repetitions):
-            with stage.start(key) as server, to_every(server) as lines:
-                expected = len(lines) * TIMES * STEPS
-                seen = _count(lines, "none", STEPS)
-                found = lines[0].ask("/counter?mode=none&n=0")["shared"]
-                (processes if key == "prefork" else threads).note(found < expected)
-                lost_percent[key].append(100 - found / expected * 100)
-                if key == "prefork":
-                    for each in seen:
-                        private.note(each["process"] == TIMES * STEPS)
+    for key in stage.repeated("prefork", "threadpool"):
+        with stage.start(key) as server, to_every(server) as lines:
+            expected = len(lines) * TIMES * STEPS
+            seen = _count(lines, "none", STEPS)
+            found = lines[0].ask("/counter?mode=none&n=0")["shared"]
+            (processes if key == "prefork" else threads).note(found < expected)
+            lost_percent[key].append(100 - found / expected * 100)
+            if key == "prefork":
+                for each in seen:
+                    private.note(each["process"] == TIMES * STEPS)
         for mode, tally in exact.items():
-            for _ in range(stage.repetitions - 1):
-                with stage.start(key) as server, to_every(server) as lines:
-                    _count(lines, mode, LOCKED_STEPS)
-                    tally.note(lines[0].ask(f"/counter?mode={mode}&n=0")["shared"]
-                               == len(lines) * TIMES * LOCKED_STEPS)
+            with stage.start(key) as server, to_every(server) as lines:
+                _count(lines, mode, LOCKED_STEPS)
+                tally.note(lines[0].ask(f"/counter?mode={mode}&n=0")["shared"] == len(lines) * TIMES * LOCKED_STEPS)
     details = {key: f"lost {min(shares):.1f} to {max(shares):.1f} %" for key, shares in lost_percent.items()}
     stage.show("without a lock: " + ", ".join(f"{key} {detail}" for key, detail in details.items()))
     return [threads.fact(details["threadpool"]), processes.fact(details["prefork"]), private.fact(),

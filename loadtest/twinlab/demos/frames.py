@@ -7,7 +7,7 @@ import shutil
 from twinlab import proc, procfs
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact, Tally, unavailable
+from twinlab.facts import Fact, unavailable
 
 TITLE = "stack frames: return address, locals, parameters, and that they go by themselves"
 CLAIMS = (7,)
@@ -15,7 +15,8 @@ MEANING = ("A frame has a return address and the locals, is stacked on its calle
            "without anybody's doing. That parameters and the old frame pointer stand in it, too, is how compilers work "
            "with -O0; with -O2 both stay in registers.")
 
-LESSON = "int callee(int first, int second) { int local = first * 3; return local + second; }\n"
+LESSONS = tuple(f"int callee(int first, int second) {{ int local = {value}; return local; }}\n"
+                for value in ("first * 3 + second", "first - 5 * second", "(first ^ second) & first"))
 
 
 def run(stage: Stage) -> list[Fact]:
@@ -23,12 +24,13 @@ def run(stage: Stage) -> list[Fact]:
 
 
 def _live_frames(stage: Stage) -> list[Fact]:
-    returns = Tally("return-address-lies-in-code", "the return address of each frame points into the code of the "
-                                                   "program")
-    below = Tally("callee-lies-below-caller", "a called function's frame lies below its caller's")
-    reused = Tally("frame-is-reused", "the next call finds the same place free again: the frames of 100 calls take the "
-                                      "space of one, and the stack does not grow")
-    for key in ("prefork", "threadpool"):
+    returns = stage.tally("return-address-lies-in-code",
+                          "the return address of each frame points into the code of the program")
+    below = stage.tally("callee-lies-below-caller", "a called function's frame lies below its caller's")
+    reused = stage.tally("frame-is-reused",
+                         "the next call finds the same place free again: the frames of 100 calls take the space of "
+                         "one, and the stack does not grow")
+    for key in stage.repeated("prefork", "threadpool"):
         with stage.start(key) as server, to_every(server) as lines:
             for line in lines:
                 layout, mappings = line.ask("/lab/layout"), procfs.maps(line.pid)
@@ -52,28 +54,28 @@ def _live_frames(stage: Stage) -> list[Fact]:
 def _compiled(stage: Stage) -> list[Fact]:
     plain = ("unoptimised-keeps-parameters-and-frame-pointer-on-stack",
              "-O0 saves the old frame pointer and stores both parameters in the frame")
-    fast = ("optimised-keeps-them-in-registers", "-O2 does neither: nothing of the same function is in memory")
+    fast = ("optimised-keeps-them-in-registers", "-O2 does neither: nothing of the same function's is in memory")
     compiler = shutil.which("cc")
     if compiler is None or platform.machine() != "x86_64":
         reason = "this lesson reads the assembler of x86-64" if compiler else "there is no C compiler (cc)"
         return [unavailable(*plain, reason), unavailable(*fast, reason)]
-    unoptimised, optimised = _assembler(stage, compiler, "-O0"), _assembler(stage, compiler, "-O2")
-    stage.say("the same C function with -O0 and with -O2: " + LESSON.strip())
-    for level, code in (("-O0", unoptimised), ("-O2", optimised)):
-        stage.show(f"{level}:  " + "; ".join(code))
-    on_stack, not_on_stack = Tally(*plain), Tally(*fast)
-    for register in ("%edi", "%esi"):
-        on_stack.note(any(re.fullmatch(rf"movl {register}, -\d+\(%rbp\)", line) for line in unoptimised))
-    on_stack.note("pushq %rbp" in unoptimised and "movq %rsp, %rbp" in unoptimised)
-    for part in ("(%rbp)", "(%rsp)", "pushq"):
-        not_on_stack.note(not any(part in line for line in optimised))
-    return [on_stack.fact(), not_on_stack.fact()]
+    on_stack, in_registers = stage.tally(*plain), stage.tally(*fast)
+    stage.say("C functions with -O0 and with -O2")
+    for lesson in LESSONS:
+        stage.note_start(lesson)
+        unoptimised, optimised = (_assembler(stage, compiler, level, lesson) for level in ("-O0", "-O2"))
+        stage.show(f"{lesson}-O0:  {'; '.join(unoptimised)}\n-O2:  {'; '.join(optimised)}")
+        for register in ("%edi", "%esi"):
+            on_stack.note(any(re.fullmatch(rf"movl {register}, -\d+\(%rbp\)", line) for line in unoptimised))
+        on_stack.note("pushq %rbp" in unoptimised and "movq %rsp, %rbp" in unoptimised)
+        in_registers.note(not any(part in line for line in optimised for part in ("(%rbp)", "(%rsp)", "pushq")))
+    return [on_stack.fact(), in_registers.fact()]
 
 
-def _assembler(stage: Stage, compiler: str, level: str) -> list[str]:
-    """The instructions of the lesson, without directives."""
+def _assembler(stage: Stage, compiler: str, level: str, lesson: str) -> list[str]:
+    """The instructions of a lesson, without directives."""
     source = stage.scratch() / "lesson.c"
-    source.write_text(LESSON)
+    source.write_text(lesson)
     _, output = proc.run([compiler, level, "-fcf-protection=none", "-S", "-o", "-", str(source)])
     lines = (" ".join(line.split()) for line in output.splitlines() if line.startswith("\t"))
     return [line for line in lines if not line.startswith(".")]

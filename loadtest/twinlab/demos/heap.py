@@ -6,7 +6,7 @@ import signal
 from twinlab import proc
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, ask, full_strength, next_death, status
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "the heap: growth, leaks, fragments, and the one thing that returns everything"
@@ -21,16 +21,16 @@ LEAK_BYTES = 8 << 20
 
 
 def run(stage: Stage) -> list[Fact]:
-    grows = Tally("heap-grows-at-run-time", "32 MiB in blocks of 1 KiB make the process at least 30 MiB larger")
-    returns = Tally("freed-memory-returns", "when all of them are freed, more than nine tenths of that go back to the "
-                                            "system")
-    fragments = Tally("fragments-keep-memory", f"when each {KEEP_EVERY}nd block lives on (3 %), more than half of it "
-                                               "stays")
-    for key in ("prefork", "threadpool"):
+    grows = stage.tally("heap-grows-at-run-time", "32 MiB in blocks of 1 KiB make the process at least 30 MiB larger")
+    returns = stage.tally("freed-memory-returns",
+                          "when all of them are freed, more than nine tenths of that go back to the system")
+    fragments = stage.tally("fragments-keep-memory",
+                            f"when each {KEEP_EVERY}nd block lives on (3 %), more than half of it stays")
+    for key in stage.repeated("prefork", "threadpool"):
         with stage.start(key) as server, to_every(server) as lines:
             stage.say(f"{key}: 32 MiB in small blocks; all freed, or all but each {KEEP_EVERY}nd (resident KiB: "
                       "before, full, after)")
-            for line in lines[:2] if stage.quick else lines:
+            for line in lines[:2]:
                 whole = line.ask(f"/lab/heap?kib={BLOCKS_KIB}")
                 grows.note(_grown(whole) > 30 * 1024)
                 returns.note(_rest(whole) < 0.1)
@@ -56,20 +56,21 @@ def _figures(seen: dict[str, int]) -> str:
 
 
 def _leaks(stage: Stage) -> list[Fact]:
-    stays = Tally("leak-is-never-returned", "8 MiB that a request leaks are still there after a hundred more requests")
-    ends = Tally("process-end-returns-everything", "the successor of a process that leaked starts without the leak")
-    for key in ("prefork", "threadpool"):
+    stays = stage.tally("leak-is-never-returned",
+                        "8 MiB that a request leaks are still there after a hundred more requests")
+    ends = stage.tally("process-end-returns-everything",
+                       "the successor of a process that leaked starts without the leak")
+    for key in stage.repeated("prefork", "threadpool"):
         with stage.start(key) as server:
-            for _ in range(3):
-                with to_every(server, "pid") as lines:
-                    pid, before_kib, after_kib = _leak(lines[0])
-                stays.note(after_kib - before_kib > LEAK_BYTES // 1024 * 0.9)
-                known = {death["pid"] for death in status(server)["deaths"]}
-                os.kill(pid, signal.SIGKILL)
-                next_death(server, known)
-                successor = max(full_strength(server, pid), key=lambda each: _generation(server, each))
-                ask(server, "/whoami")
-                ends.note((proc.pss_kib([successor]) or 0) < after_kib - LEAK_BYTES // 1024 * 0.9)
+            with to_every(server, "pid") as lines:
+                pid, before_kib, after_kib = _leak(lines[0])
+            stays.note(after_kib - before_kib > LEAK_BYTES // 1024 * 0.9)
+            known = {death["pid"] for death in status(server)["deaths"]}
+            os.kill(pid, signal.SIGKILL)
+            next_death(server, known)
+            successor = max(full_strength(server, pid), key=lambda each: _generation(server, each))
+            ask(server, "/whoami")
+            ends.note((proc.pss_kib([successor]) or 0) < after_kib - LEAK_BYTES // 1024 * 0.9)
             stage.say(f"{key}: a leak of 8 MiB (Pss {before_kib:,} KiB before, {after_kib:,} after), and the process's "
                       f"successor ({proc.pss_kib([successor]):,} KiB)")
     return [stays.fact(), ends.fact()]

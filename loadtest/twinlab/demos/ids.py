@@ -8,7 +8,7 @@ from twinlab import procfs
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import (Stage, comes_true, death_of, full_strength, next_death, ready_workers, status,
                                  worker_pids)
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "pid, ppid and tid, and how far a signal reaches"
@@ -25,29 +25,31 @@ def run(stage: Stage) -> list[Fact]:
 
 
 def _processes(stage: Stage) -> list[Fact]:
-    known = Tally("worker-has-own-pid-and-knows-its-parent",
-                  "each worker process answers with a pid of its own and the master's as its parent's")
-    learns = Tally("parent-learns-of-the-end", "the master notes of what a worker died, whether signal or exit status")
-    reaches = Tally("parent-signals-reach-the-child", "SIGTERM to the master ends every worker")
-    spares = Tally("signal-to-one-worker-spares-others",
-                   "SIGSTOP to one worker stops that one; the others run and answer")
-    with stage.start("prefork") as server:
-        with to_every(server) as lines:
-            master = status(server)["master_pid"]
-            whos = [line.ask("/whoami") for line in lines]
-            for who in whos:
-                known.note(who["ppid"] == master and [each["pid"] for each in whos].count(who["pid"]) == 1)
-            stage.say("prefork: /whoami of each worker")
-            stage.show("\n".join(f"pid {who['pid']}, ppid {who['ppid']}" for who in whos))
-            for line in lines[:3]:
-                spares.note(_stop_and_ask_others(line.pid, [other for other in lines if other is not line]))
-        for signum, name in ((signal.SIGKILL, "SIGKILL"), (signal.SIGABRT, "SIGABRT"), (signal.SIGSEGV, "SIGSEGV")):
-            pid = full_strength(server)[0]
-            os.kill(pid, signum)
-            learns.note(death_of(server, pid)["signal"] == name)
-        stage.show("the master's notes: " + ", ".join(f"pid {death['pid']} {death['signal']}"
-                                                      for death in status(server)["deaths"]))
-    for key in ("prefork", "hybrid", "threadpool"):
+    known = stage.tally("worker-has-own-pid-and-knows-its-parent",
+                        "each worker process answers with a pid of its own and the master's as its parent's")
+    learns = stage.tally("parent-learns-of-the-end",
+                         "the master notes of what a worker died, whether signal or exit status")
+    reaches = stage.tally("parent-signals-reach-the-child", "SIGTERM to the master ends every worker")
+    spares = stage.tally("signal-to-one-worker-spares-others",
+                         "SIGSTOP to one worker stops that one; the others run and answer")
+    for key in stage.repeated("prefork"):
+        with stage.start(key) as server:
+            with to_every(server) as lines:
+                master = status(server)["master_pid"]
+                whos = [line.ask("/whoami") for line in lines]
+                for who in whos:
+                    known.note(who["ppid"] == master and [each["pid"] for each in whos].count(who["pid"]) == 1)
+                stage.say("prefork: /whoami of each worker")
+                stage.show("\n".join(f"pid {who['pid']}, ppid {who['ppid']}" for who in whos))
+                for line in lines[:3]:
+                    spares.note(_stop_and_ask_others(line.pid, [other for other in lines if other is not line]))
+            for signum, name in ((signal.SIGKILL, "SIGKILL"), (signal.SIGABRT, "SIGABRT"), (signal.SIGSEGV, "SIGSEGV")):
+                pid = full_strength(server)[0]
+                os.kill(pid, signum)
+                learns.note(death_of(server, pid)["signal"] == name)
+            stage.show("the master's notes: " + ", ".join(f"pid {death['pid']} {death['signal']}"
+                                                          for death in status(server)["deaths"]))
+    for key in stage.repeated("prefork", "hybrid", "threadpool"):
         with stage.start(key) as server:
             workers = worker_pids(server)
             os.kill(status(server)["master_pid"], signal.SIGTERM)
@@ -67,19 +69,19 @@ def _stop_and_ask_others(pid: int, others: list[Line]) -> bool:
 
 
 def _threads(stage: Stage) -> list[Fact]:
-    one_pid = Tally("threads-share-one-pid", "all threads of the pool answer with the same pid, and each with its own "
-                                             "tid")
-    ends = Tally("signal-to-a-thread-ends-its-process", "SIGSEGV sent to one thread (tgkill) ends all threads of its "
-                                                        "process")
-    with stage.start("threadpool") as server:
-        for _ in range(3):
+    one_pid = stage.tally("threads-share-one-pid",
+                          "all threads of the pool answer with the same pid, and each with its own tid")
+    ends = stage.tally("signal-to-a-thread-ends-its-process",
+                       "SIGSEGV sent to one thread (tgkill) ends all threads of its process")
+    for key in stage.repeated("threadpool"):
+        with stage.start(key) as server:
             with to_every(server) as lines:
                 whos = [line.ask("/whoami") for line in lines]
             one_pid.note(len({who["pid"] for who in whos}) == 1 and len({who["tid"] for who in whos}) == len(whos))
             ends.note(_kill_thread(server, whos[-1]["pid"], whos[-1]["tid"]))
-        stage.say("threadpool: /whoami of each thread; SIGSEGV to one of them")
-        stage.show("\n".join(f"pid {who['pid']}, tid {who['tid']}" for who in whos))
-        stage.show(f"threads now: {', '.join(str(worker['tid']) for worker in ready_workers(server))}")
+            stage.say("threadpool: /whoami of each thread; SIGSEGV to one of them")
+            stage.show("\n".join(f"pid {who['pid']}, tid {who['tid']}" for who in whos))
+            stage.show(f"threads now: {', '.join(str(worker['tid']) for worker in ready_workers(server))}")
     return [one_pid.fact(), ends.fact()]
 
 

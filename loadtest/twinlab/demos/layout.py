@@ -6,7 +6,8 @@ from pathlib import Path
 from twinlab import procfs
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, ask, end_by, story_of
-from twinlab.facts import Fact, Tally
+from twinlab.demos.tally import StartTally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "where code, data, heap and stack lie, and who may write to them"
@@ -37,13 +38,15 @@ def _lies_as_said(part: str, layout: dict[str, int], mappings: list[procfs.Mappi
 
 
 def _regions(stage: Stage) -> list[Fact]:
-    kinds = Tally("each-kind-in-its-region", "code, constants, data, zeroed data, heap, a large block and the vDSO lie "
-                                             "in regions of their own, with the permissions of their kind")
-    more = Tally("map-has-more-regions", "the map also has shared libraries, anonymous memory, the vDSO and "
-                                         "inaccessible guard regions: more than code, data, heap and stack")
-    mapped = Tally("thread-stack-is-mapped", "a pool thread's stack is no part of [stack], but a mapping of its own "
-                                             "below it")
-    for key in ("prefork", "threadpool", "hybrid"):
+    kinds = stage.tally("each-kind-in-its-region",
+                        "code, constants, data, zeroed data, heap, a large block and the vDSO lie in regions of their "
+                        "own, with the permissions of their kind")
+    more = stage.tally("map-has-more-regions",
+                       "the map also has shared libraries, anonymous memory, the vDSO and inaccessible guard regions: "
+                       "more than code, data, heap and stack")
+    mapped = stage.tally("thread-stack-is-mapped",
+                         "a pool thread's stack is no part of [stack], but a mapping of its own below it")
+    for key in stage.repeated("prefork", "threadpool", "hybrid"):
         with stage.start(key) as server, to_every(server) as lines:
             stage.say(f"{key}: asking every worker for the addresses of its parts, and looking them up in "
                       "/proc/PID/maps")
@@ -70,83 +73,92 @@ def _drawn(layout: dict[str, int], mappings: list[procfs.Mapping]) -> list[str]:
 
 
 def _order(stage: Stage) -> list[Fact]:
-    order = Tally("order-of-regions", "code < data < heap < stack in a single-threaded process")
-    grows = Tally("heap-grows-up", "[heap] becomes larger at its upper end while its start stays")
-    down = Tally("stack-grows-down", "the frame of a called function lies below its caller's")
-    large = Tally("large-allocation-is-mapped", "a block of 1 MiB from malloc does not lie in [heap]")
-    top = Tally("top-of-user-addresses-is-stack", "above the stack there is nothing but the vDSO and its data: the top "
-                                                  "of a process's addresses is its own readable stack, not the kernel")
-    with stage.start("prefork") as server, to_every(server) as lines:
-        for line in lines:
-            layout, before = line.ask("/lab/layout"), procfs.heap(line.pid)
-            order.note(layout["code"] < layout["data"] < layout["heap"] < layout["stack"])
-            frames = [frame["local"] for frame in layout["frames"]]
-            down.note(frames == sorted(frames, reverse=True))
-            large.note(procfs.find(procfs.maps(line.pid), layout["large"]).name != "[heap]")
-            above = [m for m in procfs.maps(line.pid) if m.start > layout["stack"]]
-            top.note(all(m.name in ("[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]") for m in above))
-            line.ask("/lab/heap?kib=20480&keep_every=1")
-            after = procfs.heap(line.pid)
-            grows.note(after[0] == before[0] and after[1] > before[1])
-            if line is lines[0]:
-                stage.say("the heap of a worker before and after 20 MiB of small blocks, then what lies above its "
-                          "stack")
-                stage.show("\n".join([*(f"{start:012x}-{end:012x} [heap]" for start, end in (before, after)),
-                                      *(m.line for m in above)]))
+    order = stage.tally("order-of-regions", "code < data < heap < stack in a single-threaded process")
+    grows = stage.tally("heap-grows-up", "[heap] becomes larger at its upper end while its start stays")
+    down = stage.tally("stack-grows-down", "the frame of a called function lies below its caller's")
+    large = stage.tally("large-allocation-is-mapped", "a block of 1 MiB from malloc does not lie in [heap]")
+    top = stage.tally("top-of-user-addresses-is-stack",
+                      "above the stack there is nothing but the vDSO and its data: the top of a process's addresses "
+                      "is its own readable stack, not the kernel")
+    for key in stage.repeated("prefork"):
+        with stage.start(key) as server, to_every(server) as lines:
+            for line in lines:
+                layout, before = line.ask("/lab/layout"), procfs.heap(line.pid)
+                order.note(layout["code"] < layout["data"] < layout["heap"] < layout["stack"])
+                frames = [frame["local"] for frame in layout["frames"]]
+                down.note(frames == sorted(frames, reverse=True))
+                large.note(procfs.find(procfs.maps(line.pid), layout["large"]).name != "[heap]")
+                above = [m for m in procfs.maps(line.pid) if m.start > layout["stack"]]
+                top.note(all(m.name in ("[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]") for m in above))
+                line.ask("/lab/heap?kib=20480&keep_every=1")
+                after = procfs.heap(line.pid)
+                grows.note(after[0] == before[0] and after[1] > before[1])
+                if line is lines[0]:
+                    stage.say("the heap of a worker before and after 20 MiB of small blocks, then what lies above its "
+                              "stack")
+                    stage.show("\n".join([*(f"{start:012x}-{end:012x} [heap]" for start, end in (before, after)),
+                                          *(m.line for m in above)]))
     return [order.fact(), grows.fact(), down.fact(), large.fact(), top.fact()]
 
 
 def _starts(stage: Stage) -> list[Fact]:
-    tally = Tally("addresses-differ-between-starts", "code and stack lie elsewhere in each start of a server (ASLR)")
+    tally = stage.tally("addresses-differ-between-starts",
+                        "code and stack lie elsewhere than in the start before (ASLR)")
     if Path("/proc/sys/kernel/randomize_va_space").read_text().strip() == "0":
         return [tally.fact(without="kernel.randomize_va_space is 0 here")]
-    seen: list[tuple[int, int]] = []
-    for _ in range(4):
-        with stage.start("threadpool") as server:
-            layout = ask(server, "/lab/layout")
-        new = (layout["code"], layout["stack"])
-        if seen:
-            tally.note(all(new[0] != code and new[1] != stack for code, stack in seen))
-        seen.append(new)
-    stage.say("the same function and the same kind of stack in four starts")
-    stage.show("\n".join(f"code {code:#x}  stack {stack:#x}" for code, stack in seen))
+    stage.say("the same function and the same kind of stack, in one start after the other")
+    before = _code_and_stack(stage)
+    for _ in stage.repeated("threadpool"):
+        after = _code_and_stack(stage)
+        tally.note(before[0] != after[0] and before[1] != after[1])
+        stage.show("\n".join(f"code {code:#x}  stack {stack:#x}" for code, stack in (before, after)))
+        before = after
     return [tally.fact()]
 
 
+def _code_and_stack(stage: Stage) -> tuple[int, int]:
+    """Where they lie in a fresh start."""
+    with stage.start("threadpool") as server:
+        layout = ask(server, "/lab/layout")
+    return layout["code"], layout["stack"]
+
+
 def _own_values(stage: Stage) -> list[Fact]:
-    tally = Tally("same-address-different-values", "one address holds a value of its own in each worker process")
-    with stage.start("prefork") as server, to_every(server) as lines:
-        stage.say("every worker process writes its pid to the same global variable, then all are asked again")
-        addresses = {line.ask("/lab/layout")["data"] for line in lines}
-        for line in lines:
-            line.ask(f"/lab/poke?how=pointer&address={line.ask('/lab/layout')['data']}&value={line.pid}")
-        for line in lines:
-            layout = line.ask("/lab/layout")
-            tally.note(len(addresses) == 1 and layout["data_value"] == line.pid)
-            stage.show(f"pid {line.pid}: at {layout['data']:#x} stands {layout['data_value']}")
+    tally = stage.tally("same-address-different-values", "one address holds a value of its own in each worker process")
+    for key in stage.repeated("prefork"):
+        with stage.start(key) as server, to_every(server) as lines:
+            stage.say("every worker process writes its pid to the same global variable, then all are asked again")
+            addresses = {line.ask("/lab/layout")["data"] for line in lines}
+            for line in lines:
+                line.ask(f"/lab/poke?how=pointer&address={line.ask('/lab/layout')['data']}&value={line.pid}")
+            for line in lines:
+                layout = line.ask("/lab/layout")
+                tally.note(len(addresses) == 1 and layout["data_value"] == line.pid)
+                stage.show(f"pid {line.pid}: at {layout['data']:#x} stands {layout['data_value']}")
     return [tally.fact()]
 
 
 def _faults(stage: Stage) -> list[Fact]:
-    null = Tally("null-read-faults", "reading address 0 ends the process with SIGSEGV")
-    code = Tally("code-is-read-only", "writing to the address of a function ends the process with SIGSEGV, for lack of "
-                                      "permission (SEGV_ACCERR) and not of memory")
-    debugger = Tally("debugger-may-write-code", "through /proc/PID/mem another process of the same user can write to "
-                                                "the same address (here it puts back what stood there)")
-    for key in ("prefork", "threadpool"):
+    null = stage.tally("null-read-faults", "reading address 0 ends the process with SIGSEGV")
+    code = stage.tally("code-is-read-only",
+                       "writing to the address of a function ends the process with SIGSEGV, for lack of permission "
+                       "(SEGV_ACCERR) and not of memory")
+    debugger = stage.tally("debugger-may-write-code",
+                           "through /proc/PID/mem another process of the same user can write to the same address "
+                           "(here it puts back what stood there)")
+    for key in stage.repeated("prefork", "threadpool"):
         with stage.start(key) as server:
-            for _ in range(3):
-                _fault(stage, server, "/lab/peek?how=pointer&address=0", null, "SEGV_MAPERR")
-                layout = ask(server, "/lab/layout")
-                _fault(stage, server, f"/lab/poke?how=pointer&address={layout['code']}&value=0", code, "SEGV_ACCERR")
-                layout = ask(server, "/lab/layout")
-                written = _rewrite(layout["pid"], layout["code"])
-                if written is not None:
-                    debugger.note(written)
+            _fault(stage, server, "/lab/peek?how=pointer&address=0", null, "SEGV_MAPERR")
+            layout = ask(server, "/lab/layout")
+            _fault(stage, server, f"/lab/poke?how=pointer&address={layout['code']}&value=0", code, "SEGV_ACCERR")
+            layout = ask(server, "/lab/layout")
+            written = _rewrite(layout["pid"], layout["code"])
+            if written is not None:
+                debugger.note(written)
     return [null.fact(), code.fact(), debugger.fact(without="/proc/PID/mem may not be opened here")]
 
 
-def _fault(stage: Stage, server: Server, path: str, tally: Tally, code: str) -> None:
+def _fault(stage: Stage, server: Server, path: str, tally: StartTally, code: str) -> None:
     victim = end_by(server, path)
     story = story_of(server, victim) if victim else {}
     if tally.note(story.get("signal") == "SIGSEGV" and story["code"] == code):
@@ -168,27 +180,30 @@ def _rewrite(pid: int, address: int) -> bool | None:
 
 
 def _shared_code(stage: Stage) -> list[Fact]:
-    tally = Tally("code-is-shared-between-processes", "a worker process shares the pages of its code with the others: "
-                                                      "all resident, none private, and its share of them (Pss) is "
-                                                      "smaller")
-    with stage.start("prefork") as server, to_every(server) as lines:
-        stage.say("the code of each worker process in /proc/PID/smaps")
-        for line in lines:
-            figures = procfs.smaps_kib(line.pid, line.ask("/lab/layout")["code"])
-            private = figures["Private_Clean"] + figures["Private_Dirty"]
-            tally.note(figures["Pss"] < figures["Rss"] and private == 0)
-            stage.show(f"pid {line.pid}: Rss {figures['Rss']} kB, Pss {figures['Pss']} kB, private "
-                       f"{private} kB")
+    tally = stage.tally("code-is-shared-between-processes",
+                        "a worker process shares the pages of its code with the others: all resident, none private, "
+                        "and its share of them (Pss) is smaller")
+    for key in stage.repeated("prefork"):
+        with stage.start(key) as server, to_every(server) as lines:
+            stage.say("the code of each worker process in /proc/PID/smaps")
+            for line in lines:
+                figures = procfs.smaps_kib(line.pid, line.ask("/lab/layout")["code"])
+                private = figures["Private_Clean"] + figures["Private_Dirty"]
+                tally.note(figures["Pss"] < figures["Rss"] and private == 0)
+                stage.show(f"pid {line.pid}: Rss {figures['Rss']} kB, Pss {figures['Pss']} kB, private "
+                           f"{private} kB")
     return [tally.fact()]
 
 
 def _file(stage: Stage) -> list[Fact]:
-    from_file = Tally("data-comes-from-file", "the initial value of a global variable stands in the program's file, at "
-                                              "the place that is mapped to its address")
-    only_size = Tally("bss-is-only-a-size", "a variable without an initial value lies behind the end of what the file "
-                                            "fills, and starts as zero")
-    to_exit = Tally("globals-live-to-exit", "both keep what was written to them, over many requests")
-    for key in ("prefork", "threadpool"):
+    from_file = stage.tally("data-comes-from-file",
+                            "the initial value of a global variable stands in the program's file, at the place that "
+                            "is mapped to its address")
+    only_size = stage.tally("bss-is-only-a-size",
+                            "a variable without an initial value lies behind the end of what the file fills, and "
+                            "starts as zero")
+    to_exit = stage.tally("globals-live-to-exit", "both keep what was written to them, over many requests")
+    for key in stage.repeated("prefork", "threadpool"):
         with stage.start(key) as server, to_every(server, "pid") as lines:
             binary = Path(f"/proc/{lines[0].pid}/exe").resolve()
             for line in lines:

@@ -3,7 +3,7 @@
 from twinlab.demos.lines import Line
 from twinlab.demos.stage import (Stage, ask, comes_true, end_by, full_strength, is_answered, ready_workers, status,
                                  wait_for)
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "a fault in a thread: die with the process, or recover in another thread"
@@ -28,9 +28,9 @@ def _pool(server: Server) -> dict[int, int]:
 
 
 def _die(stage: Stage) -> Fact:
-    tally = Tally("die-ends-every-thread", "with on_fault: die, a null write in one thread ends all of them")
-    with stage.start(MODEL, *POOL) as server:
-        for _ in range(stage.repetitions):
+    tally = stage.tally("die-ends-every-thread", "with on_fault: die, a null write in one thread ends all of them")
+    for _ in stage.repeated(MODEL):
+        with stage.start(MODEL, *POOL) as server:
             before = set(_pool(server).values())
             end_by(server, "/fault/segv")
             after = set(_pool(server).values())
@@ -40,12 +40,12 @@ def _die(stage: Stage) -> Fact:
 
 
 def _recover(stage: Stage) -> list[Fact]:
-    one = Tally("recover-costs-one-request", "with on_fault: recover, the same request is answered 500, and the "
-                                             "process lives on")
-    another = Tally("another-thread-takes-over", "the thread is replaced by a new one in the same slot, the others "
-                                                 "stay")
-    with stage.start(MODEL, *RECOVER) as server:
-        for _ in range(stage.repetitions):
+    one = stage.tally("recover-costs-one-request",
+                      "with on_fault: recover, the same request is answered 500, and the process lives on")
+    another = stage.tally("another-thread-takes-over",
+                          "the thread is replaced by a new one in the same slot, the others stay")
+    for _ in stage.repeated(MODEL):
+        with stage.start(MODEL, *RECOVER) as server:
             before = _pool(server)
             line = Line(server)
             answer = line.ask_status("/fault/segv")
@@ -54,17 +54,19 @@ def _recover(stage: Stage) -> list[Fact]:
                                "a new thread")
             one.note(answer == 500 and not status(server)["deaths"])
             another.note(len(changed) == 1)
-        stage.say(f"recover: pool threads before {sorted(before.values())}, after {sorted(_pool(server).values())}; "
-                  f"faults recovered: {status(server)['totals']['faults_recovered']}")
+            stage.say(f"recover: pool threads before {sorted(before.values())}, after "
+                      f"{sorted(_pool(server).values())}; faults recovered: "
+                      f"{status(server)['totals']['faults_recovered']}")
     return [one.fact(), another.fact()]
 
 
 def _held_lock(stage: Stage) -> list[Fact]:
-    hangs = Tally("recover-with-a-lock-held-hangs", "when the thread held a lock, recovering leaves it locked: who "
-                                                    "asks for it gets no answer, while the server says nothing")
-    freed = Tally("die-gives-the-lock-back", "when the process dies instead, its successor has a lock of its own, and "
-                                             "answers")
-    for _ in range(3):
+    hangs = stage.tally("recover-with-a-lock-held-hangs",
+                        "when the thread held a lock, recovering leaves it locked: who asks for it gets no answer, "
+                        "while the server says nothing")
+    freed = stage.tally("die-gives-the-lock-back",
+                        "when the process dies instead, its successor has a lock of its own, and answers")
+    for _ in stage.repeated(MODEL, at_most=5):
         with stage.start(MODEL, *RECOVER) as server:
             is_answered(server, "/fault/segv-holding-lock")
             hangs.note(not is_answered(server, "/counter?mode=mutex", 0.3) and is_answered(server, "/plaintext"))
@@ -77,9 +79,9 @@ def _held_lock(stage: Stage) -> list[Fact]:
 
 
 def _damaged_heap(stage: Stage) -> Fact:
-    tally = Tally("recover-does-not-survive-heap-damage",
-                  "when the thread had damaged the heap, the recovered process dies of it within a few requests")
-    for _ in range(3):
+    tally = stage.tally("recover-does-not-survive-heap-damage",
+                        "when the thread had damaged the heap, the recovered process dies of it within a few requests")
+    for _ in stage.repeated(MODEL, at_most=5):
         with stage.start(MODEL, *RECOVER) as server:
             is_answered(server, "/fault/segv-damaged-heap")
 

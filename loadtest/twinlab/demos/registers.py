@@ -5,7 +5,8 @@ import time
 from twinlab import procfs
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact, Tally
+from twinlab.demos.tally import StartTally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "registers: a program counter and a stack pointer for each thread"
@@ -14,21 +15,22 @@ MEANING = ("The kernel shows for each sleeping thread where it stands and on whi
            "thread to thread, and after thousands of switches each finds its own again.")
 
 DENIED = "/proc/PID/task/TID/syscall may not be read here"
-REQUESTS = 500
+REQUESTS = 200
 
 
 def run(stage: Stage) -> list[Fact]:
-    pointers = Tally("stack-pointer-of-its-own", "each thread of a process has a stack pointer of its own, which lies "
-                                                 "in its own stack")
-    counters = Tally("program-counter-of-its-own", "while one thread sleeps in a handler and another one waits for "
-                                                   "events, their program counters differ")
-    restored = Tally("restored-after-switches", f"after {REQUESTS} requests and the switches between them, a thread "
-                                                "waits again at the same place with the same stack pointer")
-    for key in ("threadpool", "hybrid"):
+    pointers = stage.tally("stack-pointer-of-its-own",
+                           "each thread of a process has a stack pointer of its own, which lies in its own stack")
+    counters = stage.tally("program-counter-of-its-own",
+                           "while one thread sleeps in a handler and another one waits for events, their program "
+                           "counters differ")
+    restored = stage.tally("restored-after-switches",
+                           f"after {REQUESTS} requests and the switches between them, a thread waits again at the "
+                           "same place with the same stack pointer")
+    for key in stage.repeated("threadpool", "hybrid", at_most=5):
         with stage.start(key) as server, to_every(server) as lines:
             _stack_pointers(stage, server, lines, pointers)
-            for number in range(3):
-                _counters(lines[number % len(lines)], lines, counters)
+            _counters(lines[0], lines, counters)
             for line in lines:
                 _restored(stage, line, restored)
     return [tally.fact(without=DENIED) for tally in (pointers, counters, restored)]
@@ -44,7 +46,7 @@ def _wait_until_asleep(line: Line) -> procfs.Registers | None:
     return None
 
 
-def _stack_pointers(stage: Stage, server: Server, lines: list[Line], tally: Tally) -> None:
+def _stack_pointers(stage: Stage, server: Server, lines: list[Line], tally: StartTally) -> None:
     stage.say(f"{server.model.key}: /proc/PID/task/TID/syscall of every thread")
     seen: set[tuple[int, int]] = set()
     for line in lines:
@@ -58,7 +60,7 @@ def _stack_pointers(stage: Stage, server: Server, lines: list[Line], tally: Tall
                    f"pc {registers.program_counter:#x}")
 
 
-def _counters(sleeper: Line, lines: list[Line], tally: Tally) -> None:
+def _counters(sleeper: Line, lines: list[Line], tally: StartTally) -> None:
     waiting = next(line for line in lines if line.pid == sleeper.pid and line is not sleeper)
     idle = _wait_until_asleep(sleeper)
     sleeper.send("/sleep?ms=100")
@@ -74,7 +76,7 @@ def _counters(sleeper: Line, lines: list[Line], tally: Tally) -> None:
         tally.note(there.program_counter != other.program_counter)
 
 
-def _restored(stage: Stage, line: Line, tally: Tally) -> None:
+def _restored(stage: Stage, line: Line, tally: StartTally) -> None:
     before, switches = _wait_until_asleep(line), _switches(line.tid)
     for _ in range(REQUESTS):
         line.ask_status("/plaintext")

@@ -10,7 +10,7 @@ import time
 from twinlab import procfs
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, worker_pids
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "who owns descriptors and memory, and who starves when one leaks"
@@ -29,11 +29,11 @@ def run(stage: Stage) -> list[Fact]:
 
 
 def _ownership(stage: Stage) -> list[Fact]:
-    descriptors = Tally("threads-share-descriptors", "each thread of a process has the same open descriptors")
-    memory = Tally("threads-share-memory", "after one thread has allocated, the kernel books the same memory for each "
-                                           "of them")
-    cpu = Tally("cpu-time-belongs-to-threads", "a thread that computes is booked CPU time, its siblings are not")
-    for key in ("threadpool", "hybrid"):
+    descriptors = stage.tally("threads-share-descriptors", "each thread of a process has the same open descriptors")
+    memory = stage.tally("threads-share-memory",
+                         "after one thread has allocated, the kernel books the same memory for each of them")
+    cpu = stage.tally("cpu-time-belongs-to-threads", "a thread that computes is booked CPU time, its siblings are not")
+    for key in stage.repeated("threadpool", "hybrid"):
         with stage.start(key) as server, to_every(server) as lines:
             pid = lines[0].pid
             together = [line for line in lines if line.pid == pid]
@@ -43,7 +43,7 @@ def _ownership(stage: Stage) -> list[Fact]:
             for table, size in zip(tables, sizes):
                 descriptors.note(table == tables[0])
                 memory.note(size == sizes[0])
-            for worker in together:
+            for worker in together[:2]:
                 before = {line.tid: procfs.cpu_ns(pid, line.tid) for line in together}
                 worker.ask_status("/cpu?us=50000")
                 used = {tid: (procfs.cpu_ns(pid, tid) or 0) - (ns or 0) for tid, ns in before.items()}
@@ -61,21 +61,23 @@ def _descriptors(pid: int, tid: int) -> dict[str, str]:
 
 
 def _leak(stage: Stage) -> list[Fact]:
-    starves = Tally("fd-leak-starves-the-threadpool", "after a leak in one thread of the pool, no more than 2 of "
-                                                      f"{CLIENTS} clients that keep their connections in use are "
-                                                      "answered")
-    spares = Tally("fd-leak-spares-other-workers", f"after the same leak in one prefork worker, all {CLIENTS} are "
-                                                   "answered")
-    for key, tally in (("threadpool", starves), ("prefork", spares)):
-        for _ in range(3):
-            with stage.start(key) as server:
-                for pid in worker_pids(server):
-                    resource.prlimit(pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
-                line = Line(server)
-                leaked = line.ask(f"/lab/fdleak?count={2 * LIMIT}")
-                line.close()
-                answered = _busy_clients_answered(server)
-                tally.note(answered <= 2 if key == "threadpool" else answered == CLIENTS)
+    starves = stage.tally("fd-leak-starves-the-threadpool",
+                          f"after a leak in one thread of the pool, no more than 2 of {CLIENTS} clients that keep "
+                          "their connections in use are answered")
+    spares = stage.tally("fd-leak-spares-other-workers",
+                         f"after the same leak in one prefork worker, all {CLIENTS} are answered")
+    for key in stage.repeated("threadpool", "prefork", at_most=5):
+        with stage.start(key) as server:
+            for pid in worker_pids(server):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+            line = Line(server)
+            leaked = line.ask(f"/lab/fdleak?count={2 * LIMIT}")
+            line.close()
+            answered = _busy_clients_answered(server)
+            if key == "threadpool":
+                starves.note(answered <= 2)
+            else:
+                spares.note(answered == CLIENTS)
         stage.say(f"{key}: thread {leaked['tid']} leaks {leaked['leaked']} descriptors, then: {leaked['error']}; "
                   f"{answered} of {CLIENTS} busy clients answered")
     return [starves.fact(), spares.fact()]

@@ -3,7 +3,7 @@
 from twinlab import procfs
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import Stage, ask, death_of, end_by, full_strength, ready_workers, story_of
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "a stack that overflows: one worker process, or every thread"
@@ -16,26 +16,25 @@ DEEP_ENOUGH = 1_000
 
 
 def run(stage: Stage) -> list[Fact]:
-    kills_tally = Tally("deep-recursion-kills", f"{TOO_DEEP} nested calls of 1 KiB end the process with SIGSEGV")
-    answers = Tally("shallow-recursion-answers", f"{DEEP_ENOUGH} nested calls are answered, and took their megabyte of "
-                                                 "stack")
-    one = Tally("prefork-loses-one-worker", "one worker process has a successor, all others live on")
-    everyone = Tally("threadpool-loses-all-threads", "no thread of the pool lives on")
-    for key in ("prefork", "threadpool", "hybrid"):
+    kills_tally = stage.tally("deep-recursion-kills", f"{TOO_DEEP} nested calls of 1 KiB end the process with SIGSEGV")
+    answers = stage.tally("shallow-recursion-answers",
+                          f"{DEEP_ENOUGH} nested calls are answered, and took their megabyte of stack")
+    one = stage.tally("prefork-loses-one-worker", "one worker process has a successor, all others live on")
+    everyone = stage.tally("threadpool-loses-all-threads", "no thread of the pool lives on")
+    for key in stage.repeated("prefork", "threadpool", "hybrid"):
         with stage.start(key) as server:
-            stage.say(f"{key}: GET /lab/recurse?depth={TOO_DEEP}, {stage.repetitions} times")
-            for _ in range(stage.repetitions):
-                before = _threads(server)
-                used = ask(server, f"/lab/recurse?depth={DEEP_ENOUGH}")["stack_bytes"]
-                answers.note(DEEP_ENOUGH * 1024 <= used < 2 * DEEP_ENOUGH * 1024)
-                victim = end_by(server, f"/lab/recurse?depth={TOO_DEEP}")
-                kills_tally.note(victim is not None and death_of(server, victim)["signal"] == "SIGSEGV")
-                after = _threads(server)
-                lost = before.keys() - after.keys()
-                if key == "prefork":
-                    one.note(lost == {victim} and len(after) == len(before))
-                elif key == "threadpool":
-                    everyone.note(len(lost) == len(before))
+            stage.say(f"{key}: GET /lab/recurse?depth={TOO_DEEP}")
+            before = _threads(server)
+            used = ask(server, f"/lab/recurse?depth={DEEP_ENOUGH}")["stack_bytes"]
+            answers.note(DEEP_ENOUGH * 1024 <= used < 2 * DEEP_ENOUGH * 1024)
+            victim = end_by(server, f"/lab/recurse?depth={TOO_DEEP}")
+            kills_tally.note(victim is not None and death_of(server, victim)["signal"] == "SIGSEGV")
+            after = _threads(server)
+            lost = before.keys() - after.keys()
+            if key == "prefork":
+                one.note(lost == {victim} and len(after) == len(before))
+            elif key == "threadpool":
+                everyone.note(len(lost) == len(before))
             story = story_of(server, victim or 0)
             stage.show(f"{story['signal']} ({story['code']}) at {story['address']}; {len(lost)} of {len(before)} "
                        "threads lost")
@@ -49,16 +48,17 @@ def _threads(server: Server) -> dict[int, int]:
 
 
 def _guard(stage: Stage) -> Fact:
-    tally = Tally("guard-page-below-thread-stack", "directly below the stack of each pool thread lies memory that "
-                                                   "nobody may touch")
-    with stage.start("threadpool") as server, to_every(server) as lines:
-        for line in lines:
-            layout, mappings = line.ask("/lab/layout"), procfs.maps(line.pid)
-            stack = procfs.find(mappings, layout["stack"])
-            below = procfs.find(mappings, stack.start - 1) if stack else None
-            tally.note(below is not None and below.permissions.startswith("---"))
-            if line is lines[0] and stack and below:
-                stage.say(f"the stack of thread {line.tid}, {layout['stack_bytes'] // 1024} KiB, and what lies below "
-                          "it")
-                stage.show(f"{stack.line}\n{below.line}")
+    tally = stage.tally("guard-page-below-thread-stack",
+                        "directly below the stack of each pool thread lies memory that nobody may touch")
+    for key in stage.repeated("threadpool"):
+        with stage.start(key) as server, to_every(server) as lines:
+            for line in lines:
+                layout, mappings = line.ask("/lab/layout"), procfs.maps(line.pid)
+                stack = procfs.find(mappings, layout["stack"])
+                below = procfs.find(mappings, stack.start - 1) if stack else None
+                tally.note(below is not None and below.permissions.startswith("---"))
+                if line is lines[0] and stack and below:
+                    stage.say(f"the stack of thread {line.tid}, {layout['stack_bytes'] // 1024} KiB, and what lies "
+                              "below it")
+                    stage.show(f"{stack.line}\n{below.line}")
     return tally.fact()

@@ -4,14 +4,16 @@ import itertools
 import json
 import time
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Iterator, TypeVar
 
 from twinlab import http, machine, models, proc
+from twinlab.demos.tally import StartTally
 from twinlab.errors import LabError
 from twinlab.server import Server
 
 DEADLINE_S = 10.0
 POLL_S = 0.005
+QUICK_STARTS, FULL_STARTS = 3, 10
 Seen = TypeVar("Seen")
 
 
@@ -23,14 +25,26 @@ class Stage:
         self.bin_dir = bin_dir
         self.quick = quick
         self.shown: list[str] = []
+        self.starts = 0
+        self._latest_start: object = None
+        self._is_silent = False
         self._scratch = scratch
         self._root = root
         self._write = write
         self._numbers = itertools.count()
 
-    @property
-    def repetitions(self) -> int:
-        return 3 if self.quick else 10
+    def repeated(self, *names: str, at_most: int = FULL_STARTS) -> Iterator[str]:
+        """These models (or what else is started) over and over, for fresh starts of each. The first ones are shown."""
+        try:
+            for number in range(QUICK_STARTS if self.quick else at_most):
+                self._is_silent = number > 0
+                yield from names
+        finally:
+            self._is_silent = False
+
+    def tally(self, key: str, statement: str) -> StartTally:
+        """Counts the starts in which a fact is seen."""
+        return StartTally(key, statement, lambda: self._latest_start)
 
     def say(self, text: str) -> None:
         """What is being done now."""
@@ -42,6 +56,8 @@ class Stage:
             self._put(f"    {line}")
 
     def _put(self, line: str) -> None:
+        if self._is_silent:
+            return
         self.shown.append(line)
         self._write(line)
 
@@ -55,7 +71,14 @@ class Stage:
         """A fresh server with faults on, whose connections stay where they are; use it in a with statement."""
         model = models.choose([model_key], machine.cpus())[0]
         extra = ("--faults", "on", "--rebalance", "off", *options)
-        return Server(model, self.bin_dir, self._root, self.scratch(), extra)
+        server = Server(model, self.bin_dir, self._root, self.scratch(), extra)
+        self.note_start(server)
+        return server
+
+    def note_start(self, started: object) -> None:
+        """What is noted from now on is about this start, of a server or of another program."""
+        self.starts += 1
+        self._latest_start = started
 
     def micro(self, name: str, *options: str) -> dict[str, Any]:
         """What the micro program of this name measures."""

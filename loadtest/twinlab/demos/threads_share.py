@@ -2,7 +2,7 @@
 
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 
 TITLE = "threads share code, data and heap; stack and thread-local storage they do not"
 CLAIMS = (11, 15)
@@ -14,12 +14,13 @@ PLACES = {"data": "a global variable", "heap": "a word on the heap"}
 
 
 def run(stage: Stage) -> list[Fact]:
-    shared = {part: Tally(f"threads-share-{part}", f"what one thread writes to {what}, every other one finds at the "
-                                                   "same address") for part, what in PLACES.items()}
-    code = Tally("threads-share-code", "the same handler has the same address in every thread")
-    own = Tally("threads-have-own-stack-and-tls", "stack and thread-local storage lie at another address in each "
-                                                  "thread")
-    for key in ("threadpool", "hybrid"):
+    shared = {part: stage.tally(f"threads-share-{part}",
+                                f"what one thread writes to {what}, every other one finds at the same address")
+              for part, what in PLACES.items()}
+    code = stage.tally("threads-share-code", "the same handler has the same address in every thread")
+    own = stage.tally("threads-have-own-stack-and-tls",
+                      "stack and thread-local storage lie at another address in each thread")
+    for key in stage.repeated("threadpool", "hybrid"):
         with stage.start(key) as server, to_every(server) as lines:
             stage.say(f"{key}: each thread in turn writes its thread id, and all threads of its process are asked")
             pid = lines[0].pid

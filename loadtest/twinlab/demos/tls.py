@@ -2,7 +2,7 @@
 
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 
 TITLE = "thread-local variables never collide; plain global ones do, unless each worker is a process"
 CLAIMS = (14,)
@@ -12,15 +12,15 @@ MEANING = ("A thread-local variable exists once for each thread, with the initia
 
 
 def run(stage: Stage) -> list[Fact]:
-    local = Tally("tls-never-collides", "after all workers have written, each finds its own value in the thread-local "
-                                        "variable")
-    fresh = Tally("untouched-thread-has-the-initial-value",
-                  "a thread that has not written yet reads the initial value, although others have written")
-    collides = Tally("plain-global-collides-between-threads",
-                     "all threads of a process find the value of the last writer in the plain global variable")
-    private = Tally("plain-global-is-private-to-a-process",
-                    "each worker process finds its own value in the plain global variable")
-    for key in ("threadpool", "prefork", "hybrid"):
+    local = stage.tally("tls-never-collides",
+                        "after all workers have written, each finds its own value in the thread-local variable")
+    fresh = stage.tally("untouched-thread-has-the-initial-value",
+                        "a thread that has not written yet reads the initial value, although others have written")
+    collides = stage.tally("plain-global-collides-between-threads",
+                           "all threads of a process find the value of the last writer in the plain global variable")
+    private = stage.tally("plain-global-is-private-to-a-process",
+                          "each worker process finds its own value in the plain global variable")
+    for key in stage.repeated("threadpool", "prefork", "hybrid"):
         with stage.start(key) as server, to_every(server) as lines:
             stage.say(f"{key}: every worker writes its thread id to both variables, then all are asked again")
             last: dict[int, int] = {}

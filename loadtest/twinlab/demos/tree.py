@@ -7,7 +7,7 @@ import socket
 
 from twinlab import procfs
 from twinlab.demos.stage import Stage, comes_true, full_strength, next_death, status, worker_pids
-from twinlab.facts import Fact, Tally
+from twinlab.facts import Fact
 from twinlab.server import Server
 
 TITLE = "the process tree: kill a worker, then kill the master"
@@ -18,27 +18,24 @@ MEANING = ("A worker's death stays its own. The master's death is the serious ca
 
 
 def run(stage: Stage) -> list[Fact]:
-    root = Tally("master-is-parent-of-all", "the parent of each serving process is the master")
-    leaf = Tally("worker-death-spares-siblings", "SIGKILL to one worker leaves its siblings and the master alive")
-    end = Tally("master-death-ends-all", "SIGKILL to the master ends every process of the server, and nobody listens "
-                                         "any more")
-    for key in ("prefork", "hybrid", "threadpool"):
-        for number in range(2 if stage.quick else 4):
-            with stage.start(key) as server:
-                master, pids = status(server)["master_pid"], worker_pids(server)
-                for pid in pids:
-                    root.note(procfs.parent(pid) == master)
-                if number == 0:
-                    stage.say(f"{key}: the tree, then SIGKILL to a worker (where there are siblings), then to the "
-                              "master")
-                    stage.show("\n".join([f"{master} master", *(f"  +- {pid} worker, {len(procfs.tids(pid))} thread(s)"
-                                                               for pid in pids)]))
-                if len(pids) > 1:
-                    os.kill(pids[0], signal.SIGKILL)
-                    next_death(server, set())
-                    leaf.note(set(pids[1:]) <= set(full_strength(server, pids[0])) and server.is_running())
-                os.kill(master, signal.SIGKILL)
-                end.note(comes_true(lambda: not server.pids()) and comes_true(lambda: _is_refused(server)))
+    root = stage.tally("master-is-parent-of-all", "the parent of each serving process is the master")
+    leaf = stage.tally("worker-death-spares-siblings", "SIGKILL to one worker leaves its siblings and the master alive")
+    end = stage.tally("master-death-ends-all",
+                      "SIGKILL to the master ends every process of the server, and nobody listens any more")
+    for key in stage.repeated("prefork", "hybrid", "threadpool"):
+        with stage.start(key) as server:
+            master, pids = status(server)["master_pid"], worker_pids(server)
+            for pid in pids:
+                root.note(procfs.parent(pid) == master)
+            stage.say(f"{key}: the tree, then SIGKILL to a worker (where there are siblings), then to the master")
+            stage.show("\n".join([f"{master} master", *(f"  +- {pid} worker, {len(procfs.tids(pid))} thread(s)"
+                                                        for pid in pids)]))
+            if len(pids) > 1:
+                os.kill(pids[0], signal.SIGKILL)
+                next_death(server, set())
+                leaf.note(set(pids[1:]) <= set(full_strength(server, pids[0])) and server.is_running())
+            os.kill(master, signal.SIGKILL)
+            end.note(comes_true(lambda: not server.pids()) and comes_true(lambda: _is_refused(server)))
     return [root.fact(), leaf.fact(), end.fact()]
 
 
