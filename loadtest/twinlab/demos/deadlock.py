@@ -29,7 +29,7 @@ def run(stage: Stage) -> list[Fact]:
     # Side by side: the watchdogs need a second or two.
     with contextlib.ExitStack() as servers:
         watched = [servers.enter_context(stage.start(key, *SUPERVISED, "--drain-timeout-ms", "500"))
-                   for key in ("prefork", "threadpool", "hybrid")]
+                   for key in stage.repeated("prefork", "threadpool", "hybrid", at_most=3)]
         stuck = {server: _stop_one(server)[0] for server in watched}
         return [*_unseen(stage), *_shared_lock(stage), *_watched(stage, stuck)]
 
@@ -67,9 +67,8 @@ def _unseen(stage: Stage) -> list[Fact]:
             unseen.note(held > 0 and not any(errors.values()))
             stage.say(f"{key}: thread {tid} waits for a lock of its own and holds {held} connections; wrk's errors: "
                       + ", ".join(f"{name} {count}" for name, count in errors.items()))
-    return [idle.fact(without="no schedstat "
-                              "here"), waits.fact(without="the system call of a thread cannot be read here"),
-            unseen.fact()]
+    return [idle.fact(without="no schedstat here"),
+            waits.fact(without="the system call of a thread cannot be read here"), unseen.fact()]
 
 
 def _watched(stage: Stage, stuck: dict[Server, int]) -> list[Fact]:
@@ -77,8 +76,7 @@ def _watched(stage: Stage, stuck: dict[Server, int]) -> list[Fact]:
     freed = stage.tally("replacement-gets-out", "the process is replaced, and every worker serves again")
     stage.say("prefork, threadpool and hybrid, each with a worker in a deadlock and a watchdog that waits for a second")
     for server, pid in stuck.items():
-        if names.note(comes_true(lambda: str(pid) in STUCK_LINE.findall(server.log_tail(LOG_LINES)), 5.0),
-                      server):
+        if names.note(comes_true(lambda: str(pid) in STUCK_LINE.findall(server.log_tail(LOG_LINES)), 5.0), server):
             stage.show(next(line for line in server.log_tail(LOG_LINES).splitlines() if STUCK_LINE.search(line)))
         freed.note(bool(full_strength(server, pid)), server)
     return [names.fact(), freed.fact()]
