@@ -27,6 +27,11 @@ MAY_BE_UNAVAILABLE = {"debugger-may-write-code", "addresses-differ-between-start
 OF_OTHERS = {"process-of-this-machine-has-several-threads"}
 
 
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(BIN_DIR, tmp_path, tmp_path, quick=True)
+
+
 @pytest.mark.parametrize("name", demos.DEMOS)
 def test_demo(name):
     shown = []
@@ -86,8 +91,3 @@ def test_rounds_are_repeated_and_only_the_first_is_shown(stage):
     stage.say("after")
     assert seen == ["one", "two"] * 3
     assert stage.shown == ["- one", "- two", "- after"]
-
-
-@pytest.fixture
-def stage(tmp_path):
-    return Stage(BIN_DIR, tmp_path, tmp_path, quick=True)

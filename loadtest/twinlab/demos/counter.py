@@ -63,7 +63,7 @@ def _locks(stage: Stage) -> list[Fact]:
                           "without a lock, the counter that a process has for itself is exact")
     exact = {mode: stage.tally(f"{mode}-exact",
                                f"with {mode}, not one increment is lost, between threads and between processes")
-                   for mode in ("mutex", "atomic")}
+             for mode in ("mutex", "atomic")}
     lost_percent: dict[str, list[float]] = {"prefork": [], "threadpool": []}
     stage.say(f"all workers add {TIMES} times {STEPS:,} at the same time")
     for key in stage.repeated("prefork", "threadpool"):
