@@ -15,7 +15,7 @@ TITLE = "a cluster of worker processes: scale it, restart it, lose one, under lo
 CLAIMS = (50,)
 MEANING = ("Workers can be added, taken away and replaced one after the other, and no client notices; a dead one costs "
            "its own requests, and is replaced. The kernel shares connections among them as it comes, which is not "
-           "evenly; servers that hand connections over to each other even it out.")
+           "evenly; servers that hand connections over to each other bound the difference.")
 
 WORKERS = 4
 PER_WORKER = 8
