@@ -109,9 +109,9 @@ def _balance(stage: Stage) -> list[Fact]:
     uneven = stage.tally("balance-is-uneven",
                          f"with rebalance off, of {CONNECTIONS} connections to {WORKERS} workers the busiest has at "
                          f"least {UNEVEN_RATIO} times as many as the idlest")
-    even = stage.tally("rebalance-evens-it-out",
-                       "with rebalance on, soon none has more than another one by more than an eighth and four, the "
-                       "servers' own measure")
+    bounded = stage.tally("rebalance-bounds-the-difference",
+                          "with rebalance on, soon none has more than another one by more than an eighth and four, the "
+                          "servers' own measure")
     stage.say(f"wrk -c{CONNECTIONS} to {WORKERS} workers: how many connections each has")
     seen: dict[str, list[str]] = {"off": [], "on": []}
     for rebalance in stage.repeated("off", "on"):
@@ -120,12 +120,12 @@ def _balance(stage: Stage) -> list[Fact]:
                 shares = _shares(server)
                 uneven.note(max(shares) >= UNEVEN_RATIO * max(1, min(shares)))
             else:
-                even.note(comes_true(lambda: _is_fair(_shares(server))))
+                bounded.note(comes_true(lambda: _is_bounded(_shares(server))))
             seen[rebalance].append("/".join(map(str, sorted(_shares(server), reverse=True))))
     details = {rebalance: ", ".join(each) for rebalance, each in seen.items()}
     for rebalance, detail in details.items():
         stage.show(f"rebalance {rebalance}: {detail}")
-    return [uneven.fact(details["off"]), even.fact(details["on"])]
+    return [uneven.fact(details["off"]), bounded.fact(details["on"])]
 
 
 def _shares(server: Server) -> list[int]:
@@ -137,5 +137,5 @@ def _shares(server: Server) -> list[int]:
     return wait_for(look, "wrk has connected")
 
 
-def _is_fair(shares: list[int]) -> bool:
+def _is_bounded(shares: list[int]) -> bool:
     return max(shares) <= min(shares) + min(shares) // 8 + 4
