@@ -11,7 +11,7 @@ CLAIMS = (19, 39, 40)
 MEANING = ("Processes count together only in memory that they have mapped for it; threads do so by themselves. Either "
            "way an increment without a lock is lost now and then, and with one never. What is private needs no lock.")
 
-STEPS = 1_000_000
+STEPS = 3_000_000
 LOCKED_STEPS = 20_000  # they take longer
 TIMES = 20
 
