@@ -1,7 +1,8 @@
-/* GET /counter?mode=none|mutex|fragile|atomic&n=N: adds N to two counters, one of this process and
- * one that all processes share, and shows both. Where every worker is a process the first one
- * differs from worker to worker: that is the lesson. With mode=none increments get lost under load.
- */
+/* GET /counter?mode=none|mutex|fragile|atomic&cell=process|shared|both&n=N: adds N to two counters,
+ * one of this process and one that all processes share, or to one of them, and shows both. Where
+ * every worker is a process the first one differs from worker to worker: that is the lesson. With
+ * mode=none increments get lost under load. With both cells, two locks are taken, one after the
+ * other; to see what a single lock does, ask for one cell. */
 #include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
 #include "common/http/uri.h"
@@ -81,20 +82,54 @@ static const struct counter_mode *find_mode(struct span query)
     return NULL;
 }
 
+static const struct counter_cells {
+    struct span name;
+    bool process, shared;
+} cell_choices[] = {
+    {{"process", 7}, true, false},
+    {{"shared", 6}, false, true},
+    {{"both", 4}, true, true},
+};
+
+static const struct counter_cells *find_cells(struct span query)
+{
+    struct span name = SPAN("both");
+    uri_query_param(query, "cell", &name);
+    for (size_t i = 0; i < sizeof(cell_choices) / sizeof(cell_choices[0]); i++) {
+        if (span_equal(name, cell_choices[i].name)) {
+            return &cell_choices[i];
+        }
+    }
+    return NULL;
+}
+
+/* Adds if the cell was asked for; else only looks, without its lock. */
+static bool count(const struct counter_mode *mode, struct shared_cell *cell, bool is_asked_for,
+                  uint64_t n, uint64_t *after)
+{
+    if (is_asked_for) {
+        return mode->add(cell, n, after);
+    }
+    *after = atomic_load(&cell->value);
+    return true;
+}
+
 static void counter(const struct http_request *request, struct http_response *response,
                     struct handler_context *context, void *data)
 {
     struct handler_environment *env = data;
     const struct counter_mode *mode = find_mode(request->query);
+    const struct counter_cells *cells = find_cells(request->query);
     uint64_t n, process_value, shared_value;
-    if (mode == NULL || !uri_query_uint(request->query, "n", 1, COUNTER_MAX_N, &n)) {
-        http_response_text(
-            response, 400,
-            "mode must be none, mutex, fragile or atomic; n a number from 0 to 1000000");
+    if (mode == NULL || cells == NULL ||
+        !uri_query_uint(request->query, "n", 1, COUNTER_MAX_N, &n)) {
+        http_response_text(response, 400,
+                           "mode must be none, mutex, fragile or atomic; cell process, shared or "
+                           "both; n a number from 0 to 1000000");
         return;
     }
-    if (!mode->add(env->process_cell, n, &process_value) ||
-        !mode->add(env->shared_cell, n, &shared_value)) {
+    if (!count(mode, env->process_cell, cells->process, n, &process_value) ||
+        !count(mode, env->shared_cell, cells->shared, n, &shared_value)) {
         http_response_error(response, 500);
         return;
     }
@@ -102,6 +137,7 @@ static void counter(const struct http_request *request, struct http_response *re
     json_init(&json, &response->text);
     json_object_begin(&json);
     json_put_string(&json, "mode", mode->name);
+    json_put_string(&json, "cell", cells->name);
     json_put_uint(&json, "process", process_value);
     json_put_uint(&json, "shared", shared_value);
     json_put_uint(&json, "recoveries", atomic_load(&env->shared_cell->recoveries));

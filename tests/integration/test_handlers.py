@@ -18,6 +18,7 @@ REQUESTS_EACH = 50
     "/cpu?us=99999999999999999999", "/cpu?us=%20", "/cpu?us=%31",
     "/sleep?ms=x", "/sleep?ms=-1", "/sleep?ms=60001", "/sleep?ms=",
     "/counter?mode=other", "/counter?mode=", "/counter?mode=mutex&n=x", "/counter?n=-1",
+    "/counter?cell=other", "/counter?cell=", "/counter?mode=mutex&cell=Shared",
 ])
 def test_bad_values(client, target):
     response = client.get(target)
@@ -120,8 +121,18 @@ def test_guarded_counters_lose_nothing(model, mode, start_server):
 def test_a_counter_without_guard_still_answers(server):
     answers = count_together(server, "/counter?mode=none")
     assert len(answers) == CONNECTIONS * REQUESTS_EACH
-    assert all(set(answer) == {"mode", "process", "shared", "recoveries", "pid", "worker"}
+    assert all(set(answer) == {"mode", "cell", "process", "shared", "recoveries", "pid", "worker"}
                for answer in answers)
+
+
+@pytest.mark.parametrize("mode", ["none", "mutex", "fragile", "atomic"])
+def test_one_cell_counts_alone(model, mode, start_server):
+    with start_server(model).connect() as client:
+        seen = [json.loads(client.get(f"/counter?mode={mode}{cell}&n=5").body)
+                for cell in ("&cell=process", "&cell=shared", "&cell=shared", "&cell=both", "")]
+    assert [answer["cell"] for answer in seen] == ["process", "shared", "shared", "both", "both"]
+    assert [(answer["process"], answer["shared"]) for answer in seen] == [
+        (5, 0), (5, 5), (5, 10), (10, 15), (15, 20)]
 
 
 def test_counter_steps(model, start_server):

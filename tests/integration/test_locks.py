@@ -18,9 +18,9 @@ def faulty(model, start_server):
     return start_server(model, "--faults", "on")
 
 
-def count(server, mode, n, timeout_s=20.0):
+def count(server, mode, n, cell="both", timeout_s=20.0):
     with server.connect(timeout_s=timeout_s) as client:
-        return json.loads(client.get(f"/counter?mode={mode}&n={n}").body)
+        return json.loads(client.get(f"/counter?mode={mode}&cell={cell}&n={n}").body)
 
 
 def die_holding(server, lock):
@@ -58,6 +58,8 @@ def test_another_lock_hangs_all_who_ask_for_it(faulty, model):
     assert count(faulty, "fragile", 1)["shared"] == 1
     die_holding(faulty, "fragile")
     assert hangs(faulty)
+    # The lock of the process itself is another one, which nobody holds.
+    assert count(faulty, "fragile", 1, cell="process")["shared"] == 2
     # It never ends by itself: only the death of who waits does. The service has lost that thread.
     wait_until(lambda: sum(worker["current"] is not None and "fragile" in worker["current"]
                            for worker in faulty.status()["workers"]) >= 1, "a worker hangs")

@@ -76,10 +76,22 @@ static void test_bad_numbers(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "/cpu?us=",           "/cpu?us=10000001", "/cpu?us=-1",         "/cpu?us=1.5",
-        "/cpu?us=x",          "/sleep?ms=",       "/sleep?ms=x",        "/sleep?ms=60001",
-        "/counter?n=",        "/counter?n=-1",    "/counter?n=1000001", "/counter?mode=",
-        "/counter?mode=Mutex"};
+        "/cpu?us=",
+        "/cpu?us=10000001",
+        "/cpu?us=-1",
+        "/cpu?us=1.5",
+        "/cpu?us=x",
+        "/sleep?ms=",
+        "/sleep?ms=x",
+        "/sleep?ms=60001",
+        "/counter?n=",
+        "/counter?n=-1",
+        "/counter?n=1000001",
+        "/counter?mode=",
+        "/counter?mode=Mutex",
+        "/counter?cell=",
+        "/counter?cell=none",
+    };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_int_equal(get(bad[i]), 400);
         const char *text = body();
@@ -89,16 +101,22 @@ static void test_bad_numbers(void **state)
     assert_int_equal(atomic_load(&process_cell.value), 0);
 }
 
-static void assert_counted(const char *target, const char *mode, unsigned process, unsigned shared)
+static void assert_counted_in(const char *cell, const char *target, const char *mode,
+                              unsigned process, unsigned shared)
 {
-    char expected[128];
+    char expected[160];
     assert_int_equal(get(target), 200);
-    snprintf(
-        expected, sizeof(expected),
-        "{\"mode\":\"%s\",\"process\":%u,\"shared\":%u,\"recoveries\":0,\"pid\":%d,\"worker\":1}",
-        mode, process, shared, (int)getpid());
+    snprintf(expected, sizeof(expected),
+             "{\"mode\":\"%s\",\"cell\":\"%s\",\"process\":%u,\"shared\":%u,\"recoveries\":0,"
+             "\"pid\":%d,\"worker\":1}",
+             mode, cell, process, shared, (int)getpid());
     assert_string_equal(body(), expected);
     assert_string_equal(exchange->response.content_type, "application/json");
+}
+
+static void assert_counted(const char *target, const char *mode, unsigned process, unsigned shared)
+{
+    assert_counted_in("both", target, mode, process, shared);
 }
 
 static void test_counter(void **state)
@@ -112,10 +130,26 @@ static void test_counter(void **state)
     assert_counted("/counter?n=0&mode=fragile", "fragile", 1012, 1112);
     assert_counted("/counter?n=0&mode=mutex", "mutex", 1012, 1112);
     assert_counted("/counter?n=0&mode=none", "none", 1012, 1112);
+    assert_counted("/counter?n=0&cell=both", "atomic", 1012, 1112);
     assert_int_equal(pthread_mutex_trylock(&process_cell.mutex), 0); /* given back */
     assert_int_equal(pthread_mutex_trylock(&shared_cell.mutex), 0);
     pthread_mutex_unlock(&process_cell.mutex);
     pthread_mutex_unlock(&shared_cell.mutex);
+}
+
+/* The lock of the other cell is held by somebody else: nobody asks for it. */
+static void test_counter_of_one_cell(void **state)
+{
+    (void)state;
+    unsigned process = (unsigned)atomic_load(&process_cell.value);
+    unsigned shared = (unsigned)atomic_load(&shared_cell.value);
+    pthread_mutex_lock(&shared_cell.mutex);
+    assert_counted_in("process", "/counter?mode=mutex&cell=process", "mutex", process + 1, shared);
+    pthread_mutex_unlock(&shared_cell.mutex);
+    pthread_mutex_lock(&process_cell.mutex);
+    assert_counted_in("shared", "/counter?mode=mutex&cell=shared&n=2", "mutex", process + 1,
+                      shared + 2);
+    pthread_mutex_unlock(&process_cell.mutex);
 }
 
 static void test_whoami(void **state)
@@ -179,9 +213,12 @@ static void test_faults_are_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_plaintext),      TEST(test_json),          TEST(test_echo),    TEST(test_cpu),
-        TEST(test_sleep),          TEST(test_bad_numbers),   TEST(test_counter), TEST(test_whoami),
-        TEST(test_faults_are_off), TEST(test_faults_are_on),
+        TEST(test_plaintext),     TEST(test_json),
+        TEST(test_echo),          TEST(test_cpu),
+        TEST(test_sleep),         TEST(test_bad_numbers),
+        TEST(test_counter),       TEST(test_counter_of_one_cell),
+        TEST(test_whoami),        TEST(test_faults_are_off),
+        TEST(test_faults_are_on),
     };
     return cmocka_run_group_tests_name("handlers", tests, NULL, NULL);
 }
