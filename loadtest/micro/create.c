@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LEAST_ROUNDS = 3, KIB = 1024 };
+enum { KIB = 1024, GAMES = 5 };
 
 static char program[] = "/bin/true";
 static char *arguments[] = {program, NULL};
@@ -73,17 +73,15 @@ struct way {
     void (*once)(void);
 };
 
+static void go(const void *argument)
+{
+    const struct way *way = argument;
+    way->once();
+}
+
 static void measure_way(const void *subject, double *values)
 {
-    const struct way *way = subject;
-    uint64_t budget_ns = micro_budget_ns(6000, 35000), rounds = 0, elapsed_ns;
-    uint64_t start_ns = clock_monotonic_ns();
-    do {
-        way->once();
-        rounds++;
-        elapsed_ns = clock_monotonic_ns() - start_ns;
-    } while (elapsed_ns < budget_ns || rounds < LEAST_ROUNDS);
-    values[0] = (double)elapsed_ns / (double)rounds / 1000;
+    values[0] = micro_call_ns(go, subject, micro_budget_ns(6000, 35000)) / 1000;
 }
 
 /* ---- Requests ---- */
@@ -156,17 +154,13 @@ struct service {
     void (*request)(void);
 };
 
-static uint64_t time_requests(const struct service *service, uint64_t *requests)
+static uint64_t requests;
+
+static void request_once(const void *argument)
 {
-    uint64_t budget_ns = micro_budget_ns(6000, 35000), elapsed_ns;
-    uint64_t start_ns = clock_monotonic_ns();
-    *requests = 0;
-    do {
-        service->request();
-        ++*requests;
-        elapsed_ns = clock_monotonic_ns() - start_ns;
-    } while (elapsed_ns < budget_ns || *requests < LEAST_ROUNDS);
-    return elapsed_ns;
+    const struct service *service = argument;
+    service->request();
+    requests++;
 }
 
 static void measure_service(const void *subject, double *values)
@@ -174,16 +168,16 @@ static void measure_service(const void *subject, double *values)
     const struct service *service = subject;
     pthread_t thread = 0;
     pid_t pid = 0;
-    uint64_t requests;
     desk->closed = false;
     desk->handled = 0;
+    requests = 0;
     if (service->pool == POOL_THREAD) {
         micro_thread(&thread, serve, NULL);
     } else if (service->pool == POOL_PROCESS && (pid = micro_fork()) == 0) {
         serve(NULL);
         _exit(0);
     }
-    uint64_t elapsed_ns = time_requests(service, &requests);
+    double request_ns = micro_call_ns(request_once, service, micro_budget_ns(6000, 35000));
     errno = EIO;
     micro_need(desk->handled == requests, "a request was not handled once");
     if (service->pool != NO_POOL) {
@@ -195,7 +189,7 @@ static void measure_service(const void *subject, double *values)
     } else if (service->pool == POOL_PROCESS) {
         micro_reap(pid);
     }
-    values[0] = (double)elapsed_ns / (double)requests / 1000;
+    values[0] = request_ns / 1000;
 }
 
 /* ---- Series ---- */
@@ -233,7 +227,7 @@ static void run_services(const char *key, size_t touched_kib)
         {"fork-per-request", measure_service, &services[3], NULL}};
     char *heap = touched_kib > 0 ? micro_touched(touched_kib * KIB) : NULL;
     micro_series(&(struct micro_metric){key, "us"}, 1,
-                 json_pack("{s:i}", "touched_kib", (int)touched_kib), variants, 4);
+                 json_pack("{s:i, s:i}", "touched_kib", (int)touched_kib, "cpus", 1), variants, 4);
     if (heap != NULL) {
         micro_unmap(heap, touched_kib * KIB);
     }
@@ -245,10 +239,13 @@ int main(int argc, char **argv)
     desk = micro_shared(sizeof(*desk));
     micro_need(sem_init(&desk->asked, 1, 0) == 0 && sem_init(&desk->answered, 1, 0) == 0,
                "cannot make semaphores");
+    micro_games(GAMES);
     run_ways(0);
     run_ways(1024);
     run_ways(16384);
     run_ways(102400);
+    /* On one CPU, as the price of waking an idle one would hide that of a thread. */
+    micro_pin(micro_cpus() - 1);
     run_services("request", 0);
     run_services("request-touched-16384-kib", 16384);
     return micro_finish();

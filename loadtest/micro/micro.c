@@ -25,6 +25,7 @@ enum {
     VARIANTS_MAX = 16,
     PATIENCE_S = 60, /* and so much again for each pair: far more than a measurement takes */
     PAIR_PATIENCE_S = 15,
+    CALLS_MAX = 8192,
     TOUCH_STEP_BYTES = 4096
 };
 
@@ -32,6 +33,7 @@ static struct {
     char name[32];
     bool quick;
     unsigned pairs;
+    unsigned games;   /* of each value */
     const char *only; /* the key of the one series that is wanted; NULL: all, and the facts */
     cpu_set_t cpus;
     json_t *series, *facts;
@@ -124,6 +126,7 @@ static void parse_options(int argc, char **argv)
 void micro_start(const char *name, int argc, char **argv)
 {
     snprintf(micro.name, sizeof(micro.name), "%s", name);
+    micro.games = 1;
     parse_options(argc, argv);
     micro.series = json_array();
     micro.facts = json_array();
@@ -173,15 +176,48 @@ int micro_finish(void)
 
 /* ---- Figures ---- */
 
-static void measure(const struct micro_variant *variant, json_t *const *runs, size_t metric_count)
+void micro_games(unsigned games)
 {
-    double values[MICRO_METRICS_MAX] = {0};
+    errno = EINVAL;
+    micro_need(games % 2 == 1 && games <= MICRO_GAMES_MAX, "no number of games");
+    micro.games = micro.quick ? 1 : games;
+}
+
+static void measure(const struct micro_variant *variant, double *values, size_t metric_count)
+{
+    memset(values, 0, MICRO_METRICS_MAX * sizeof(*values));
     variant->measure(variant->subject, values);
     for (size_t i = 0; i < metric_count; i++) {
         errno = ERANGE;
         micro_need(values[i] > 0, variant->name);
-        if (runs != NULL) {
-            json_array_append_new(json_object_get(runs[i], variant->name), json_real(values[i]));
+    }
+}
+
+static double median_of_games(double (*games)[MICRO_METRICS_MAX], size_t metric)
+{
+    double values[MICRO_GAMES_MAX] = {0};
+    for (unsigned game = 0; game < micro.games; game++) {
+        values[game] = games[game][metric];
+    }
+    return micro_median(values, micro.games);
+}
+
+/* One value of each variant and metric. */
+static void measure_pair(unsigned pair, const struct micro_variant *variants, size_t count,
+                         json_t *const *runs, size_t metric_count)
+{
+    double values[VARIANTS_MAX][MICRO_GAMES_MAX][MICRO_METRICS_MAX];
+    for (unsigned game = 0; game < micro.games; game++) {
+        for (size_t turn = 0; turn < count; turn++) {
+            /* An odd number of games: the next pair begins the other way round. */
+            size_t j = (pair + game) % 2 == 0 ? turn : count - 1 - turn;
+            measure(&variants[j], values[j][game], metric_count);
+        }
+    }
+    for (size_t j = 0; j < count; j++) {
+        for (size_t i = 0; i < metric_count; i++) {
+            json_array_append_new(json_object_get(runs[i], variants[j].name),
+                                  json_real(median_of_games(values[j], i)));
         }
     }
 }
@@ -233,12 +269,11 @@ void micro_series(const struct micro_metric *metrics, size_t metric_count, json_
         }
     }
     for (size_t j = 0; j < count; j++) {
-        measure(&chosen[j], NULL, metric_count); /* caches, lazy binding, the allocator */
+        double unrecorded[MICRO_METRICS_MAX];
+        measure(&chosen[j], unrecorded, metric_count); /* caches, lazy binding, the allocator */
     }
     for (unsigned pair = 0; pair < micro.pairs; pair++) {
-        for (size_t j = 0; j < count; j++) {
-            measure(&chosen[pair % 2 == 0 ? j : count - 1 - j], runs, metric_count);
-        }
+        measure_pair(pair, chosen, count, runs, metric_count);
     }
     for (size_t i = 0; i < metric_count; i++) {
         json_t *series = json_pack("{s:s, s:s, s:o}", "key", metrics[i].key, "unit",
@@ -289,7 +324,33 @@ void micro_fact_unavailable(const char *key, const char *statement, const char *
 
 uint64_t micro_budget_ns(unsigned quick_us, unsigned full_us)
 {
-    return (uint64_t)(micro.quick ? quick_us : full_us) * 1000;
+    return (uint64_t)(micro.quick ? quick_us : full_us) * 1000 / micro.games;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double first = *(const double *)a, second = *(const double *)b;
+    return (first > second) - (first < second);
+}
+
+double micro_median(double *values, size_t count)
+{
+    qsort(values, count, sizeof(values[0]), by_size);
+    return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+double micro_call_ns(void (*call)(const void *), const void *argument, uint64_t budget_ns)
+{
+    static double calls_ns[CALLS_MAX];
+    size_t calls = 0;
+    uint64_t start_ns = clock_monotonic_ns(), now_ns = start_ns;
+    do {
+        uint64_t before_ns = now_ns;
+        call(argument);
+        now_ns = clock_monotonic_ns();
+        calls_ns[calls++] = (double)(now_ns - before_ns);
+    } while (now_ns - start_ns < budget_ns && calls < CALLS_MAX);
+    return micro_median(calls_ns, calls);
 }
 
 void micro_sleep_ms(unsigned duration_ms)

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { MICRO_METRICS_MAX = 2, MICRO_DETAIL_BYTES = 256 };
+enum { MICRO_METRICS_MAX = 2, MICRO_GAMES_MAX = 9, MICRO_DETAIL_BYTES = 256 };
 
 /* Understands --quick, --repetitions N, --series KEY and --help, and ends the program when it
  * hangs. */
@@ -46,6 +46,12 @@ struct micro_variant {
     const char *unavailable; /* why this machine lacks it; NULL: it does not */
 };
 
+/* From the next series on a value is the median of so many games, each a measurement of its share
+ * of the time: an odd number, as many as MICRO_GAMES_MAX. The games take turns as the pairs do, so
+ * that a disturbance that lasts less than half of a pair is in no value. 1 until told otherwise,
+ * and always with --quick. */
+void micro_games(unsigned games);
+
 /* Measures all variants, and "control", which is the first of them again: forwards, then
  * backwards, and so on. The series of several metrics come from the same measurements. Takes over
  * parameters, which may be NULL. */
@@ -62,8 +68,14 @@ void micro_fact_unavailable(const char *key, const char *statement, const char *
 
 /* ---- Time and place ---- */
 
-/* How long one measurement should last. */
+/* How long one measurement should last, of a value that takes so long in all its games. */
 uint64_t micro_budget_ns(unsigned quick_us, unsigned full_us);
+/* Sorts the values. */
+double micro_median(double *values, size_t count);
+/* Nanoseconds of one call: the median of those that fit into the time. A call should take a
+ * microsecond or more, or the clock is measured; where others want the CPU, too, most calls are
+ * left alone all the same. */
+double micro_call_ns(void (*call)(const void *), const void *argument, uint64_t budget_ns);
 void micro_sleep_ms(unsigned duration_ms);
 /* Asks every millisecond; false when it has not come true in time. */
 bool micro_wait_for(bool (*is_true)(const void *), const void *argument, unsigned patience_ms);

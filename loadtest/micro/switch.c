@@ -17,7 +17,10 @@ enum {
     STRIDE_LINES = 97,
     WARM_UP_ROUNDS = 20,
     REREAD_BYTES = 256 * 1024,
+    READINGS_MAX = 4096,
     FACT_RUNS = 5,
+    GAMES = 5,
+    LEAST_NS = 1, /* what a switch costs that cannot be told from none */
     END_OF_GAME = 0,
     GO_ON = 1
 };
@@ -130,6 +133,13 @@ static void round_trip(void)
     }
 }
 
+static void play_round(const void *argument)
+{
+    const struct game *game = argument;
+    round_trip();
+    touch(table.memory, game->own_bytes, game->step_bytes);
+}
+
 struct seat {
     pid_t pid;
     pthread_t thread;
@@ -152,8 +162,7 @@ static struct seat sit_down(const struct game *game)
         table.partner_memory = memory_of(game->partner_bytes);
     }
     for (int i = 0; i < WARM_UP_ROUNDS; i++) {
-        round_trip();
-        touch(table.memory, game->own_bytes, game->step_bytes);
+        play_round(game);
     }
     return seat;
 }
@@ -179,20 +188,32 @@ static void stand_up(const struct seat *seat)
 }
 
 /* Nanoseconds per turn: a switch, a write, a read, and the touches. */
+static double turn_ns(const struct game *game, uint64_t budget_ns)
+{
+    struct seat seat = sit_down(game);
+    double round_ns = micro_call_ns(play_round, game, budget_ns);
+    stand_up(&seat);
+    return round_ns / 2;
+}
+
 static void measure_turn(const void *subject, double *values)
 {
+    values[0] = turn_ns(subject, micro_budget_ns(12000, 40000));
+}
+
+static unsigned games_at_least_ns;
+
+/* What the switch adds to a turn: the same turn in one thread, without a switch, directly beside.
+ */
+static void measure_switch(const void *subject, double *values)
+{
     const struct game *game = subject;
-    struct seat seat = sit_down(game);
-    uint64_t budget_ns = micro_budget_ns(12000, 60000), rounds = 0, elapsed_ns;
-    uint64_t start_ns = clock_monotonic_ns();
-    do {
-        round_trip();
-        touch(table.memory, game->own_bytes, game->step_bytes);
-        rounds++;
-        elapsed_ns = clock_monotonic_ns() - start_ns;
-    } while (elapsed_ns < budget_ns);
-    stand_up(&seat);
-    values[0] = (double)elapsed_ns / (double)(2 * rounds);
+    struct game alone = *game;
+    alone.partner = NOBODY;
+    uint64_t budget_ns = micro_budget_ns(8000, 45000);
+    double difference_ns = turn_ns(game, budget_ns) - turn_ns(&alone, budget_ns);
+    games_at_least_ns += difference_ns < LEAST_NS;
+    values[0] = difference_ns < LEAST_NS ? LEAST_NS : difference_ns;
 }
 
 static void flush_caches(const char *memory, size_t bytes)
@@ -208,12 +229,15 @@ static void flush_caches(const char *memory, size_t bytes)
 #endif
 }
 
-/* Nanoseconds per cache line that is read again after each round trip. */
+/* Nanoseconds per cache line that is read again after each round trip: the median of the readings,
+ * as one that somebody else interrupts is long, which without a switch happens far more often. */
 static void measure_reread(const void *subject, double *values)
 {
     const struct game *game = subject;
     struct seat seat = sit_down(game);
-    uint64_t budget_ns = micro_budget_ns(12000, 60000), rounds = 0, reading_ns = 0;
+    double readings_ns[READINGS_MAX];
+    size_t readings = 0;
+    uint64_t budget_ns = micro_budget_ns(12000, 40000);
     uint64_t start_ns = clock_monotonic_ns(), now_ns;
     do {
         round_trip();
@@ -223,11 +247,10 @@ static void measure_reread(const void *subject, double *values)
         uint64_t before_ns = clock_monotonic_ns();
         touch(table.memory, game->own_bytes, game->step_bytes);
         now_ns = clock_monotonic_ns();
-        reading_ns += now_ns - before_ns;
-        rounds++;
-    } while (now_ns - start_ns < budget_ns);
+        readings_ns[readings++] = (double)(now_ns - before_ns);
+    } while (now_ns - start_ns < budget_ns && readings < READINGS_MAX);
     stand_up(&seat);
-    values[0] = (double)reading_ns / (double)(rounds * (game->own_bytes / LINE_BYTES));
+    values[0] = micro_median(readings_ns, readings) / ((double)game->own_bytes / LINE_BYTES);
 }
 
 /* ---- Series ---- */
@@ -255,11 +278,15 @@ static void run_growth(void)
                                         {THREAD, 0, 0, PAGE_BYTES, false},
                                         {THREAD, MOST_BYTES, MOST_BYTES, PAGE_BYTES, false}};
     static const struct micro_variant variants[] = {
-        {"process-0-pages", measure_turn, &games[0], NULL},
-        {"process-1024-pages", measure_turn, &games[1], NULL},
-        {"thread-0-pages", measure_turn, &games[2], NULL},
-        {"thread-1024-pages", measure_turn, &games[3], NULL}};
-    micro_series(&(struct micro_metric){"growth", "ns"}, 1, NULL, variants, 4);
+        {"process-0-pages", measure_switch, &games[0], NULL},
+        {"process-1024-pages", measure_switch, &games[1], NULL},
+        {"thread-0-pages", measure_switch, &games[2], NULL},
+        {"thread-1024-pages", measure_switch, &games[3], NULL}};
+    json_t *parameters = json_pack("{s:i, s:i}", "least_ns", LEAST_NS, "cpus", 1);
+    games_at_least_ns = 0;
+    micro_series(&(struct micro_metric){"growth", "ns"}, 1, json_incref(parameters), variants, 4);
+    json_object_set_new(parameters, "games_at_least_ns", json_integer(games_at_least_ns));
+    json_decref(parameters);
 }
 
 static void run_reread(const char *key, size_t partner_bytes)
@@ -323,6 +350,7 @@ int main(int argc, char **argv)
     micro_start("switch", argc, argv);
     table.partner_switches = micro_shared(sizeof(*table.partner_switches));
     micro_pin(micro_cpus() - 1);
+    micro_games(GAMES);
     for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
         run_pages(pages[i]);
     }

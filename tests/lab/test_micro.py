@@ -6,6 +6,7 @@ import subprocess
 import time
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 
 import pytest
 from twinlab import proc
@@ -18,6 +19,7 @@ CREATION = {"process", "thread", "vfork", "fork-exec", "spawn"}
 SERVICE = {"pool-thread", "pool-process", "thread-per-request", "fork-per-request"}
 SWITCH = {"process", "thread", "self"}
 REREAD = {"after-process-switch", "after-thread-switch", "without-switch", "after-flush"}
+GROWTH_GAMES = 5 * (QUICK_PAIRS + 1)  # of four variants and the control, and one of each unrecorded
 SCALING = {"threads-1", "threads-2", "threads-4", "threads-8", "processes-2"}
 
 # What the engine of the claims relies on: keys, units and variants; each series has a control besides.
@@ -51,7 +53,8 @@ CERTAIN_FACTS = {
     "sync": (*(f"{lock}-exact-{who}" for lock in ("atomic", "mutex", "semaphore") for who in ("threads", "processes")),
              "robust-mutex-names-dead-owner", "plain-mutex-hangs-after-dead-owner", "semaphore-hangs-after-dead-owner",
              "futex-wakes-other-process"),
-    "race": ("private-counter-unchanged", "single-owner-exact-threads", "single-owner-exact-processes"),
+    "race": ("private-counter-unchanged", "unlocked-private-counter-exact-threads",
+             "unlocked-private-counter-exact-processes", "single-owner-exact-threads", "single-owner-exact-processes"),
     "deadlock": ("threads-stop", "processes-stop", "threads-cpu-stands-still", "processes-cpu-stands-still",
                  "threads-wait-in-futex", "processes-wait-in-futex", "same-order-never-stops", "timeout-gets-out",
                  "killing-one-frees-the-other-if-robust"),
@@ -62,7 +65,7 @@ CERTAIN_FACTS = {
 # How often they are observed depends on the machine.
 OPEN_FACTS = {"switch": ("two-switches-per-round-trip",), "ipc": ("sleep-is-no-synchronisation",),
               "race": ("unlocked-threads-lose", "unlocked-processes-lose", "naive-start-exact",
-                       "naive-start-folded-exact")}
+                       "naive-start-hides-the-race", "naive-start-folded-exact")}
 
 
 def run(program, *options):
@@ -130,6 +133,43 @@ def test_unlocked_increments_get_lost():
     facts = {fact["key"]: fact for fact in quick("race")["facts"]}
     assert facts["unlocked-threads-lose"]["observed"] > 0
     assert facts["unlocked-processes-lose"]["observed"] > 0
+
+
+def test_naive_starts_are_counted_one_by_one():
+    """A sum that is exact now and then, not one verdict: each start counts, and each row of them."""
+    facts = {fact["key"]: fact for fact in quick("race")["facts"]}
+    each, rows = facts["naive-start-exact"], facts["naive-start-hides-the-race"]
+    assert (each["of"], rows["of"]) == (50 * QUICK_PAIRS, QUICK_PAIRS)
+    assert rows["observed"] <= each["observed"] <= 50 * rows["observed"]
+
+
+def medians(series):
+    return {variant: median(values) for variant, values in series["runs"].items()}
+
+
+def series_of(program, key):
+    [series] = [series for series in quick(program)["series"] if series["key"] == key]
+    return series
+
+
+def test_growth_is_of_the_switch_alone():
+    """Less than the whole turn, of which it is a part; and it tells how often it could not be told from nothing."""
+    growth = series_of("switch", "growth")
+    parameters = growth["parameters"]
+    assert parameters["least_ns"] == 1 and 0 <= parameters["games_at_least_ns"] <= GROWTH_GAMES
+    turns = medians(series_of("switch", "pages-1024"))
+    for who in ("process", "thread"):
+        assert turns["self"] < turns[who] and medians(growth)[f"{who}-1024-pages"] < turns[who] * 2
+
+
+def test_a_pool_answers_sooner_than_a_new_thread_or_process():
+    request = medians(series_of("create", "request"))
+    assert request["pool-thread"] < request["thread-per-request"] < request["fork-per-request"]
+
+
+def test_a_cached_block_comes_sooner_than_a_searched_one():
+    searched = medians(series_of("alloc", "searched-2-kib"))
+    assert searched["tcache"] * 2 < searched["bins"]
 
 
 def test_a_named_number_of_pairs():

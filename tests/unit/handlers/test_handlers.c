@@ -143,6 +143,8 @@ static void test_counter_of_one_cell(void **state)
     (void)state;
     unsigned process = (unsigned)atomic_load(&process_cell.value);
     unsigned shared = (unsigned)atomic_load(&shared_cell.value);
+    assert_counted_in("process", "/counter?cell=process&n=0", "atomic", process, shared);
+    assert_counted_in("shared", "/counter?cell=shared&n=3", "atomic", process, shared += 3);
     pthread_mutex_lock(&shared_cell.mutex);
     assert_counted_in("process", "/counter?mode=mutex&cell=process", "mutex", process + 1, shared);
     pthread_mutex_unlock(&shared_cell.mutex);
