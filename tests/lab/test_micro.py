@@ -152,14 +152,17 @@ def series_of(program, key):
     return series
 
 
+def switch_is_part_of_its_turn():
+    growth, turns = (medians(json.loads(run("switch", "--quick", "--series", key).stdout)["series"][0])
+                     for key in ("growth", "pages-1024"))
+    return all(growth[f"{who}-1024-pages"] < 0.8 * turns[who] for who in ("process", "thread"))
+
+
 def test_growth_is_of_the_switch_alone():
-    """Less than the whole turn, of which it is a part; and it tells how often it could not be told from nothing."""
-    growth = series_of("switch", "growth")
-    parameters = growth["parameters"]
+    """About half of a turn with 1024 touched pages; the machine may be busy in one of the two, and not each time."""
+    parameters = series_of("switch", "growth")["parameters"]
     assert parameters["least_ns"] == 1 and 0 <= parameters["games_at_least_ns"] <= GROWTH_GAMES
-    turns = medians(series_of("switch", "pages-1024"))
-    for who in ("process", "thread"):
-        assert turns["self"] < turns[who] and medians(growth)[f"{who}-1024-pages"] < turns[who] * 2
+    assert any(switch_is_part_of_its_turn() for _ in range(5))
 
 
 def test_a_pool_answers_sooner_than_a_new_thread_or_process():
@@ -168,7 +171,9 @@ def test_a_pool_answers_sooner_than_a_new_thread_or_process():
 
 
 def test_a_cached_block_comes_sooner_than_a_searched_one():
+    """glibc's cache of a thread ends at blocks of 1032 bytes: a larger one would be searched for as well."""
     searched = medians(series_of("alloc", "searched-2-kib"))
+    assert series_of("alloc", "searched-2-kib")["parameters"]["cached_bytes"] <= 1032
     assert searched["tcache"] * 2 < searched["bins"]
 
 
