@@ -115,9 +115,13 @@ static void leave_seat(struct master *master, const struct child *child, struct 
     }
 }
 
-static bool will_be_replaced(const struct master *master, const struct child *child)
+/* Whether the next one will take these places. A successor that is already there has places of its
+ * own. */
+static bool leaves_places(const struct master *master, const struct child *child)
 {
-    return child->number < master->seat_count && master->seats[child->number].child == child;
+    const struct seat *seat =
+        child->number < master->seat_count ? &master->seats[child->number] : NULL;
+    return seat != NULL && seat->child == child && seat->successor == NULL;
 }
 
 static void on_death(struct master *master, struct child *child, int wait_status)
@@ -126,7 +130,7 @@ static void on_death(struct master *master, struct child *child, int wait_status
     struct death_record copy;
     copy_record(death, &copy);
     log_death(&copy, child);
-    if (!will_be_replaced(master, child)) { /* or its places would stay on show as dead */
+    if (!leaves_places(master, child)) { /* they would stay on show as dead */
         scoreboard_retire(master->server->scoreboard, child->first_slot, child->slot_count);
     }
     leave_seat(master, child, death);

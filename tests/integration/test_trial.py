@@ -200,6 +200,19 @@ def test_who_is_slow_to_fail_is_not_started_without_end(supervised, gate):
     supervised.wait_for_workers()
 
 
+def test_who_dies_beside_its_successor_leaves_no_places_behind(supervised, gate):
+    old, last = set(supervised.worker_pids()), supervised.pid_of(WORKERS - 1)
+    gate.close()
+    supervised.reload()
+    for _ in range(WORKERS - 1):
+        gate.let_one_pass()
+    wait_until(lambda: len(set(processes.living_children(supervised.pid)) - old) == WORKERS, "all successors are started")
+    os.kill(last, signal.SIGKILL)
+    wait_until(lambda: last not in processes.living_children(supervised.pid), "its predecessor is dead")
+    gate.open()
+    supervised.wait_for_workers()
+
+
 def test_a_new_address_lives_through_a_death_and_a_removal(supervised, gate):
     """Only who listens at the old address gives it up."""
     port = quiet_port()

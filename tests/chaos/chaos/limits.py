@@ -81,7 +81,10 @@ class SmallDisk:
         (self.directory / "filler").unlink(missing_ok=True)
 
     def unmount(self):
-        subprocess.run(["umount", str(self.directory)], check=True)
+        """Who was killed a moment ago may still be on its way out."""
+        def is_unmounted():
+            return subprocess.run(["umount", str(self.directory)], capture_output=True, check=False).returncode == 0
+        wait_until(is_unmounted, f"{self.directory} can be unmounted")
 
 
 class NoDescriptors:

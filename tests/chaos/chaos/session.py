@@ -86,6 +86,7 @@ class Session:
         self._gone = set()
         self._resources = []
         self._server_directory = None
+        self._last_workers = []
         self._counted_before = (0, 0)  # answers, cut requests: those of earlier servers
         self.memory, self.why_no_memory_limit = self._take(lambda: Cgroup("memory"), "remove")
         self.processes, self.why_no_process_limit = self._take(lambda: Cgroup("pids"), "remove")
@@ -179,8 +180,9 @@ class Session:
         return any(str(path) in links for path in paths)
 
     def evidence(self):
-        """The ends of both logs, for a report of what went wrong."""
+        """The ends of both logs and what the server says of its workers, for a report of what went wrong."""
         found = [self.server.log()[-EVIDENCE_BYTES:]] if self.server else []
+        found += [json.dumps(worker) for worker in self._last_workers]
         if self.error_log.exists():
             found.append(self.error_log.read_text(errors="backslashreplace")[-EVIDENCE_BYTES:])
         return "\n".join(found)
@@ -263,7 +265,7 @@ class Session:
             return len(pids) == self.model.processes and not self._gone & set(pids)
 
         def slots_ready():
-            workers = self.status()["workers"]
+            self._last_workers = workers = self.status()["workers"]
             return (processes_right() and len(workers) == self.model.slots
                     and all(worker["state"] == "ready" for worker in workers))
         wait_for(processes_right, "as many processes as configured", STRENGTH_DEADLINE_S)
