@@ -96,13 +96,20 @@ def open_fds(pid):
 def has_open(pid, path):
     """Whether a descriptor of the process leads to the file at path, whatever it was called when it
     was opened."""
-    for link in Path(f"/proc/{pid}/fd").iterdir():
+    for link in _descriptors(pid):
         try:
             if link.samefile(path):
                 return True
         except FileNotFoundError:  # closed meanwhile
             pass
     return False
+
+
+def _descriptors(pid):
+    try:
+        return list(Path(f"/proc/{pid}/fd").iterdir())
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return []
 
 
 def status_number(pid, field):
