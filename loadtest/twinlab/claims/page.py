@@ -37,9 +37,9 @@ METHOD = """
 <p>Each <em>experiment</em> starts the servers with the sides that it compares. A <em>block</em> is one side on a fresh
 server; a <em>round</em> is one block of each side, and every second round runs backwards (ABBA), so that a slow drift
 cancels. The k-th values of two sides are a pair; if one of any pair is zero, there is no ratio. Of the share of
-connections that a crash loses none is a result: half a request is added to each such value. An effect is the geometric
-mean of the ratios of all pairs; its interval is a 95 % bootstrap (10,000 resamples, BCa) of the mean logarithm of the
-ratios. A fact is observed so many times out of so many; its interval is Wilson's.</p>
+connections that a crash loses none is a result: half a request is added to each such value. An effect is the median
+of the ratios of all pairs, which single blocks that something slowed down do not move; its interval is a 95 % bootstrap
+(10,000 resamples, percentiles) of the median logarithm of the ratios. A fact is observed so many times out of so many; its interval is Wilson's.</p>
 <p>The <em>margin</em> of a finding is the smallest effect that means anything, stated in claims.yaml before the run. A
 ratio is decided only if its whole interval lies on one side of the margin, and equivalent only if it lies within. The
 <em>control</em> measures one side twice under two names: if the control is not within the margin, the noise is larger
