@@ -387,5 +387,5 @@ def test_an_experiment_file_becomes_what_the_engine_runs(tmp_path, store):
     (tmp_path / "x.yaml").write_text("title: t\nsides: {one: {}, two: {}}\ncontrol: one\nrounds: 2\n")
     order = []
     engine(store, measured(order)).run(experiment.load(tmp_path, "x", quick=False))
-    assert order == ["one", "two", "control", "control", "two", "one"]
+    assert order == ["control", "one", "two", "two", "one", "control"]
     assert json.loads((store.directory / "blocks.jsonl").read_text().splitlines()[0])["control_of"] == "one"

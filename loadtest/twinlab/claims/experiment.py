@@ -81,8 +81,15 @@ class Experiment:
         return self.rounds * sum(side.planned_s for side in self.sides.values())
 
     def order(self, round_number: int) -> list[Side]:
-        """Each second round runs backwards, so that two rounds are ABBA and a drift within them cancels."""
-        sides = list(self.sides.values())
+        """Each control beside its side, since noise that comes and goes grows with the distance.
+
+        Each second round runs backwards, so that two rounds are ABBA and a drift within them cancels.
+        """
+        repeats = controls(self.control_of)
+        sides: list[Side] = []
+        for name in (each for each in self.sides if each not in repeats):
+            sides += [self.sides[control] for control, side in repeats.items() if side == name]
+            sides.append(self.sides[name])
         return sides if round_number % 2 else sides[::-1]
 
 
