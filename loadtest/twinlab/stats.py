@@ -1,12 +1,12 @@
 """Medians, percentiles, spread, and what counts as a difference."""
 
 import math
-import random
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Mapping, Sequence
 
-RESAMPLES = 2000
+BOOTSTRAP_RESAMPLES = 10_000
+WILSON_Z = 1.959964  # 95 %
 
 
 def median_or_none(values: Sequence[float | None]) -> float | None:
@@ -63,18 +63,12 @@ class Ratio:
 def ratio(figure: Mapping[int, float], base: Mapping[int, float]) -> Ratio | None:
     """figure / base, paired by round: what slowed a round down slowed both. None when no round has both.
 
-    The interval is a bootstrap over the rounds, drawn alike each time. With one round it is as narrow as ignorance.
+    The interval is a bootstrap over the rounds. With one round it is as narrow as ignorance.
     """
     pairs = [figure[number] / base[number] for number in sorted(figure) if base.get(number)]
     if not pairs:
         return None
-    rng = random.Random(1)
-    medians = sorted(median(rng.choices(pairs, k=len(pairs))) for _ in range(RESAMPLES))
-    return Ratio(median(pairs), medians[int(RESAMPLES * 0.025)], medians[int(RESAMPLES * 0.975) - 1])
-
-
-BOOTSTRAP_RESAMPLES = 10_000
-WILSON_Z = 1.959964  # 95 %
+    return _median_with_interval(pairs)
 
 
 def paired_ratio(figure: Sequence[float], base: Sequence[float]) -> Ratio | None:
@@ -83,20 +77,26 @@ def paired_ratio(figure: Sequence[float], base: Sequence[float]) -> Ratio | None
     The median, since a neighbour on the host slows single blocks down by a quarter, which would move a mean.
     None when there is no pair. Pairs that are all equal give an interval of no width: then nothing varied.
     """
-    from scipy.stats import bootstrap  # only here: it takes half a second to import
-
     logs = [math.log(a / b) for a, b in zip(figure, base, strict=True)]
     if not logs:
         return None
-    middle = math.exp(median(logs))
-    if max(logs) - min(logs) < 1e-12:
+    found = _median_with_interval(logs)
+    return Ratio(math.exp(found.value), math.exp(found.low), math.exp(found.high))
+
+
+def _median_with_interval(values: Sequence[float]) -> Ratio:
+    """The median and its 95 % interval by a percentile bootstrap, drawn alike each time."""
+    from scipy.stats import bootstrap  # only here: it takes half a second to import
+
+    middle = median(values)
+    if max(values) - min(values) < 1e-12:
         return Ratio(middle, middle, middle)
-    interval = bootstrap((logs,), _median, n_resamples=BOOTSTRAP_RESAMPLES, confidence_level=0.95, method="percentile",
-                         random_state=1).confidence_interval
-    return Ratio(middle, min(math.exp(interval.low), middle), max(math.exp(interval.high), middle))
+    interval = bootstrap((values,), _median_along, n_resamples=BOOTSTRAP_RESAMPLES, confidence_level=0.95,
+                         method="percentile", random_state=1).confidence_interval
+    return Ratio(middle, min(float(interval.low), middle), max(float(interval.high), middle))
 
 
-def _median(values: Any, axis: int = -1) -> Any:
+def _median_along(values: Any, axis: int = -1) -> Any:
     from numpy import median as median_along
 
     return median_along(values, axis=axis)

@@ -87,9 +87,10 @@ class Experiment:
         """
         repeats = controls(self.control_of)
         sides: list[Side] = []
-        for name in (each for each in self.sides if each not in repeats):
-            sides += [self.sides[control] for control, side in repeats.items() if side == name]
-            sides.append(self.sides[name])
+        for name in self.sides:
+            if name not in repeats:
+                sides += [self.sides[control] for control, side in repeats.items() if side == name]
+                sides.append(self.sides[name])
         return sides if round_number % 2 else sides[::-1]
 
 
