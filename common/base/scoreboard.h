@@ -105,7 +105,7 @@ struct crash_frame {
     uint64_t offset; /* in the module */
     uint32_t line;
     char function[CRASH_FUNCTION_BYTES];
-    char file[CRASH_FILE_BYTES]; /* relative to the source root */
+    char file[CRASH_FILE_BYTES]; /* relative to the source root; of a longer path its end */
     char module[CRASH_MODULE_BYTES];
 };
 

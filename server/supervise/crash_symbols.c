@@ -29,6 +29,18 @@ static void copy_text(char *out, size_t bytes, const char *text)
     snprintf(out, bytes, "%s", text == NULL ? "" : text);
 }
 
+/* Of a path too long for the room its last components, since they name the file. */
+static void copy_path(char *out, size_t bytes, const char *path)
+{
+    size_t length = path == NULL ? 0 : strlen(path);
+    if (length >= bytes) {
+        path += length - (bytes - 1);
+        const char *slash = strchr(path, '/');
+        path = slash == NULL ? path : slash + 1;
+    }
+    copy_text(out, bytes, path);
+}
+
 /* Room for one more frame, or NULL. */
 static struct crash_frame *add_frame(struct naming *naming)
 {
@@ -55,7 +67,7 @@ static int on_line(void *data, uintptr_t pc, const char *file, int line, const c
     (void)pc;
     struct crash_frame *frame = file == NULL && function == NULL ? NULL : add_frame(data);
     if (frame != NULL) {
-        copy_text(frame->file, sizeof(frame->file), file);
+        copy_path(frame->file, sizeof(frame->file), file);
         copy_text(frame->function, sizeof(frame->function), function);
         frame->line = line > 0 ? (uint32_t)line : 0;
     }

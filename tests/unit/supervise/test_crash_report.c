@@ -88,6 +88,8 @@ DELIBERATE static void call_nothing(void)
     write_to(0); /* so that the call above is no jump */
 }
 
+static void die_far_away(void); /* at the end of this file */
+
 /* Runs fatal in a child that reports; returns its wait status. The story is read. */
 static int die(void (*fatal)(void), void (*tell)(void *data), struct crash_note *note)
 {
@@ -146,6 +148,16 @@ static void test_a_write(void **state)
     assert_non_null(strstr(story.stack.frames[0].file, "tests/unit/supervise/test_crash_report.c"));
     assert_in_range(story.stack.frames[0].line, 40, 60);
     assert_string_equal(story.stack.frames[0].module, "test_crash_report");
+}
+
+/* A path longer than its room keeps its end. */
+static void test_a_fault_in_a_file_far_away(void **state)
+{
+    (void)state;
+    assert_killed_by(die(die_far_away, NULL, board_note()), SIGSEGV);
+    const struct crash_frame *frame = &story.stack.frames[frame_of("die_far_away")];
+    assert_string_equal(frame->file, "within/a/tree/of/folders/with/long/names/far_away.c");
+    assert_int_equal(frame->line, 3);
 }
 
 static void test_a_division(void **state)
@@ -416,6 +428,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_write),
+        TEST(test_a_fault_in_a_file_far_away),
         TEST(test_a_division),
         TEST(test_a_stack_overflow),
         TEST(test_a_signal_from_outside),
@@ -431,4 +444,10 @@ int main(void)
         TEST(test_signal_stacks_go_with_their_threads),
     };
     return cmocka_run_group_tests_name("crash_report", tests, NULL, NULL);
+}
+
+#line 1 "/somewhere/deep/within/a/tree/of/folders/with/long/names/far_away.c"
+DELIBERATE static void die_far_away(void)
+{
+    write_to(0x10);
 }
