@@ -183,7 +183,9 @@ void acceptor_drain(struct worker *worker)
 {
     for (int i = 0; i < DRAIN_ACCEPTS && accept_one(worker); i++) {
     }
-    shutdown(worker->options.listen_fd, SHUT_RD);
+    if (!worker->options.listen_fd_is_passed) {
+        shutdown(worker->options.listen_fd, SHUT_RD);
+    }
     set_listening(worker, false);
 }
 

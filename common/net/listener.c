@@ -221,7 +221,8 @@ bool listener_adopt(struct listener *listener, int first_fd, size_t count,
                     char error[LISTENER_ERROR_BYTES])
 {
     bool good = true;
-    *listener = (struct listener){.fds = memory_alloc_zeroed(count, sizeof(listener->fds[0]))};
+    *listener = (struct listener){.fds = memory_alloc_zeroed(count, sizeof(listener->fds[0])),
+                                  .is_passed = true};
     while (listener->count < count) {
         int fd = first_fd + (int)listener->count;
         listener->fds[listener->count++] = fd;

@@ -13,6 +13,7 @@ enum { LISTENER_ERROR_BYTES = 256, LISTENER_ADDRESS_BYTES = 128 };
 struct listener {
     int *fds;
     size_t count;
+    bool is_passed; /* by a service manager, which goes on listening when the server has ended */
     char address[LISTENER_ADDRESS_BYTES]; /* as bound: "127.0.0.1:8080", port 0 replaced */
 };
 

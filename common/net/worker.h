@@ -31,6 +31,7 @@ struct worker_options {
     const struct router *router;
     struct handler_context *context; /* of the loop's thread */
     int listen_fd;                   /* kept open by the caller */
+    bool listen_fd_is_passed;        /* by a service manager, who listens on: not to be shut down */
     int access_log_fd;               /* -1: off; kept open by the caller */
     uint64_t max_connections;
     /* Asked before a connection is accepted from a socket that others watch, too; false leaves it
@@ -61,7 +62,7 @@ void worker_destroy(struct worker *worker);
  * - retire: others go on serving. Nothing more is accepted; open connections keep the chance to
  *   ask once more until the deadline.
  * - drain: the server ends. What is queued is taken, the listening socket shut down (for all that
- *   share it), and who is silent has a second to ask once more. */
+ *   share it, unless it was passed), and who is silent has a second to ask once more. */
 void worker_stop(struct worker *worker);
 void worker_drain(struct worker *worker);
 void worker_retire(struct worker *worker);

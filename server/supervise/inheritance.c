@@ -14,22 +14,25 @@ enum { FD_TEXT_BYTES = 12 };
 
 #define LISTENING_VARIABLE   "TWINHTTPD_LISTENING"
 #define PREDECESSOR_VARIABLE "TWINHTTPD_PREDECESSOR_FD"
+#define PASSED               " passed"
 
 static bool keep_open(int fd)
 {
     return fcntl(fd, F_SETFD, 0) == 0;
 }
 
-/* "127.0.0.1:8080 4 5 6": the address as configured, then the descriptors. */
+/* "127.0.0.1:8080 4 5 6": the address as configured, then the descriptors; PASSED behind them tells
+ * that a service manager has passed them. */
 static char *describe(const struct server *server)
 {
     const struct listener *listener = &server->listener;
-    size_t bytes = strlen(server->config.listen) + listener->count * FD_TEXT_BYTES + 1;
+    size_t bytes = strlen(server->config.listen) + listener->count * FD_TEXT_BYTES + sizeof(PASSED);
     char *text = memory_alloc_zeroed(1, bytes);
     size_t used = (size_t)snprintf(text, bytes, "%s", server->config.listen);
     for (size_t i = 0; i < listener->count; i++) {
         used += (size_t)snprintf(text + used, bytes - used, " %d", listener->fds[i]);
     }
+    snprintf(text + used, bytes - used, "%s", listener->is_passed ? PASSED : "");
     return text;
 }
 
@@ -68,6 +71,7 @@ static void read_fds(struct listener *listener, const char *text)
     while ((fd = next_fd(&text)) >= 0) {
         listener->fds[listener->count++] = fd;
     }
+    listener->is_passed = strcmp(text, PASSED) == 0;
 }
 
 bool inheritance_take(struct listener *listener, const char *address, size_t count)

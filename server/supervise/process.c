@@ -98,6 +98,7 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .router = process->router,
         .context = context,
         .listen_fd = listener_fd(&server->listener, loop_index),
+        .listen_fd_is_passed = server->listener.is_passed,
         .access_log_fd = server->access_log_fd,
         .max_connections = server->plan.max_connections,
         .may_accept = server->listener.count == 1 ? may_accept : NULL,

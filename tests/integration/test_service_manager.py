@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -189,6 +190,54 @@ def test_successors_serve_on_the_passed_socket(model, start_server):
     assert server.get("/plaintext").status == 200
 
 
+@pytest.fixture
+def keep(tmp_path, monkeypatch):
+    """keep(): the sockets that were passed to the server, as the service manager holds them."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as waiting, ExitStack() as kept:
+        waiting.bind(str(tmp_path / "keeper"))
+        waiting.listen()
+        waiting.settimeout(20)
+        monkeypatch.setenv(activation.KEEPER_VARIABLE, str(tmp_path / "keeper"))
+
+        def take():
+            with waiting.accept()[0] as sender:
+                _, descriptors, _, _ = socket.recv_fds(sender, 1, 64)
+            return [kept.enter_context(socket.socket(fileno=fd)) for fd in descriptors]
+
+        yield take
+
+
+def assert_listening(sockets):
+    assert sockets
+    for one in sockets:
+        assert one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
+@pytest.mark.parametrize("end", [signal.SIGQUIT, signal.SIGTERM])
+def test_passed_sockets_outlive_the_server(model, start_server, keep, end):
+    """Else nobody could connect while the manager restarts it, nor could it be started again."""
+    server = start_server(model, prefix=passing(*sockets_of(model)))
+    sockets = keep()
+    os.kill(server.pid, end)
+    wait_until(server.is_stopped, "it has ended")
+    assert_listening(sockets)
+
+
+@SUPERVISED
+def test_passed_sockets_outlive_an_upgraded_server(model, start_server, keep, manager):
+    server = start_server(model, "--upgrade-trial-ms", "1", prefix=passing(*sockets_of(model)))
+    sockets = keep()
+    manager.hear_state()
+    os.kill(server.pid, signal.SIGUSR2)
+    states = [manager.hear_state(), manager.hear_state()]
+    successor = next(int(state["MAINPID"]) for state in states if "MAINPID" in state)
+    wait_until(server.is_stopped, "the old program has left")
+    assert_listening(sockets)
+    os.kill(successor, signal.SIGQUIT)
+    wait_until(lambda: not processes.living_in_session(server.session), "nothing is left")
+    assert_listening(sockets)
+
+
 @EACH_BINARY
 @pytest.mark.parametrize("kinds, cause", [
     (["udp"], "it is no stream socket"),
@@ -251,7 +300,7 @@ def units(tmp_path):
 @needs("systemd-analyze")
 def test_systemd_understands_the_units(units):
     """It says so on standard error, and has no exit status for it."""
-    files = sorted(str(path) for path in units.iterdir())
+    files = sorted(str(path) for path in units.glob("*-server.*"))
     assert len(files) == 4
     result = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True,
                             timeout=60, check=True)

@@ -3,6 +3,7 @@
 
 Usage: activation.py KIND... -- COMMAND [ARGUMENT]...
 KIND: tcp (listening), reuseport (listening, all on one port), unix, udp, idle (TCP, not listening).
+The Unix socket that ACTIVATION_KEEPER names, if any, gets a copy of each.
 """
 
 import os
@@ -10,6 +11,7 @@ import socket
 import sys
 
 FIRST_SOCKET = 3
+KEEPER_VARIABLE = "ACTIVATION_KEEPER"
 _HOST = "127.0.0.1"
 
 
@@ -24,6 +26,12 @@ def _open(kind, port):
     return opened
 
 
+def _hand_over(sockets, path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as keeper:
+        keeper.connect(path)
+        socket.send_fds(keeper, [b"1"], [one.fileno() for one in sockets])
+
+
 def main():
     end = sys.argv.index("--")
     kinds, command = sys.argv[1:end], sys.argv[end + 1:]
@@ -31,6 +39,8 @@ def main():
     for kind in kinds:
         port = sockets[0].getsockname()[1] if sockets and kind == "reuseport" else 0
         sockets.append(_open(kind, port))
+    if KEEPER_VARIABLE in os.environ:
+        _hand_over(sockets, os.environ.pop(KEEPER_VARIABLE))
     # First out of the way of the places that they go to.
     copies = [os.dup2(one.fileno(), 100 + index) for index, one in enumerate(sockets)]
     for index, copy in enumerate(copies):

@@ -350,6 +350,7 @@ static void test_adopts_sockets(void **state)
         assert_int_equal(getsockname(fds[0], (struct sockaddr *)&bound, &bytes), 0);
         assert_true(listener_adopt(&listener, pass(fds, count), count, error));
         assert_int_equal(listener.count, count);
+        assert_true(listener.is_passed);
         assert_int_equal(atoi(listener.address + 10), ntohs(bound.sin_port));
         for (size_t i = 0; i < count; i++) {
             int fd = listener_fd(&listener, i);
