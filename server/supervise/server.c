@@ -60,9 +60,12 @@ static bool open_root(struct server *server, char error[SERVER_ERROR_BYTES])
     struct open_how how = {.flags = O_PATH, .resolve = RESOLVE_BENEATH};
     long fd = syscall(SYS_openat2, server->root_fd, ".", &how, sizeof(how));
     if (fd < 0) {
-        return fail(error, "cannot search the document root %s: %s; %s", root, strerror(errno),
-                    errno == ENOSYS ? "Linux 5.6 or later is needed (openat2)"
-                                    : "check its permissions");
+        return fail(
+            error, "cannot search the document root %s: %s; %s", root, strerror(errno),
+            errno == ENOSYS
+                ? "it needs openat2(): Linux 5.6 or later, and no filter that takes it away "
+                  "(systemd: RestrictSUIDSGID=, DynamicUser=)"
+                : "check its permissions");
     }
     close((int)fd);
     return privileges_check_root(&server->privileges, server->root_fd, root, error);
