@@ -205,9 +205,10 @@ def rate_block(result: open_loop.Result, status: Mapping[str, Any]) -> Block:
     block = Block(mismatch=(identity.check(status, probed=[result]).difference
                             or -identity.unexplained(status, result.answered)))
     latency = result.latency_with_failures
-    if latency.p50_us is not None and latency.p99_us is not None:
-        block.metrics = {"p50_us": latency.p50_us, "p99_us": latency.p99_us,
-                         "requests_per_s": result.latency.count / result.measured_s}
+    figures = {"p50_us": latency.p50_us, "p90_us": latency.p90_us, "p99_us": latency.p99_us,
+               "requests_per_s": result.latency.count / result.measured_s}
+    if None not in figures.values():
+        block.metrics = figures
     if result.late:
         block.void, block.cause = "the prober itself could not keep its schedule", LABORATORY
     void_if_failed(block, "prober", result.failures, result.answered, deaths_of(status))

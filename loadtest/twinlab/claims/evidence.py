@@ -57,8 +57,9 @@ class Source:
     shown: list[str] = field(default_factory=list)
 
 
-UNITS = {"requests_per_s": "1/s", "p50_us": "µs", "p99_us": "µs", "cpu_us_per_request": "µs", "pss_kib": "KiB",
-         "uss_kib": "KiB", "rss_sum_kib": "KiB", "page_tables_kib": "KiB", "recovery_ms": "ms", "silence_ms": "ms"}
+UNITS = {"requests_per_s": "1/s", "p50_us": "µs", "p90_us": "µs", "p99_us": "µs", "cpu_us_per_request": "µs",
+         "pss_kib": "KiB", "uss_kib": "KiB", "rss_sum_kib": "KiB", "page_tables_kib": "KiB",
+         "recovery_ms": "ms", "silence_ms": "ms"}
 # Shares of the connections, of which none is a result like any other. A ratio needs something above zero: half a
 # request, as a share of the connections, is added to each value.
 SHARES_OF_CONNECTIONS = ("lost_share",)
