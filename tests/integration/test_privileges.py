@@ -189,7 +189,7 @@ def test_logs_are_opened_again_during_a_trial(model, start_server, public_direct
     for pid in (server.pid, *server.worker_pids()):
         assert processes.has_open(pid, log) and processes.has_open(pid, errors)
         assert not any(processes.has_open(pid, path) for path in rotated)
-    assert "after the death of its predecessor" in errors.read_text(), "the old level is in force"
+    wait_until(lambda: "after the death of its predecessor" in errors.read_text(), "the old level is in force")
 
 
 @ROOT_ONLY
