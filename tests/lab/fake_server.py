@@ -18,13 +18,12 @@ class FakeServer:
         self._requests = 0
         self._lock = threading.Lock()
         self._connections = set()
-        self._socket = self._listen(0)
+        self._listen(0)
         self.port = self._socket.getsockname()[1]
 
     def _listen(self, port):
-        listening = socket.create_server(("127.0.0.1", port), backlog=512)
-        threading.Thread(target=self._accept, args=(listening,), daemon=True).start()
-        return listening
+        self._socket = socket.create_server(("127.0.0.1", port), backlog=512)
+        threading.Thread(target=self._accept, args=(self._socket,), daemon=True).start()
 
     def __enter__(self):
         return self
@@ -38,6 +37,7 @@ class FakeServer:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         with self._lock:
+            self._socket = None
             for connection in self._connections:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
@@ -45,7 +45,7 @@ class FakeServer:
                     pass  # the client was quicker
 
     def come_back(self):
-        self._socket = self._listen(self.port)
+        self._listen(self.port)
 
     def _accept(self, listening):
         while True:
@@ -53,11 +53,20 @@ class FakeServer:
                 connection, _ = listening.accept()
             except OSError:
                 return
+            if not self._keep(connection, listening):
+                connection.close()
+                return
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection):
+    def _keep(self, connection, listening):
+        """Whether the server is still up; if so, go_down() will find the connection."""
         with self._lock:
-            self._connections.add(connection)
+            is_up = self._socket is listening
+            if is_up:
+                self._connections.add(connection)
+        return is_up
+
+    def _serve(self, connection):
         try:
             while self._one_request(connection):
                 pass
