@@ -294,8 +294,8 @@ def test_an_honest_server_with_a_second_load_passes_as_well(bench, monkeypatch):
     here = replace(bench, connections=4, duration_s=0.4, warmup_s=0.1)
     for side in (PREFORK, Side(name="request", model="threadpool-request", threads=4, loops=2)):
         for kind in ("load", "rate"):
-            loaded = replace(side, block=kind, path="/sleep?ms=20", beside_path="/sleep?ms=20", beside_connections=4,
-                             rate_per_s=50)
+            loaded = replace(side, block=kind, path="/sleep?ms=20", connections=32, rate_per_s=50,
+                             beside_path="/sleep?ms=20", beside_connections=4)
             found = block.measure(here, loaded, random.Random(1))
             assert found.cause in ("", block.LABORATORY), found  # the prober may be late on a busy machine
             assert found.mismatch == 0 and found.metrics["p99_us"] > 0

@@ -23,7 +23,7 @@ MEANING = ("Ready shows as R like running, so more R than CPUs is normal; S is w
            "and ends like any other process when it is asked to, unless it has asked the kernel to die with its "
            "parent, as the workers have.")
 
-BUSY_US = 30_000
+BUSY_US = 100_000
 WORK_MS = 150
 
 
