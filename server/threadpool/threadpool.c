@@ -382,12 +382,28 @@ static struct timespec time_after_patience(void)
     return until;
 }
 
+/* A thread that has left its slot has nothing to do but to end: it is awaited, however busy the
+ * machine is. The patience is for handlers. */
+static bool has_left(const struct pool_member *member)
+{
+    const struct process *process = member->pool->process;
+    const struct worker_slot *slots = process->server->scoreboard->slots;
+    return !atomic_load(&member->retired) &&
+           atomic_load(&slots[process->first_slot + member->slot].state) == SLOT_ENDED;
+}
+
+static bool join_member(const struct pool_member *member, const struct timespec *until)
+{
+    return pthread_timedjoin_np(member->thread, NULL, until) == 0 ||
+           (has_left(member) && pthread_join(member->thread, NULL) == 0);
+}
+
 static bool join_members(struct threadpool *pool, const struct timespec *until)
 {
     uint32_t missing = 0, stuck = 0;
     for (uint32_t i = 0; i < pool->places; i++) {
         const struct pool_member *member = &pool->members[i];
-        if (member->is_there && pthread_timedjoin_np(member->thread, NULL, until) != 0) {
+        if (member->is_there && !join_member(member, until)) {
             missing++;
             stuck += !atomic_load(&member->retired);
         }

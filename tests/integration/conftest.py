@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -68,6 +69,18 @@ def start_server(tmp_path, site):
     finally:
         for running in started:
             running.clean_up()
+
+
+@pytest.fixture(scope="session")
+def build_preload(tmp_path_factory):
+    """Makes a library to preload (LD_PRELOAD) of a source in support/. Servers under sanitizers take none: theirs
+    must come first."""
+    def build(name):
+        library = tmp_path_factory.mktemp(name) / f"{name}.so"
+        source = Path(__file__).parent / "support" / f"{name}.c"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        return library
+    return build
 
 
 @pytest.fixture

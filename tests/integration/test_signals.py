@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from support import models
 from support.client import request_bytes, wait_until_read
+from support.server import SANITIZED
 from support.waiting import wait_until
 
 FAST_STOP_S = 5
@@ -136,6 +138,16 @@ def test_a_drain_gives_up_on_a_blocked_worker(model, start_server):
         ask_for_drain(server)
         assert server.wait_for_exit() == 0
         assert time.monotonic() - start < 0.5 + FAST_STOP_S
+
+
+@pytest.mark.models(("threadpool-connection", "threadpool-request-all", "hybrid", "hybrid-request"))
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer's library must be loaded before any other")
+def test_a_thread_that_is_slow_to_end_is_awaited(model, start_server, build_preload):
+    """As on a busy machine: it is in no handler, and the process leaves in good order."""
+    library = build_preload("slow_end")
+    server = start_server(model, env={**os.environ, "LD_PRELOAD": str(library)})
+    server.stop()
+    assert "slow_end" in server.log() and "leaving without them" not in server.log()
 
 
 def test_a_second_signal_ends_a_drain(model, start_server):

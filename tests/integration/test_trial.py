@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -23,11 +22,8 @@ PREFORK = models.BY_NAME["prefork"]
 
 
 @pytest.fixture(scope="session")
-def gate_library(tmp_path_factory):
-    library = tmp_path_factory.mktemp("gate") / "gate.so"
-    source = Path(__file__).parent / "support" / "gate.c"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return library
+def gate_library(build_preload):
+    return build_preload("gate")
 
 
 class Gate:
