@@ -18,12 +18,13 @@ class FakeServer:
         self._requests = 0
         self._lock = threading.Lock()
         self._connections = set()
-        self._listen(0)
+        self._socket = self._listen(0)
         self.port = self._socket.getsockname()[1]
 
     def _listen(self, port):
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=512)
-        threading.Thread(target=self._accept, args=(self._socket,), daemon=True).start()
+        listening = socket.create_server(("127.0.0.1", port), backlog=512)
+        threading.Thread(target=self._accept, args=(listening,), daemon=True).start()
+        return listening
 
     def __enter__(self):
         return self
@@ -37,7 +38,6 @@ class FakeServer:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         with self._lock:
-            self._socket = None
             for connection in self._connections:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
@@ -45,7 +45,7 @@ class FakeServer:
                     pass  # the client was quicker
 
     def come_back(self):
-        self._listen(self.port)
+        self._socket = self._listen(self.port)
 
     def _accept(self, listening):
         while True:
@@ -61,7 +61,7 @@ class FakeServer:
     def _keep(self, connection, listening):
         """Whether the server is still up; if so, go_down() will find the connection."""
         with self._lock:
-            is_up = self._socket is listening
+            is_up = listening.fileno() >= 0  # closed by go_down() before it takes the lock
             if is_up:
                 self._connections.add(connection)
         return is_up

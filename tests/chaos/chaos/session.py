@@ -1,5 +1,6 @@
 """A server under load to which faults are done, one after the other, and what is checked after each."""
 
+import contextlib
 import json
 import os
 import random
@@ -283,9 +284,13 @@ class Session:
 
     def _lastingly_unsound(self, descriptors):
         """What is wrong and stays so. A master that has much to do tells a story late, by one more process."""
-        deadline_s = time.monotonic() + REST_DEADLINE_S
-        while (found := self._unsound(descriptors)) and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        found = []
+
+        def at_rest():
+            found[:] = self._unsound(descriptors)
+            return not found
+        with contextlib.suppress(AssertionError):
+            wait_until(at_rest, "all is at rest", REST_DEADLINE_S)
         return found
 
     def _unsound(self, descriptors):
