@@ -39,6 +39,12 @@ void http_exchange_keep_head(struct http_exchange *exchange)
     request->head = copy;
 }
 
+void http_exchange_strip(struct http_exchange *exchange)
+{
+    http_request_free(&exchange->request);
+    http_response_free(&exchange->response);
+}
+
 /* Sets path and query; 0, or the status that refuses the target. */
 static unsigned resolve_target(struct http_request *request)
 {

@@ -23,6 +23,9 @@ void http_exchange_destroy(struct http_exchange *exchange);
 /* Ready for the next request; memory is kept. */
 void http_exchange_reset(struct http_exchange *exchange);
 
+/* Gives back what memory a reset has kept. */
+void http_exchange_strip(struct http_exchange *exchange);
+
 /* After the head of a request with a body: copies the head, so that the buffer it came in can take
  * the body. */
 void http_exchange_keep_head(struct http_exchange *exchange);

@@ -2,7 +2,7 @@
 
 #include "common/http/status.h"
 
-enum { KEPT_TEXT_BYTES = 65536 };
+enum { KEPT_TEXT_BYTES = 16384 };
 
 void http_response_reset(struct http_response *response)
 {
@@ -17,6 +17,9 @@ void http_response_reset(struct http_response *response)
     }
     if (response->file != NULL) {
         file_entry_release(response->file);
+    }
+    if (response->parts != NULL) {
+        multipart_destroy(response->parts);
     }
     *response =
         (struct http_response){.status = 200, .text = text, .headers = headers, .arena = arena};
@@ -56,6 +59,9 @@ uint64_t http_response_body_bytes(const struct http_response *response)
 {
     if (response->text.len > 0) {
         return response->text.len;
+    }
+    if (response->parts != NULL) {
+        return multipart_bytes(response->parts);
     }
     return response->file != NULL ? response->file_bytes : response->body.len;
 }
@@ -124,13 +130,6 @@ static void append_head(const struct http_response *response, const struct http_
     append_literal(out, SPAN("\r\n"));
 }
 
-/* Whether the body is sent from the file itself. */
-static bool is_sent_from_file(const struct http_response *response)
-{
-    return response->text.len == 0 && response->file != NULL && response->file->content == NULL &&
-           response->file_bytes > 0;
-}
-
 struct span http_response_memory_body(const struct http_response *response)
 {
     if (response->text.len > 0) {
@@ -139,20 +138,25 @@ struct span http_response_memory_body(const struct http_response *response)
     if (response->file == NULL) {
         return response->body;
     }
-    if (response->file->content == NULL) {
+    if (response->file->content == NULL || response->parts != NULL) {
         return (struct span){NULL, 0};
     }
     return (struct span){response->file->content + response->file_offset, response->file_bytes};
+}
+
+/* The body if it is to be copied behind the head. */
+static struct span short_body(const struct http_response *response)
+{
+    struct span body = http_response_memory_body(response);
+    return body.len <= HTTP_RESPONSE_COPIED_BYTES ? body : (struct span){NULL, 0};
 }
 
 bool http_response_render(const struct http_response *response, const struct http_request *request,
                           struct span date_line, struct buffer *out)
 {
     enum { FIXED_HEAD_BYTES = 256 }; /* more than the lines that are not counted below */
-    struct span body = {NULL, 0};
-    if (http_response_has_body(response, request)) {
-        body = http_response_memory_body(response);
-    }
+    bool has_body = http_response_has_body(response, request);
+    struct span body = has_body ? short_body(response) : (struct span){NULL, 0};
     size_t type_bytes = response->content_type == NULL ? 0 : strlen(response->content_type);
     size_t file_bytes = response->file == NULL ? 0 : response->file->headers.len;
     buffer_reserve(out, FIXED_HEAD_BYTES + date_line.len + type_bytes + file_bytes +
@@ -160,6 +164,7 @@ bool http_response_render(const struct http_response *response, const struct htt
     append_head(response, request, date_line, out);
     if (body.len > 0) {
         append_literal(out, body);
+        return false;
     }
-    return http_response_has_body(response, request) && is_sent_from_file(response);
+    return has_body && http_response_body_bytes(response) > 0;
 }

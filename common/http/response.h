@@ -5,7 +5,11 @@
 #include "common/base/arena.h"
 #include "common/base/buffer.h"
 #include "common/http/file_cache.h"
+#include "common/http/multipart.h"
 #include "common/http/request.h"
+
+/* A longer body is not copied behind its head. */
+enum { HTTP_RESPONSE_COPIED_BYTES = 4096 };
 
 struct http_response {
     unsigned status;
@@ -17,7 +21,8 @@ struct http_response {
     struct file_entry *file; /* a reference: its header lines, and a part of it as the body */
     uint64_t file_offset;
     uint64_t file_bytes;
-    bool close; /* the connection ends after this response */
+    struct multipart *parts; /* owned: these parts of the file instead; NULL: none */
+    bool close;              /* the connection ends after this response */
 };
 
 void http_response_reset(struct http_response *response);
@@ -35,15 +40,16 @@ void http_response_add_header(struct http_response *response, const char *name, 
 /* How many bytes Content-Length announces. */
 uint64_t http_response_body_bytes(const struct http_response *response);
 
-/* The body if it is in memory; empty if it is to be sent from a file's descriptor. */
+/* The body if all of it is in memory; empty if it is to be sent from a file's descriptor, or in
+ * parts. */
 struct span http_response_memory_body(const struct http_response *response);
 
 /* Whether the status and method allow a body at all (RFC 9110, 6.4.1). */
 bool http_response_has_body(const struct http_response *response,
                             const struct http_request *request);
 
-/* Appends status line, header fields and a body that is in memory. date_line is "Date: ...\r\n".
- * The bytes of a file that are not in memory are left to the caller: true says that they follow. */
+/* Appends status line, header fields and a body that is short and in memory. date_line is "Date:
+ * ...\r\n". Any other body is left to the caller: true says that it follows. */
 bool http_response_render(const struct http_response *response, const struct http_request *request,
                           struct span date_line, struct buffer *out);
 

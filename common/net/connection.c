@@ -131,9 +131,15 @@ void connection_give_back_input(struct connection *c)
 static void doom(struct connection *c)
 {
     connection_watch_nothing(c);
-    output_clear(&c->output);
+    connection_journal_log_cut(c);
+    connection_sending_drop(c);
     c->sending = false;
     c->doomed = true;
+}
+
+void connection_log_cut(struct connection *c)
+{
+    connection_journal_log_cut(c);
 }
 
 void connection_destroy(struct connection *c)
@@ -146,6 +152,7 @@ void connection_destroy(struct connection *c)
     }
     event_del(&c->event);
     close(c->fd);
+    connection_journal_log_cut(c);
     connection_journal_leave(c);
     if (c->unfinished > 0) {
         slot_add(&slot->counters.requests_aborted, c->unfinished);
@@ -155,7 +162,7 @@ void connection_destroy(struct connection *c)
         spares_give_exchange(&worker->spares, c->exchange);
     }
     connection_give_back_input(c);
-    output_clear(&c->output);
+    connection_sending_drop(c);
     spares_give_buffer(&worker->spares, &c->output.bytes);
     TAILQ_REMOVE(list_of(c), c, link);
     if (worker->options.config->max_connections_per_client > 0) {
@@ -194,21 +201,47 @@ bool connection_evict_idle(struct worker *worker)
     return c != NULL;
 }
 
-/* It waits for the client or the pool. One that waits holds no memory but its own. */
-static void rest(struct connection *c)
+static void drop_used_input(struct connection *c)
 {
-    spares_give_buffer(&c->worker->spares, &c->output.bytes);
+    if (c->input_used > 0) {
+        buffer_consume(&c->input, c->input_used);
+        c->input_used = 0;
+    }
+}
+
+/* What is left of the input is a part of a request, or requests that wait for the output. */
+static void hold_little_input(struct connection *c)
+{
+    if (c->input_used == c->input.len || c->phase == PHASE_CLOSING) {
+        connection_give_back_input(c);
+    } else if (c->input.capacity >= CONNECTION_READ_BYTES) {
+        drop_used_input(c);
+        spares_trim_buffer(&c->worker->spares, &c->input);
+    }
+}
+
+void connection_hold_little(struct connection *c)
+{
+    struct spares *spares = &c->worker->spares;
+    output_drop_sent(&c->output);
+    spares_trim_buffer(spares, &c->output.bytes);
     if (c->phase == PHASE_HANDLING) { /* the request that is being handled lies in the input */
         return;
     }
-    connection_watch_read(c);
-    if (c->input_used == c->input.len) {
-        connection_give_back_input(c);
-    }
-    if (c->phase == PHASE_WAITING && c->exchange != NULL) {
-        spares_give_exchange(&c->worker->spares, c->exchange);
+    hold_little_input(c);
+    if (c->exchange != NULL && (c->phase == PHASE_WAITING || c->phase == PHASE_CLOSING)) {
+        spares_give_exchange(spares, c->exchange);
         c->exchange = NULL;
     }
+}
+
+/* It waits for the client or the pool. */
+static void rest(struct connection *c)
+{
+    if (c->phase != PHASE_HANDLING) {
+        connection_watch_read(c);
+    }
+    connection_hold_little(c);
 }
 
 /* Answers everything that has been received, in order, and sends the answers in as few calls as
@@ -232,12 +265,12 @@ static void prepare_input(struct connection *c)
 {
     if (c->input.capacity == 0) {
         c->input = spares_take_buffer(&c->worker->spares, CONNECTION_READ_BYTES);
-    } else if (c->input_used > 0) {
-        buffer_consume(&c->input, c->input_used);
-        c->input_used = 0;
+    } else {
+        drop_used_input(c);
     }
     if (c->input.capacity - c->input.len < CONNECTION_READ_BYTES / 4) {
-        buffer_reserve(&c->input, CONNECTION_READ_BYTES);
+        bool is_short = c->input.len < CONNECTION_READ_BYTES / 2; /* then as much as at first */
+        buffer_reserve(&c->input, CONNECTION_READ_BYTES - (is_short ? c->input.len : 0));
     }
 }
 

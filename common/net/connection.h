@@ -27,6 +27,9 @@ void connection_drain(struct connection *connection, uint64_t now_ms);
 /* Ends the oldest connection that has fallen idle. False: there is none. */
 bool connection_evict_idle(struct worker *worker);
 
+/* It will not send any more, whatever is left: the access log is told. */
+void connection_log_cut(struct connection *connection);
+
 /* Ends it now, whatever it was doing. */
 void connection_destroy(struct connection *connection);
 

@@ -45,6 +45,10 @@ struct connection {
     struct buffer input;
     size_t input_used; /* bytes of input that earlier requests took */
     struct output output;
+    uint64_t put_bytes;     /* into the output, since the connection began */
+    uint64_t sent_bytes;    /* of these */
+    size_t text_bytes;      /* that this output counts in the worker's */
+    struct buffer unlogged; /* lines of answers that are still being sent */
     struct client_address client;
     TAILQ_ENTRY(connection) link;
 };
@@ -70,6 +74,9 @@ void connection_wait_for_request(struct connection *c, uint64_t timeout_ms);
 
 void connection_give_back_input(struct connection *c);
 
+/* Gives back the memory that a connection need not hold while it waits for its client. */
+void connection_hold_little(struct connection *c);
+
 /* Whether the kernel holds bytes from the client. */
 bool connection_has_unread_input(const struct connection *c);
 
@@ -90,6 +97,9 @@ void connection_requests_respond(struct connection *c);
  * has ended and is gone. */
 bool connection_sending_flush(struct connection *c);
 
+/* Drops what is in the output, and what the worker has counted for it. */
+void connection_sending_drop(struct connection *c);
+
 /* Moves the deadline of a blocked output if the client has taken something. */
 void connection_sending_extend(struct connection *c, uint64_t sent);
 
@@ -103,6 +113,17 @@ void connection_sending_cut(struct connection *c);
 /* ---- connection_journal.c ---- */
 
 void connection_journal_started(struct connection *c);
+
+/* The same in the access log: what is in the output is a line once it has been sent. where is how
+ * the answer lies in all that the connection sends; its exchange is still what it was answered
+ * with. */
+void connection_journal_note(struct connection *c, const struct access_log_extent *where);
+
+/* After each attempt to send: writes the lines of what has been sent by now. */
+void connection_journal_log_sent(struct connection *c, bool all);
+
+/* Nothing more will be sent: writes the lines of what has not been, or in part. */
+void connection_journal_log_cut(struct connection *c);
 
 /* Books the answers in the output as sent; returns how many. */
 uint32_t connection_journal_finished(struct connection *c);

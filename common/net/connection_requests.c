@@ -2,7 +2,10 @@
 
 #include "common/base/log.h"
 
-enum { RETRY_AFTER_SECONDS = 1 };
+enum {
+    RETRY_AFTER_SECONDS = 1,
+    TEXTS_BYTES = 2 << 20 /* that wait for slow readers on one event loop */
+};
 
 /* ---- Answering ---- */
 
@@ -31,21 +34,98 @@ static bool is_draining(struct worker *worker)
            atomic_load_explicit(&worker_slot_of(worker)->draining, memory_order_relaxed);
 }
 
-void connection_requests_respond(struct connection *c)
+/* Whether what the client sent goes back to it. */
+static bool is_request_body(const struct http_exchange *exchange)
+{
+    return exchange->response.body.ptr == exchange->request.body.data;
+}
+
+/* A body that a handler wrote or lent, longer than what is copied behind its head: the only kind
+ * that needs memory which neither the request has brought along nor the file cache holds. */
+static size_t text_bytes(const struct http_exchange *exchange)
+{
+    const struct http_response *response = &exchange->response;
+    size_t bytes = response->text.len;
+    if (bytes == 0 && response->file == NULL && !is_request_body(exchange)) {
+        bytes = response->body.len;
+    }
+    bool is_sent = http_response_has_body(response, &exchange->request);
+    return is_sent && bytes > HTTP_RESPONSE_COPIED_BYTES ? bytes : 0;
+}
+
+static void answer_later(struct http_response *response)
+{
+    http_response_reset(response);
+    http_response_error(response, 503);
+    buffer_printf(&response->headers, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+}
+
+/* Slow readers of long texts get few of them at a time. */
+static void bound_texts(struct connection *c)
 {
     struct worker *worker = c->worker;
+    size_t bytes = text_bytes(c->exchange);
+    if (bytes > 0 && worker->text_bytes > 0 && worker->text_bytes + bytes > TEXTS_BYTES) {
+        log_refusal(c, (struct http_refusal){503, "too many long answers are still being read"});
+        answer_later(&c->exchange->response);
+        return;
+    }
+    worker->text_bytes += bytes;
+    c->text_bytes += bytes;
+}
+
+/* Moves the body of a response behind its head. */
+static void put_body(struct connection *c)
+{
     struct http_exchange *exchange = c->exchange;
     struct http_response *response = &exchange->response;
-    response->close |= !exchange->request.keep_alive || is_draining(worker);
-    struct span date = {worker->date_line, worker->date_line_bytes};
-    bool file_follows = http_response_render(response, &exchange->request, date, output_bytes(c));
-    if (file_follows) {
+    if (response->text.len > 0) {
+        output_set_text(&c->output, &response->text);
+    } else if (response->parts != NULL) {
+        output_set_parts(&c->output, response->file, response->parts);
+        response->file = NULL;
+        response->parts = NULL;
+    } else if (response->file != NULL) {
         output_set_file(&c->output, response->file, response->file_offset, response->file_bytes);
-        file_entry_retain(response->file);
+        response->file = NULL;
+    } else if (is_request_body(exchange)) {
+        output_set_text(&c->output, &exchange->request.body);
+    } else {
+        struct buffer copy = {0};
+        buffer_append_span(&copy, response->body);
+        output_set_text(&c->output, &copy);
     }
-    if (worker->access_log != NULL) {
-        access_log_write(worker->access_log, exchange);
+}
+
+/* Puts the response into the output, and its line into the books. */
+static void put_response(struct connection *c)
+{
+    struct worker *worker = c->worker;
+    const struct http_request *request = &c->exchange->request;
+    const struct http_response *response = &c->exchange->response;
+    struct span date = {worker->date_line, worker->date_line_bytes};
+    struct buffer *bytes = output_bytes(c);
+    const size_t start = bytes->len;
+    const uint64_t body =
+        http_response_has_body(response, request) ? http_response_body_bytes(response) : 0;
+    bool body_follows = http_response_render(response, request, date, bytes);
+    const size_t head = bytes->len - start - (body_follows ? 0 : (size_t)body);
+    const struct access_log_extent where = {c->put_bytes, c->put_bytes + head,
+                                            c->put_bytes + head + body};
+    if (body_follows) {
+        put_body(c);
     }
+    c->put_bytes = where.end;
+    connection_journal_note(c, &where);
+}
+
+void connection_requests_respond(struct connection *c)
+{
+    struct http_exchange *exchange = c->exchange;
+    struct http_response *response = &exchange->response;
+    bound_texts(c);
+    response->close |= !exchange->request.keep_alive || is_draining(c->worker);
+    put_response(c);
     c->answered++;
     c->served = true;
     connection_wait_for_request(c, connection_config(c)->idle_timeout_ms);
@@ -77,9 +157,7 @@ void connection_requests_refuse(struct connection *c, struct http_refusal refusa
 
 static void answer_overload(struct connection *c)
 {
-    struct http_response *response = &c->exchange->response;
-    http_response_error(response, 503);
-    buffer_printf(&response->headers, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+    answer_later(&c->exchange->response);
     connection_requests_respond(c);
 }
 
@@ -141,7 +219,9 @@ static void begin_body(struct connection *c)
         connection_requests_respond(c);
         return;
     }
-    buffer_append_span(output_bytes(c), SPAN("HTTP/1.1 100 Continue\r\n\r\n"));
+    const struct span interim = SPAN("HTTP/1.1 100 Continue\r\n\r\n");
+    buffer_append_span(output_bytes(c), interim);
+    c->put_bytes += interim.len;
 }
 
 static void on_head(struct connection *c)

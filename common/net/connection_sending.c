@@ -2,6 +2,7 @@
 
 #include "common/base/log.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <sys/socket.h>
 
@@ -19,6 +20,18 @@ static void finish(struct connection *c)
     c->deadline_ms = now_ms + connection_config(c)->linger_timeout_ms;
     reader_pace_begin(&c->pace, c->fd, connection_config(c), now_ms);
     connection_watch_read(c);
+}
+
+static void forget_text(struct connection *c)
+{
+    c->worker->text_bytes -= c->text_bytes;
+    c->text_bytes = 0;
+}
+
+void connection_sending_drop(struct connection *c)
+{
+    output_clear(&c->output);
+    forget_text(c);
 }
 
 bool connection_sending_is_still_taken(struct connection *c, uint64_t now_ms)
@@ -39,11 +52,12 @@ void connection_sending_extend(struct connection *c, uint64_t sent)
  * booked when its last byte is sent. */
 static enum output_result flush_and_count(struct connection *c)
 {
-    bool in_one_send = c->output.file == NULL;
+    bool in_one_send = output_is_in_memory(&c->output);
     uint32_t counted = in_one_send ? connection_journal_finished(c) : 0;
     uint64_t sent = 0;
     enum output_result result = output_flush(&c->output, c->fd, &sent);
     slot_add(&worker_slot_of(c->worker)->counters.bytes_sent, sent);
+    c->sent_bytes += sent;
     if (in_one_send && result != OUTPUT_DONE) {
         connection_journal_not_finished(c, counted);
     } else if (result == OUTPUT_DONE) {
@@ -53,6 +67,26 @@ static enum output_result flush_and_count(struct connection *c)
         connection_sending_extend(c, sent);
     }
     return result;
+}
+
+/* Whoever put a file there while it is served may want to know. */
+static void log_cut_short(struct connection *c)
+{
+    struct worker *worker = c->worker;
+    if (!log_budget_allows(&worker->cut_files, worker_now_ms(worker))) {
+        return;
+    }
+    const struct file_entry *file = c->output.file;
+    const uint64_t body = c->output.body_bytes;
+    char client[CLIENT_TEXT_BYTES];
+    client_address_format(&c->client, client);
+    errno = c->output.error; /* for %m */
+    log_write(LOG_WARN,
+              c->output.error == 0
+                  ? "cut off %s after %llu of %llu bytes: %.*s has shrunk meanwhile"
+                  : "cut off %s after %llu of %llu bytes: cannot read %.*s: %m",
+              client, (unsigned long long)(body - (c->put_bytes - c->sent_bytes)),
+              (unsigned long long)body, (int)file->path_len, file->path);
 }
 
 /* The time in which the client did not read is not taken from what it had for its next request. */
@@ -75,16 +109,24 @@ bool connection_sending_flush(struct connection *c)
         return true;
     }
     switch (flush_and_count(c)) {
+    case OUTPUT_CUT_SHORT:
+        log_cut_short(c);
+        connection_destroy(c);
+        return false;
     case OUTPUT_FAILED:
         connection_destroy(c);
         return false;
     case OUTPUT_BLOCKED:
+        connection_journal_log_sent(c, false);
         if (!c->sending) {
             c->sending = true;
             connection_watch_write(c);
         }
+        connection_hold_little(c);
         return false;
     case OUTPUT_DONE:
+        connection_journal_log_sent(c, true);
+        forget_text(c);
         break;
     }
     if (c->sending) {

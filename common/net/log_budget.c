@@ -9,9 +9,14 @@ static bool is_second_over(const struct log_budget *budget, uint64_t now_ms)
     return now_ms - budget->since_ms >= SECOND_MS;
 }
 
+static enum log_level level_of(const struct log_budget *budget)
+{
+    return budget->warns ? LOG_WARN : LOG_INFO;
+}
+
 bool log_budget_allows(struct log_budget *budget, uint64_t now_ms)
 {
-    if (!log_enabled(LOG_INFO)) {
+    if (!log_enabled(level_of(budget))) {
         return false;
     }
     log_budget_report(budget, now_ms);
@@ -30,8 +35,9 @@ bool log_budget_allows(struct log_budget *budget, uint64_t now_ms)
 void log_budget_report(struct log_budget *budget, uint64_t now_ms)
 {
     if (budget->dropped > 0 && is_second_over(budget, now_ms)) {
-        log_write(LOG_INFO, "refused %llu more, not listed: at most %d lines a second",
-                  (unsigned long long)budget->dropped, LINES_PER_SECOND);
+        log_write(level_of(budget), "%s %llu more, not listed: at most %d lines a second",
+                  budget->warns ? "cut off" : "refused", (unsigned long long)budget->dropped,
+                  LINES_PER_SECOND);
         budget->dropped = 0;
     }
 }

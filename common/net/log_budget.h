@@ -9,11 +9,12 @@
 /* Zero-initialised: nothing has been written. */
 struct log_budget {
     uint64_t since_ms; /* when the current second began */
+    bool warns;        /* the lines are at level warn instead of info */
     uint32_t written;  /* in this second */
     uint64_t dropped;  /* since the last line that told how many */
 };
 
-/* Whether one more line at level info may be written now. */
+/* Whether one more line may be written now. */
 bool log_budget_allows(struct log_budget *budget, uint64_t now_ms);
 
 /* Tells in one line how many were dropped, once their second is over. */

@@ -1,5 +1,7 @@
 #include "common/net/spares.h"
 
+enum { SLACK_BYTES = 4096 }; /* so much room behind the content is worth a copy of it */
+
 struct buffer spares_take_buffer(struct spares *spares, size_t bytes)
 {
     struct buffer buffer = {0};
@@ -24,6 +26,17 @@ void spares_give_buffer(struct spares *spares, struct buffer *buffer)
     *buffer = (struct buffer){0};
 }
 
+void spares_trim_buffer(struct spares *spares, struct buffer *buffer)
+{
+    if (buffer->len > 0 && buffer->capacity - buffer->len < SLACK_BYTES) {
+        return;
+    }
+    struct buffer trimmed = {0};
+    buffer_append(&trimmed, buffer->data, buffer->len);
+    spares_give_buffer(spares, buffer);
+    *buffer = trimmed;
+}
+
 struct http_exchange *spares_take_exchange(struct spares *spares, const struct http_limits *limits)
 {
     struct http_exchange *exchange = spares->exchanges;
@@ -42,6 +55,9 @@ void spares_give_exchange(struct spares *spares, struct http_exchange *exchange)
         return;
     }
     http_exchange_reset(exchange);
+    if (spares->exchange_count >= SPARE_FULL_EXCHANGES) {
+        http_exchange_strip(exchange);
+    }
     exchange->next = spares->exchanges;
     spares->exchanges = exchange;
     spares->exchange_count++;

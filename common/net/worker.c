@@ -75,6 +75,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
         access_log_flush(worker->access_log);
     }
     log_budget_report(&worker->refusals, now_ms);
+    log_budget_report(&worker->cut_files, now_ms);
     acceptor_resume(worker);
     if (worker->options.rebalance != NULL) {
         if (!worker->draining && !worker->stopped) {
@@ -271,6 +272,7 @@ struct worker *worker_create(const struct worker_options *options)
     worker->options = *options;
     worker->base = base;
     worker->wake_fd = wake_fd;
+    worker->cut_files.warns = true;
     worker->limits = (struct http_limits){
         .request_line_bytes = config->max_request_line_bytes,
         .header_bytes = config->max_header_bytes,
@@ -300,6 +302,14 @@ static bool is_drained(struct worker *worker)
            (worker->connection_count == 0 || worker_now_ms(worker) >= worker->drain_until_ms);
 }
 
+static void log_what_is_cut(const struct connection_list *list)
+{
+    struct connection *c = TAILQ_FIRST(list);
+    for (; c != NULL; c = connection_next(c)) {
+        connection_log_cut(c);
+    }
+}
+
 void worker_run(struct worker *worker)
 {
     const struct worker_dispatch *dispatch = &worker->options.dispatch;
@@ -319,6 +329,7 @@ void worker_run(struct worker *worker)
                   (unsigned long long)worker->connection_count);
     }
     if (worker->access_log != NULL) { /* with a stuck thread nobody calls worker_destroy */
+        log_what_is_cut(&worker->connections);
         access_log_flush(worker->access_log);
     }
 }

@@ -37,8 +37,10 @@ struct worker {
     uint64_t connection_count;
     struct client_counts client_counts; /* only with max_connections_per_client */
     struct log_budget refusals;
-    bool draining; /* retiring, or on the way to the server's end */
-    bool hurrying; /* the latter: silent connections have a second */
+    struct log_budget cut_files;
+    size_t text_bytes; /* of handlers, in the outputs of all connections */
+    bool draining;     /* retiring, or on the way to the server's end */
+    bool hurrying;     /* the latter: silent connections have a second */
     uint64_t drain_until_ms;
     bool stopped;
 

@@ -15,7 +15,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { HEAD_BYTES = 1024 };
+enum { HEAD_BYTES = 4096 };
 
 static const struct http_limits limits = {
     .request_line_bytes = 8192, .header_bytes = 32768, .headers = 100, .body_bytes = 1000};

@@ -1,3 +1,4 @@
+#include "common/handlers/static_range.h"
 #include "tests/unit/handlers/handlers_testing.h"
 
 #include <fcntl.h>
@@ -192,6 +193,27 @@ static void test_ranges(void **state)
     assert_part(200, "0123456789"); /* defined for GET alone (RFC 9110, 14.2) */
 }
 
+/* What will be sent: the lines of each part, and its bytes. */
+static const char *parts_body(void)
+{
+    static char text[4096];
+    const struct http_response *response = &exchange->response;
+    struct buffer out = {0};
+    struct byte_range range;
+    assert_non_null(response->parts);
+    assert_non_null(response->file);
+    while (multipart_next(response->parts, &out, &range)) {
+        buffer_append(&out, response->file->content + range.first,
+                      (size_t)(range.last - range.first + 1));
+    }
+    assert_int_equal(out.len, http_response_body_bytes(response));
+    assert_in_range(out.len, 1, sizeof(text) - 1);
+    memcpy(text, out.data, out.len);
+    text[out.len] = '\0';
+    buffer_free(&out);
+    return text;
+}
+
 static void test_several_ranges(void **state)
 {
     (void)state;
@@ -206,9 +228,44 @@ static void test_several_ranges(void **state)
              "\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\n"
              "Content-Range: bytes 7-9/10\r\n\r\n789\r\n--%s--\r\n",
              boundary, boundary, boundary);
-    assert_string_equal(body(), expected);
+    assert_string_equal(parts_body(), expected);
     get_with("/a.txt", "Range: bytes=0-1, 20-30\r\n"); /* only one of them is there */
     assert_part(206, "01");
+}
+
+/* As many as the limit says, and one more; as long as the file, and one byte more. */
+static void test_how_many_ranges(void **state)
+{
+    (void)state;
+    enum { FILE_BYTES = 2 * STATIC_RANGES_MAX };
+    static char content[FILE_BYTES + 1];
+    struct buffer fields = {0};
+    memset(content, 'x', FILE_BYTES);
+    put("many.txt", content);
+    buffer_printf(&fields, "Range: bytes=0-0");
+    for (int i = 1; i < STATIC_RANGES_MAX; i++) {
+        buffer_printf(&fields, ",%d-%d", 2 * i, 2 * i);
+    }
+    buffer_printf(&fields, "%c", '\0');
+    fields.len--;
+    struct buffer more = {0};
+    buffer_printf(&more, "%s,3-3\r\n", fields.data);
+    buffer_printf(&fields, "\r\n%c", '\0');
+    assert_int_equal(get_with("/many.txt", fields.data), 206);
+    assert_non_null(exchange->response.parts);
+    uint64_t bytes = multipart_bytes(exchange->response.parts);
+    assert_in_range(bytes, STATIC_RANGES_MAX * 100, STATIC_RANGES_MAX * 200);
+    buffer_printf(&more, "%c", '\0');
+    get_with("/many.txt", more.data);
+    assert_part(200, content);
+    assert_null(exchange->response.parts);
+    buffer_free(&fields);
+    buffer_free(&more);
+    assert_int_equal(get_with("/a.txt", "Range: bytes=0-4,5-9\r\n"), 206);
+    assert_int_equal(get_with("/a.txt", "Range: bytes=0-4,0-4\r\n"),
+                     206); /* overlap, or turn back */
+    assert_int_equal(get_with("/a.txt", "Range: bytes=5-9,0-4\r\n"), 206);
+    assert_int_equal(get_with("/a.txt", "Range: bytes=0-5,5-9\r\n"), 200);
 }
 
 static void test_variants(void **state)
@@ -275,8 +332,8 @@ int main(void)
         TEST(test_directories),    TEST(test_out_of_descriptors),
         TEST(test_not_modified),   TEST(test_precondition_failed),
         TEST(test_ranges),         TEST(test_if_range),
-        TEST(test_several_ranges), TEST(test_variants),
-        TEST(test_references),
+        TEST(test_several_ranges), TEST(test_how_many_ranges),
+        TEST(test_variants),       TEST(test_references),
     };
     return cmocka_run_group_tests_name("static_files", tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -243,7 +244,63 @@ static void test_empty_file(void **state)
     end_file(file);
 }
 
-/* Several parts of a file are put together in memory; its header lines stay. */
+/* Several parts: their bytes follow, the header lines stay, and all is given back with the reset.
+ */
+static void test_parts(void **state)
+{
+    (void)state;
+    static const struct byte_range ranges[] = {{0, 1}, {4, 5}};
+    static const char *const contents[] = {NULL, "0123456789"};
+    for (size_t i = 0; i < 2; i++) {
+        char expected[256];
+        struct file_entry *file = make_file(contents[i]);
+        response.status = 206;
+        response.content_type = NULL;
+        response.parts = multipart_create(ranges, 2, 10, NULL);
+        uint64_t bytes = multipart_bytes(response.parts);
+        assert_int_equal(http_response_body_bytes(&response), bytes);
+        assert_int_equal(http_response_memory_body(&response).len, 0);
+        snprintf(expected, sizeof(expected),
+                 "HTTP/1.1 206 Partial Content\r\n" SERVER "Content-Length: %d\r\n"
+                 "ETag: \"e\"\r\n\r\n",
+                 (int)bytes);
+        assert_rendered(expected, true);
+        request.method = METHOD_HEAD;
+        assert_rendered(expected, false);
+        request.method = METHOD_GET;
+        end_file(file);
+        assert_null(response.parts);
+    }
+}
+
+/* What is long is not copied, from wherever it comes. */
+static void test_long_body(void **state)
+{
+    (void)state;
+    enum { LONG_BYTES = HTTP_RESPONSE_COPIED_BYTES + 1 };
+    static char text[LONG_BYTES + 1];
+    char expected[256];
+    memset(text, 'x', LONG_BYTES);
+    snprintf(expected, sizeof(expected), "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: %d\r\n\r\n",
+             LONG_BYTES);
+    response.body = (struct span){text, LONG_BYTES};
+    assert_rendered(expected, true);
+    http_response_reset(&response);
+    buffer_append(&response.text, text, LONG_BYTES);
+    assert_rendered(expected, true);
+    response.text.len--; /* is short enough */
+    buffer_clear(&out);
+    assert_false(http_response_render(&response, &request, SPAN(DATE), &out));
+    assert_non_null(memmem(out.data, out.len, text, LONG_BYTES - 1));
+    http_response_reset(&response);
+    struct file_entry *file = make_file(text);
+    response.file_bytes = LONG_BYTES;
+    assert_rendered("HTTP/1.1 200 OK\r\n" SERVER
+                    "Content-Type: text/html\r\nContent-Length: 4097\r\nETag: \"e\"\r\n\r\n",
+                    true);
+    end_file(file);
+}
+
 static void test_text_instead_of_file(void **state)
 {
     (void)state;
@@ -312,7 +369,7 @@ static void test_reset(void **state)
     assert_ptr_equal(response.headers.data, headers);
     assert_int_equal(response.text.len + response.headers.len, 0);
     assert_ptr_equal(arena_alloc(&response.arena, 16), scratch);
-    buffer_reserve(&response.text, 65537);
+    buffer_reserve(&response.text, 16385);
     http_response_reset(&response);
     assert_int_equal(response.text.capacity, 0);
 }
@@ -337,6 +394,8 @@ int main(void)
         TEST(test_file_that_follows),
         TEST(test_304),
         TEST(test_empty_file),
+        TEST(test_parts),
+        TEST(test_long_body),
         TEST(test_text_instead_of_file),
         TEST(test_long_numbers),
         TEST(test_long_parts),

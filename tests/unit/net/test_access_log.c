@@ -38,6 +38,13 @@ static char text[TEXT_BYTES];
 static struct failing_call failing_write;
 static size_t longest_write; /* 0: any length */
 
+static uint64_t clock_shift_ms;
+
+WRAPPED(uint64_t, clock_realtime_ms, void)
+{
+    return __real_clock_realtime_ms() + clock_shift_ms;
+}
+
 WRAPPED(ssize_t, write, int to, const void *data, size_t bytes)
 {
     if (fails_now(&failing_write)) {
@@ -93,6 +100,18 @@ static void set_request(const char *head)
         HTTP_PARSE_HEAD);
 }
 
+/* The line of an answer that has been sent. */
+static void log_one(void)
+{
+    const struct http_response *response = &exchange->response;
+    uint64_t body = http_response_has_body(response, &exchange->request)
+                        ? http_response_body_bytes(response)
+                        : 0;
+    access_log_note(journal, exchange,
+                    &(struct access_log_extent){.begin = 0, .body = 100, .end = 100 + body});
+    access_log_sent(journal);
+}
+
 static const char *written(void)
 {
     ssize_t bytes = pread(fd, text, sizeof(text) - 1, 0);
@@ -106,7 +125,7 @@ static void assert_logged(const char *pattern)
     regex_t regex;
     assert_int_equal(ftruncate(fd, 0), 0);
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    access_log_write(journal, exchange);
+    log_one();
     access_log_flush(journal);
     assert_int_equal(regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB), 0);
     if (regexec(&regex, written(), 0, NULL, 0) != 0) {
@@ -204,7 +223,7 @@ static void assert_time_is_now(const char *before_it, const char *format)
     time_t before = time(NULL);
     assert_int_equal(ftruncate(fd, 0), 0);
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    access_log_write(journal, exchange);
+    log_one();
     access_log_flush(journal);
     const char *where = strstr(written(), before_it);
     assert_non_null(where);
@@ -234,8 +253,8 @@ static void test_batches(void **state)
 {
     (void)state;
     set_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    access_log_write(journal, exchange);
-    access_log_write(journal, exchange);
+    log_one();
+    log_one();
     assert_string_equal(written(), ""); /* collected */
     access_log_flush(journal);
     assert_int_equal(count_lines(written()), 2);
@@ -243,12 +262,12 @@ static void test_batches(void **state)
     assert_int_equal(count_lines(written()), 2);
     size_t lines = 2;
     while (strlen(written()) < BATCH_BYTES) { /* a full batch is written at once */
-        access_log_write(journal, exchange);
+        log_one();
         assert_in_range(++lines, 0, BATCH_BYTES / 20);
     }
     assert_int_equal(count_lines(written()), lines);
     assert_int_equal(text[strlen(text) - 1], '\n'); /* whole lines */
-    access_log_write(journal, exchange);
+    log_one();
     access_log_destroy(journal); /* writes what is left */
     assert_int_equal(count_lines(written()), lines + 1);
     journal = access_log_create(fd, CONFIG_ACCESS_LOG_COMBINED);
@@ -266,15 +285,15 @@ static void test_failure(void **state)
     set_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_int_equal(dup2(full, fd), fd);
     for (int i = 0; i < 5; i++) {
-        access_log_write(journal, exchange);
+        log_one();
         access_log_flush(journal);
     }
     assert_int_equal(dup2(good, fd), fd);
-    access_log_write(journal, exchange);
+    log_one();
     access_log_flush(journal);
     assert_int_equal(count_lines(written()), 1); /* what was lost does not come later */
     assert_int_equal(dup2(full, fd), fd);
-    access_log_write(journal, exchange);
+    log_one();
     access_log_flush(journal);
     log_use(STDERR_FILENO);
     ssize_t bytes = pread(error_fd, text, sizeof(text) - 1, 0);
@@ -295,7 +314,7 @@ static void test_interrupted(void **state)
 {
     (void)state;
     set_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    access_log_write(journal, exchange);
+    log_one();
     longest_write = 7;
     failing_write = fail_after(2, 3, EINTR);
     access_log_flush(journal);
@@ -305,6 +324,140 @@ static void test_interrupted(void **state)
     assert_non_null(strstr(text, " \"GET / HTTP/1.1\" 200 0 \"-\" \"-\"\n"));
     access_log_flush(journal);
     assert_int_equal(count_lines(written()), 1);
+}
+
+/* ---- Answers that are not sent at once ---- */
+
+static void note(const char *head, uint64_t begin, uint64_t body, uint64_t end)
+{
+    set_request(head);
+    access_log_note(journal, exchange, &(struct access_log_extent){begin, body, end});
+}
+
+/* What the lines say of request, status, size and all that comes behind, and nothing else. */
+static void assert_lines(const char *expected)
+{
+    static char found[TEXT_BYTES];
+    size_t len = 0;
+    access_log_flush(journal);
+    for (const char *line = written(); *line != '\0'; line = strchr(line, '\n') + 1) {
+        const char *request = strstr(line, "] ");
+        assert_non_null(request);
+        size_t bytes = (size_t)(strchr(line, '\n') + 1 - request - 2);
+        memcpy(found + len, request + 2, bytes);
+        len += bytes;
+    }
+    found[len] = '\0';
+    assert_string_equal(found, expected);
+}
+
+#define A "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+#define B "GET /b HTTP/1.1\r\nHost: a\r\nUser-Agent: me\r\n\r\n"
+
+/* Nothing is written of an answer before it is gone, and then in the order of the answers. */
+static void test_deferred(void **state)
+{
+    (void)state;
+    struct buffer deferred = {0};
+    note(A, 0, 100, 150);
+    note(B, 150, 250, 1000);
+    access_log_flush(journal);
+    assert_string_equal(written(), "");
+    access_log_defer(journal, &deferred);
+    access_log_sent(journal); /* nothing is noted any more */
+    note(A, 1000, 1100, 1100);
+    access_log_defer(journal, &deferred);
+    access_log_settle(journal, &deferred, 149);
+    assert_lines("");
+    access_log_settle(journal, &deferred, 150);
+    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\"\n");
+    access_log_settle(journal, &deferred, 999);
+    assert_int_equal(count_lines(written()), 1);
+    access_log_settle(journal, &deferred, 1100);
+    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\"\n"
+                 "\"GET /b HTTP/1.1\" 200 750 \"-\" \"me\"\n"
+                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\"\n");
+    assert_null(deferred.data); /* a connection without such lines holds nothing for them */
+    assert_int_equal(deferred.len, 0);
+}
+
+/* Of three answers one was sent, one in part, one not at all. */
+static void test_cut(void **state)
+{
+    (void)state;
+    struct buffer deferred = {0};
+    access_log_cut(journal, &deferred, 10);
+    assert_lines("");
+    note(A, 0, 100, 150);
+    note(B, 150, 250, 1000000250);
+    note(A, 1000000250, 1000000300, 1000000400);
+    access_log_defer(journal, &deferred);
+    access_log_cut(journal, &deferred, 999999250);
+    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\"\n"
+                 "\"GET /b HTTP/1.1\" 200 999999000 \"-\" \"me\" aborted\n"
+                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\" aborted\n");
+    assert_null(deferred.data);
+}
+
+/* A head that is cut has no body; one without a body is complete with its last byte. */
+static void test_cut_within_a_head(void **state)
+{
+    (void)state;
+    struct buffer deferred = {0};
+    note(A, 0, 100, 100);
+    access_log_defer(journal, &deferred);
+    access_log_cut(journal, &deferred, 99);
+    note(A, 0, 100, 100);
+    access_log_defer(journal, &deferred);
+    access_log_cut(journal, &deferred, 100);
+    assert_lines("\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\" aborted\n"
+                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\"\n");
+}
+
+static void test_cut_in_json(void **state)
+{
+    (void)state;
+    struct buffer deferred = {0};
+    use_json();
+    note(B, 0, 100, 1100);
+    access_log_defer(journal, &deferred);
+    access_log_cut(journal, &deferred, 107);
+    note(B, 0, 100, 1100);
+    access_log_defer(journal, &deferred);
+    access_log_settle(journal, &deferred, 1100);
+    access_log_flush(journal);
+    char *end = strchr(written(), '\n');
+    assert_non_null(end);
+    regex_t regex;
+    assert_int_equal(
+        regcomp(&regex,
+                "^\\{\"time\":\"" JSON_TIME "\",\"client\":\"10\\.1\\.2\\.3:5555\","
+                "\"request\":\"GET /b HTTP/1\\.1\",\"status\":200,\"bytes\":7,\"referer\":\"\","
+                "\"user_agent\":\"me\",\"aborted\":true\\}\n"
+                "\\{\"time\":\"" JSON_TIME "\",.*\"status\":200,\"bytes\":1000,.*\"me\"\\}\n$",
+                REG_EXTENDED | REG_NOSUB),
+        0);
+    assert_int_equal(regexec(&regex, text, 0, NULL, 0), 0);
+    regfree(&regex);
+}
+
+/* The time is that of the end: here two hours after the line was made. */
+static void test_time_of_a_deferred_line(void **state)
+{
+    (void)state;
+    struct buffer deferred = {0};
+    struct tm parsed = {0};
+    clock_shift_ms = 0;
+    note(A, 0, 100, 200);
+    access_log_defer(journal, &deferred);
+    clock_shift_ms = 7200 * 1000;
+    access_log_settle(journal, &deferred, 200);
+    clock_shift_ms = 0;
+    access_log_flush(journal);
+    const char *where = strchr(written(), '[');
+    assert_non_null(where);
+    assert_non_null(strptime(where, "[%d/%b/%Y:%H:%M:%S +0000]", &parsed));
+    assert_true(timegm(&parsed) >= time(NULL) + 7100);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
@@ -320,6 +473,11 @@ int main(void)
         TEST(test_escaping),
         TEST(test_json),
         TEST(test_time_is_now),
+        TEST(test_deferred),
+        TEST(test_cut),
+        TEST(test_cut_within_a_head),
+        TEST(test_cut_in_json),
+        TEST(test_time_of_a_deferred_line),
         TEST(test_batches),
         TEST(test_failure),
         TEST(test_interrupted),

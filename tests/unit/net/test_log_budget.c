@@ -84,6 +84,22 @@ static void test_many_are_counted(void **state)
     assert_non_null(strstr(take_log(), "refused 990 more, not listed"));
 }
 
+/* Lines of a higher level are still written when those of level info are not. */
+static void test_warnings(void **state)
+{
+    (void)state;
+    struct log_budget budget = {.warns = true};
+    log_set_level(LOG_WARN);
+    assert_int_equal(allowed(&budget, 100, 5000), LINES_PER_SECOND);
+    log_budget_report(&budget, 6000);
+    const char *text = take_log();
+    assert_non_null(strstr(text, "[warn]"));
+    assert_non_null(strstr(text, "cut off 90 more, not listed"));
+    log_set_level(LOG_ERROR);
+    assert_int_equal(allowed(&budget, 100, 8000), 0);
+    log_set_level(LOG_INFO);
+}
+
 static void test_level(void **state)
 {
     (void)state;
@@ -100,6 +116,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_few_are_all_written),
         cmocka_unit_test(test_many_are_counted),
+        cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_level),
     };
     return cmocka_run_group_tests(tests, open_log, close_log);

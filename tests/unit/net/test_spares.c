@@ -78,6 +78,60 @@ static void test_which_buffers_are_kept(void **state)
     }
 }
 
+/* A waiting connection keeps what it needs, in memory of that size. */
+static void test_a_buffer_is_trimmed(void **state)
+{
+    (void)state;
+    struct buffer buffer = spares_take_buffer(&spares, 16384);
+    const char *memory = buffer.data;
+    buffer_append(&buffer, "rest", 4);
+    spares_trim_buffer(&spares, &buffer);
+    assert_int_equal(buffer.len, 4);
+    assert_memory_equal(buffer.data, "rest", 4);
+    assert_in_range(buffer.capacity, 4, 1024);
+    struct buffer other = spares_take_buffer(&spares, 10); /* the large one can be used again */
+    assert_ptr_equal(other.data, memory);
+    const char *small = buffer.data;
+    spares_trim_buffer(&spares, &buffer); /* nothing to gain */
+    assert_ptr_equal(buffer.data, small);
+    buffer_clear(&buffer);
+    spares_trim_buffer(&spares, &buffer); /* nothing to keep */
+    assert_null(buffer.data);
+    spares_trim_buffer(&spares, &buffer);
+    assert_null(buffer.data);
+    other.len = other.capacity;
+    spares_trim_buffer(&spares, &other); /* full */
+    assert_ptr_equal(other.data, memory);
+    spares_give_buffer(&spares, &other);
+}
+
+/* Of many that come back most keep nothing, whatever they have been through. */
+static void test_what_exchanges_keep(void **state)
+{
+    (void)state;
+    enum { MANY = SPARE_FULL_EXCHANGES + 2 };
+    static struct http_exchange *exchanges[MANY];
+    for (size_t i = 0; i < MANY; i++) {
+        exchanges[i] = spares_take_exchange(&spares, &limits);
+        buffer_append(&exchanges[i]->response.text, "text", 4);
+        buffer_append(&exchanges[i]->response.headers, "line", 4);
+        buffer_append(&exchanges[i]->request.body, "body", 4);
+        arena_alloc(&exchanges[i]->request.arena, 10);
+        arena_alloc(&exchanges[i]->response.arena, 10);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        bool keeps = i < SPARE_FULL_EXCHANGES;
+        struct http_exchange *exchange = exchanges[i];
+        spares_give_exchange(&spares, exchange);
+        assert_int_equal(exchange->response.text.capacity > 0, keeps);
+        assert_int_equal(exchange->response.headers.capacity > 0, keeps);
+        assert_int_equal(exchange->request.body.capacity > 0, keeps);
+        assert_int_equal(exchange->request.arena.newest != NULL, keeps);
+        assert_int_equal(exchange->response.arena.newest != NULL, keeps);
+        assert_int_equal(exchange->response.status, 200);
+    }
+}
+
 static void test_an_exchange_comes_back_reset(void **state)
 {
     (void)state;
@@ -126,7 +180,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_buffer_comes_back_empty),   TEST(test_a_spare_buffer_grows),
         TEST(test_which_buffers_are_kept),      TEST(test_an_exchange_comes_back_reset),
-        TEST(test_how_many_exchanges_are_kept),
+        TEST(test_how_many_exchanges_are_kept), TEST(test_a_buffer_is_trimmed),
+        TEST(test_what_exchanges_keep),
     };
     return cmocka_run_group_tests_name("spares", tests, NULL, NULL);
 }
