@@ -32,7 +32,8 @@ struct file_cache {
     int root_fd;
     size_t max_entries;
     size_t count;
-    size_t gzipped_bytes;
+    size_t gzipped_bytes;    /* of the entries, and of those that are lent */
+    struct file_entry *lent; /* gzipped ones that left the cache while they were sent */
     struct file_entry *newest, *oldest;
     struct file_entry *buckets[BUCKETS];
 };
@@ -95,9 +96,45 @@ static void link_newest(struct file_cache *cache, struct file_entry *entry)
     cache->newest = entry;
 }
 
-static size_t gzipped_bytes(const struct file_entry *entry)
+static bool is_lent(const struct file_entry *gzipped)
 {
-    return entry->gzipped == NULL ? 0 : (size_t)entry->gzipped->size_bytes;
+    return atomic_load_explicit(&gzipped->references, memory_order_acquire) > 1;
+}
+
+static void release_gzipped(struct file_cache *cache, struct file_entry *gzipped)
+{
+    cache->gzipped_bytes -= (size_t)gzipped->size_bytes;
+    file_entry_release(gzipped);
+}
+
+/* What slow readers hold counts as long as they do: else as much again could be compressed. */
+static void remove_gzipped(struct file_cache *cache, struct file_entry *entry)
+{
+    struct file_entry *gzipped = entry->gzipped;
+    entry->gzipped = NULL;
+    if (gzipped == NULL) {
+        return;
+    }
+    if (is_lent(gzipped)) {
+        gzipped->bucket_next = cache->lent;
+        cache->lent = gzipped;
+    } else {
+        release_gzipped(cache, gzipped);
+    }
+}
+
+static void take_back_lent(struct file_cache *cache)
+{
+    struct file_entry **link = &cache->lent;
+    while (*link != NULL) {
+        struct file_entry *gzipped = *link;
+        if (is_lent(gzipped)) {
+            link = &gzipped->bucket_next;
+        } else {
+            *link = gzipped->bucket_next;
+            release_gzipped(cache, gzipped);
+        }
+    }
 }
 
 static void remove_entry(struct file_cache *cache, struct file_entry *entry)
@@ -109,7 +146,7 @@ static void remove_entry(struct file_cache *cache, struct file_entry *entry)
     *link = entry->bucket_next;
     unlink_use(cache, entry);
     cache->count--;
-    cache->gzipped_bytes -= gzipped_bytes(entry);
+    remove_gzipped(cache, entry);
     file_entry_release(entry);
 }
 
@@ -123,13 +160,17 @@ static void insert_entry(struct file_cache *cache, struct file_entry *entry)
     *bucket = entry;
     link_newest(cache, entry);
     cache->count++;
-    cache->gzipped_bytes += gzipped_bytes(entry);
 }
 
 void file_cache_destroy(struct file_cache *cache)
 {
     while (cache->newest != NULL) {
         remove_entry(cache, cache->newest);
+    }
+    while (cache->lent != NULL) {
+        struct file_entry *gzipped = cache->lent;
+        cache->lent = gzipped->bucket_next;
+        file_entry_release(gzipped);
     }
     free(cache);
 }
@@ -343,9 +384,7 @@ static void inherit_gzipped(struct file_entry *entry, struct file_entry *former)
     if (same_file(&entry->status, &former->status)) {
         entry->gzip_tried = former->gzip_tried;
         entry->gzipped = former->gzipped;
-        if (entry->gzipped != NULL) {
-            file_entry_retain(entry->gzipped);
-        }
+        former->gzipped = NULL;
     }
 }
 
@@ -372,11 +411,16 @@ static struct file_entry *make_gzipped(const struct file_entry *entry)
 
 struct file_entry *file_cache_gzip(struct file_cache *cache, struct file_entry *entry)
 {
+    if (cache->gzipped_bytes >= GZIPPED_BYTES) {
+        take_back_lent(cache);
+    }
     /* One that is not settled may change under the same time stamp, and the next entry inherits. */
     if (!entry->gzip_tried && cache->gzipped_bytes < GZIPPED_BYTES && is_settled(&entry->status)) {
         entry->gzip_tried = true;
         entry->gzipped = make_gzipped(entry);
-        cache->gzipped_bytes += gzipped_bytes(entry);
+        if (entry->gzipped != NULL) {
+            cache->gzipped_bytes += (size_t)entry->gzipped->size_bytes;
+        }
     }
     if (entry->gzipped != NULL) {
         file_entry_retain(entry->gzipped);

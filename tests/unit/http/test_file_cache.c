@@ -922,6 +922,32 @@ static void test_gzip_budget(void **state)
     release(gzipped, entry);
 }
 
+/* What is still being sent counts, although the cache has nothing of it any more. */
+static void test_gzip_budget_counts_what_is_lent(void **state)
+{
+    (void)state;
+    enum { BUDGET_BYTES = 16 << 20, LENT = 3 };
+    struct file_entry *entry, *lent[LENT];
+    put_text("a", 1000);
+    for (size_t i = 0; i < LENT; i++) { /* one alone does not use it up */
+        put_noise("large", BUDGET_BYTES / 2 + i, ' ', 64);
+        turn++;
+        lent[i] = get_gzipped("/large", &entry);
+        file_entry_release(entry);
+        assert_non_null(lent[i]);
+    }
+    put_old("large", "small");
+    turn++;
+    assert_content("/large", "small");
+    assert_null(get_gzipped("/a", &entry));
+    file_entry_release(entry);
+    file_entry_release(lent[1]);
+    struct file_entry *gzipped = get_gzipped("/a", &entry);
+    assert_non_null(gzipped);
+    release(gzipped, entry);
+    release(lent[0], lent[2]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
@@ -958,6 +984,7 @@ int main(void)
         TEST(test_gzipped),
         TEST(test_gzip_does_not_pay),
         TEST(test_what_was_loaded_unsettled_is_loaded_again),
+        TEST(test_gzip_budget_counts_what_is_lent),
         TEST(test_gzip_of_what_changes),
         TEST(test_gzip_budget),
     };
