@@ -15,6 +15,7 @@ from support.waiting import wait_until
 COMBINED = re.compile(
     r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] '
     r'"((?:[^"\\]|\\.)*)" (\d{3}) (\d+|-) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"')
+ABORTED = " aborted"  # behind a line whose response was not sent to its end
 ERROR_LOG_LINE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[(debug|info|notice|warn|error)\] .+")
 
@@ -103,6 +104,61 @@ def test_json_lines(model, start_logging):
     assert any("/hello.txt" in str(value) for value in first.values())
     assert 'a "quoted" \\ agent' in first.values()
     assert 404 in second.values()
+
+
+def read_line(line, log_format):
+    """(request, status, bytes, aborted) of a line."""
+    if log_format == "json":
+        fields = json.loads(line)
+        assert fields.get("aborted") in (None, True)
+        return fields["request"], fields["status"], fields["bytes"], "aborted" in fields
+    request, status, size, *_ = COMBINED.fullmatch(line.removesuffix(ABORTED)).groups()
+    return request, int(status), int(size), line.endswith(ABORTED)
+
+
+@pytest.mark.parametrize("log_format", ["combined", "json"])
+def test_what_was_sent_of_an_aborted_download(model, start_logging, log_format):
+    """Each of the pipelined requests has its own line; the last one says that it was not finished."""
+    server, lines = start_logging(model, "--access-log-format", log_format)
+    with server.connect(receive_buffer_bytes=4096) as client:
+        client.send(b"".join(request_bytes(target=f"/{name}") for name in ("hello.txt", "1mib.bin", "20mib.bin")))
+        assert client.read_response().status == 200
+        assert client.read_response().status == 200
+        client.read_exactly(100_000)
+    with server.connect() as client:
+        client.get("/plaintext")
+    wait_until(lambda: server.status()["totals"]["requests_aborted"] == 1, "the server has noticed")
+    found = [read_line(line, log_format) for line in lines() if "/status" not in line]
+    found.remove(("GET /plaintext HTTP/1.1", 200, 13, False))
+    assert found[:2] == [("GET /hello.txt HTTP/1.1", 200, 18, False), ("GET /1mib.bin HTTP/1.1", 200, 1 << 20, False)]
+    (request, status, size, aborted), = found[2:]
+    assert (request, status, aborted) == ("GET /20mib.bin HTTP/1.1", 200, True)
+    assert 99_000 < size < 20 << 20
+
+
+@pytest.mark.parametrize("headers, announced", [([], 20 << 20),
+                                                ([("Range", "bytes=5000000-14999999")], 10_000_000),
+                                                ([("Range", "bytes=0-9,5000000-14999999")], None)],
+                         ids=["whole", "range", "ranges"])
+def test_a_file_that_shrinks_while_it_is_sent(model, start_logging, site, tmp_path, headers, announced):
+    """It is named once, with what was announced and what was sent; the access log says the same."""
+    server, lines = start_logging(model)
+    path = site / f"{tmp_path.name}.bin"
+    path.write_bytes(bytes(20 << 20))
+    with server.connect(receive_buffer_bytes=4096) as client:
+        client.send(request_bytes(target=f"/{path.name}", headers=headers))
+        received = client.read_exactly(1000)
+        os.truncate(path, 1000)
+        received += client.read_to_end()
+    path.unlink()
+    found, = (line for line in lines() if path.name in line)
+    _, _, size, aborted = read_line(found, "combined")
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+    assert announced in (None, length)
+    assert (size, aborted) == (len(body), True)
+    told = re.findall(r"\[warn\] .*cut off 127\.0\.0\.1:\d+ after (\d+) of (\d+) bytes: (\S+) has shrunk", server.log())
+    assert told == [(str(len(body)), str(length), f"/{path.name}")]
 
 
 @pytest.mark.models(models.PROTOCOL)

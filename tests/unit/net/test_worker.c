@@ -33,6 +33,8 @@ enum {
     TAKEN_MAX = 16,
     BIG_BYTES = 3 << 20,
     MEDIUM_BYTES = 60000,
+    SHORT_BYTES = 3900, /* two of them do not fill an output, and do not fit between both ends */
+    TEXT_BYTES = 3 << 19,
     FILE_BYTES = 1 << 20,
     SMALL_WINDOW_BYTES = 2048,
     LONG_MS = 60000
@@ -86,6 +88,15 @@ static void lend(const struct http_request *request, struct http_response *respo
     (void)request;
     (void)own_context;
     response->body = (struct span){big, (size_t)(uintptr_t)data};
+}
+
+static void write_long(const struct http_request *request, struct http_response *response,
+                       struct handler_context *own_context, void *data)
+{
+    (void)request;
+    (void)own_context;
+    (void)data;
+    buffer_append(&response->text, big, TEXT_BYTES);
 }
 
 static void put_file(struct http_response *response, struct file_cache *files, uint64_t turn)
@@ -172,6 +183,11 @@ static int make(void **state)
                                        .methods = get,
                                        .handler = lend,
                                        .data = (void *)(uintptr_t)MEDIUM_BYTES});
+    router_add(router, &(struct route){.path = "/short",
+                                       .methods = get,
+                                       .handler = lend,
+                                       .data = (void *)(uintptr_t)SHORT_BYTES});
+    router_add(router, &(struct route){.path = "/text", .methods = get, .handler = write_long});
     router_add(router, &(struct route){
                            .path = "/block", .methods = get, .handler = block, .data = &let_go});
     router_add(router, &(struct route){.path = "/file", .methods = get, .handler = serve_file});
@@ -623,6 +639,68 @@ static void test_large_bodies(void **state)
     await_count(&context.slot->connections_open, 0);
 }
 
+/* What the client sent goes back to it, long or short, and the next request finds nothing of it. */
+static void test_large_bodies_come_back(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {4096, 4097, 60000, 100000, 1};
+    char head[128];
+    serve();
+    int fd = connect_client();
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        snprintf(head, sizeof(head),
+                 "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", sizes[i]);
+        send_text(fd, head);
+        assert_int_equal(send(fd, big, sizes[i], MSG_NOSIGNAL), sizes[i]);
+        read_reply(fd);
+        assert_int_equal(reply.bytes, sizes[i]);
+        assert_true(memcmp(reply.body, big, sizes[i]) == 0);
+    }
+    close(fd);
+}
+
+/* A long text stays in memory until its reader has taken it: few may wait at a time. */
+static void test_slow_readers_of_long_texts(void **state)
+{
+    (void)state;
+    shrink_send_buffer();
+    serve();
+    int slow = connect_with(SMALL_WINDOW_BYTES), other = connect_client();
+    send_text(slow, GET("/text"));
+    await_count(&context.slot->connections_busy, 1);
+    send_text(other, GET("/text"));
+    expect(other, 503, "Service Unavailable\n");
+    assert_non_null(strstr(reply.head, "\r\nRetry-After: 1\r\n"));
+    assert_false(reply_closes());
+    send_text(other, "HEAD /text HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_head(other);
+    assert_int_equal(reply.status, 200);
+    send_text(other, GET("/a")); /* others are not concerned: short ones, files, what was sent */
+    expect(other, 200, "/a");
+    send_text(other, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4097\r\n\r\n");
+    assert_int_equal(send(other, big, 4097, MSG_NOSIGNAL), 4097);
+    read_reply(other);
+    assert_int_equal(reply.status, 200);
+    read_reply(slow);
+    assert_int_equal(reply.status, 200);
+    assert_int_equal(reply.bytes, TEXT_BYTES);
+    assert_true(memcmp(reply.body, big, TEXT_BYTES) == 0);
+    await_count(&context.slot->connections_busy, 0);
+    send_text(other, GET("/text"));
+    read_reply(other);
+    assert_int_equal(reply.status, 200);
+    assert_int_equal(reply.bytes, TEXT_BYTES);
+    /* Who leaves makes room, too. */
+    send_text(slow, GET("/text"));
+    await_count(&context.slot->connections_busy, 1);
+    vanish(slow);
+    await_count(&context.slot->connections_open, 1);
+    send_text(other, GET("/text"));
+    read_reply(other);
+    assert_int_equal(reply.status, 200);
+    close(other);
+}
+
 /* ---- Files ---- */
 
 static int make_files(void **state)
@@ -842,7 +920,7 @@ static void test_doomed(void **state)
         struct slot_counters *counters = &context.slot->counters;
         uint64_t aborted = counters->requests_aborted;
         int fd = connect_with(SMALL_WINDOW_BYTES);
-        send_text(fd, GET("/medium") GET("/away") GET("/never"));
+        send_text(fd, GET("/short") GET("/short") GET("/away") GET("/never"));
         struct http_exchange *exchange = await_taken(i);
         vanish(fd);
         assert_serves(); /* the loop has seen it by now */
@@ -852,7 +930,7 @@ static void test_doomed(void **state)
         assert_int_equal(http_request_text(&exchange->request, exchange->request.line).ptr[0], 'G');
         complete(exchange);
         await_count(&context.slot->connections_open, 0);
-        await_count(&counters->requests_aborted, aborted + 2);
+        await_count(&counters->requests_aborted, aborted + 3);
     }
     assert_serves();
 }
@@ -865,14 +943,16 @@ static void test_complete_while_blocked(void **state)
     serve();
     int fd = connect_with(SMALL_WINDOW_BYTES);
     for (size_t i = 0; i < 2; i++) {
-        send_text(fd, GET("/medium") GET("/away") GET("/next"));
+        send_text(fd, GET("/short") GET("/short") GET("/away") GET("/next"));
         struct http_exchange *exchange = await_taken(i);
         assert_serves();
         complete(exchange);
         assert_serves();
-        read_reply(fd);
-        assert_int_equal(reply.bytes, MEDIUM_BYTES);
-        assert_true(memcmp(reply.body, big, MEDIUM_BYTES) == 0);
+        for (int n = 0; n < 2; n++) {
+            read_reply(fd);
+            assert_int_equal(reply.bytes, SHORT_BYTES);
+            assert_true(memcmp(reply.body, big, SHORT_BYTES) == 0);
+        }
         expect(fd, 200, "/away");
         expect(fd, 200, "/next");
     }
@@ -886,7 +966,7 @@ static void test_doomed_at_the_stop(void **state)
     shrink_send_buffer();
     serve();
     int fd = connect_with(SMALL_WINDOW_BYTES);
-    send_text(fd, GET("/medium") GET("/away"));
+    send_text(fd, GET("/short") GET("/short") GET("/away"));
     await_taken(0);
     vanish(fd);
     assert_serves(); /* teardown stops, and looks at what is left */
@@ -1451,6 +1531,185 @@ static void test_access_log_while_serving(void **state)
     close(fd);
 }
 
+static char logged[16384];
+
+/* All that the worker has written by its end. */
+static void read_access_log(int fd)
+{
+    worker_stop(worker);
+    join();
+    destroy_worker();
+    ssize_t bytes = pread(fd, logged, sizeof(logged) - 1, 0);
+    assert_in_range(bytes, 0, sizeof(logged) - 1);
+    logged[bytes] = '\0';
+    close(fd);
+}
+
+/* A tick writes what there is. */
+static void await_logged(int fd, const char *text)
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    do {
+        assert_true(clock_monotonic_ms() <= until_ms);
+        usleep(500);
+        ssize_t bytes = pread(fd, logged, sizeof(logged) - 1, 0);
+        assert_true(bytes >= 0);
+        logged[bytes] = '\0';
+    } while (strstr(logged, text) == NULL);
+}
+
+/* The size in the one line of this request, and whether the line says that it was cut. */
+static long logged_size(const char *request, bool *aborted)
+{
+    char start[128];
+    snprintf(start, sizeof(start), "\"GET %s HTTP/1.1\" 200 ", request);
+    const char *line = strstr(logged, start);
+    assert_non_null(line);
+    assert_null(strstr(line + 1, start));
+    const char *end = strchr(line, '\n');
+    assert_non_null(end);
+    *aborted = memcmp(end - 8, " aborted", 8) == 0;
+    return atol(line + strlen(start));
+}
+
+/* The line comes when the answer is gone, and says how much of it was sent. */
+static void test_access_log_of_what_was_sent(void **state)
+{
+    (void)state;
+    bool aborted;
+    int fd = memfd_create("access", MFD_CLOEXEC);
+    options.access_log_fd = fd;
+    shrink_send_buffer();
+    serve();
+    int patient = connect_with(SMALL_WINDOW_BYTES), hasty = connect_with(SMALL_WINDOW_BYTES);
+    send_text(patient, GET("/patient") GET("/file"));
+    send_text(hasty, GET("/hasty") GET("/big"));
+    expect(hasty, 200, "/hasty");
+    await_count(&context.slot->connections_busy, 2);
+    await_logged(fd, "/patient"); /* would be the line before that of the file */
+    await_logged(fd, "/hasty");
+    assert_null(strstr(logged, "/file"));
+    assert_null(strstr(logged, "/big"));
+    vanish(hasty);
+    await_count(&context.slot->connections_open, 1);
+    expect(patient, 200, "/patient");
+    expect_file(patient);
+    close(patient);
+    await_count(&context.slot->connections_open, 0);
+    read_access_log(fd);
+    assert_int_equal(logged_size("/patient", &aborted), 8);
+    assert_false(aborted);
+    assert_int_equal(logged_size("/hasty", &aborted), 6);
+    assert_false(aborted);
+    assert_int_equal(logged_size("/file", &aborted), FILE_BYTES);
+    assert_false(aborted);
+    assert_in_range(logged_size("/big", &aborted), 1, BIG_BYTES / 2);
+    assert_true(aborted);
+}
+
+/* Answers that are made while another one is being sent, and those that nobody will read. */
+static void test_access_log_of_what_comes_back(void **state)
+{
+    (void)state;
+    bool aborted;
+    int fd = memfd_create("access", MFD_CLOEXEC);
+    options.access_log_fd = fd;
+    shrink_send_buffer();
+    serve();
+    int first = connect_with(SMALL_WINDOW_BYTES), second = connect_with(SMALL_WINDOW_BYTES);
+    send_text(first, GET("/short?1") GET("/short?2") GET("/away?1"));
+    struct http_exchange *exchange = await_taken(0);
+    complete(exchange);
+    for (int i = 0; i < 3; i++) {
+        read_reply(first);
+        assert_int_equal(reply.status, 200);
+    }
+    close(first);
+    send_text(second, GET("/short?3") GET("/short?4") GET("/away?2"));
+    exchange = await_taken(1);
+    vanish(second);
+    assert_serves();
+    complete(exchange);
+    await_count(&context.slot->connections_open, 0);
+    read_access_log(fd);
+    assert_int_equal(logged_size("/short?1", &aborted), SHORT_BYTES);
+    assert_false(aborted);
+    assert_int_equal(logged_size("/short?2", &aborted), SHORT_BYTES);
+    assert_false(aborted);
+    assert_int_equal(logged_size("/away?1", &aborted), 7);
+    assert_false(aborted);
+    logged_size("/short?4", &aborted);
+    assert_true(aborted);
+    assert_int_equal(logged_size("/away?2", &aborted), 0);
+    assert_true(aborted);
+}
+
+/* A worker that stops tells of what it leaves. */
+static void test_access_log_at_the_stop(void **state)
+{
+    (void)state;
+    bool aborted;
+    int fd = memfd_create("access", MFD_CLOEXEC);
+    options.access_log_fd = fd;
+    shrink_send_buffer();
+    serve();
+    int client = connect_with(SMALL_WINDOW_BYTES);
+    send_text(client, GET("/a") GET("/big"));
+    expect(client, 200, "/a");
+    await_count(&context.slot->connections_busy, 1);
+    worker_stop(worker);
+    join();
+    ssize_t bytes = pread(fd, logged, sizeof(logged) - 1, 0); /* before the worker is destroyed */
+    assert_true(bytes > 0);
+    logged[bytes] = '\0';
+    assert_in_range(logged_size("/big", &aborted), 1, BIG_BYTES / 2);
+    assert_true(aborted);
+    destroy_worker();
+    assert_int_equal(lseek(fd, 0, SEEK_END), bytes); /* once */
+    close(client);
+    close(fd);
+}
+
+/* Once, with path, announced and sent bytes. */
+static void test_a_file_that_shrinks_is_named(void **state)
+{
+    (void)state;
+    bool aborted;
+    int fd = memfd_create("access", MFD_CLOEXEC), error_fd = memfd_create("error", MFD_CLOEXEC);
+    options.access_log_fd = fd;
+    log_use(error_fd);
+    shrink_send_buffer();
+    serve();
+    int client = connect_with(SMALL_WINDOW_BYTES);
+    send_text(client, GET("/file"));
+    read_head(client);
+    int file = openat(root_fd, "file", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(ftruncate(file, 100000), 0);
+    close(file);
+    static char rest[FILE_BYTES];
+    size_t got = 0;
+    for (ssize_t n; (n = recv(client, rest, sizeof(rest), 0)) > 0; got += (size_t)n) {
+    }
+    assert_in_range(got, 1, 100000);
+    close(client);
+    read_access_log(fd);
+    log_use(STDERR_FILENO);
+    assert_int_equal(logged_size("/file", &aborted), got);
+    assert_true(aborted);
+    char expected[128];
+    snprintf(expected, sizeof(expected), " after %zu of %d bytes: /file has shrunk meanwhile\n",
+             got, FILE_BYTES);
+    ssize_t bytes = pread(error_fd, logged, sizeof(logged) - 1, 0);
+    assert_true(bytes > 0);
+    logged[bytes] = '\0';
+    const char *line = strstr(logged, "[warn] ");
+    assert_non_null(line);
+    assert_non_null(strstr(line, "cut off 127.0.0.1:"));
+    assert_non_null(strstr(line, expected));
+    assert_string_equal(strchr(line, '\n'), "\n"); /* nothing else */
+    close(error_fd);
+}
+
 #define TEST(name)       cmocka_unit_test_setup_teardown(name, make, discard)
 #define TEST_FILES(name) cmocka_unit_test_setup_teardown(name, make_files, discard_files)
 
@@ -1465,6 +1724,8 @@ int main(void)
         TEST(test_refused),
         TEST(test_expect_continue),
         TEST(test_large_bodies),
+        TEST(test_large_bodies_come_back),
+        TEST(test_slow_readers_of_long_texts),
         TEST_FILES(test_files),
         TEST(test_taken),
         TEST(test_order_of_answers),
@@ -1501,6 +1762,10 @@ int main(void)
         TEST(test_a_drain_hurries_a_retirement),
         TEST(test_access_log),
         TEST(test_access_log_while_serving),
+        TEST_FILES(test_access_log_of_what_was_sent),
+        TEST(test_access_log_of_what_comes_back),
+        TEST(test_access_log_at_the_stop),
+        TEST_FILES(test_a_file_that_shrinks_is_named),
         TEST_FILES(test_requests_behind_a_file_from_elsewhere),
     };
     log_set_level(LOG_WARN);
