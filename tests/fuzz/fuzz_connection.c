@@ -3,14 +3,25 @@
  *
  * Each byte of the first line is an action, again from the front when they are used up, until the
  * rest of the input has been sent:
- *   0-9  sends 2^n bytes, and turns the loop once      s  the next piece goes without a turn
- *   h    requests go to another thread from now on     i  or are handled inline
- *   o    or find the queue full                        c  the other thread finishes one, C: the
- * last k    another client sends now                      w  this client shuts its sending side
- * down x    this client goes away                         t  time passes: every deadline is over q
- * the clients stop reading, or read again       b  at the front: small socket buffers d    the
- * server drains, g: says so only            z  the worker stops at the end, come what may j    at
- * the front: the access log is JSON Any other byte sends as many bytes as its value. */
+ *
+ *   0-9  sends 2^n bytes, and turns the loop once
+ *   s    the next piece goes without a turn
+ *   h    requests go to another thread from now on
+ *   i    or are handled inline
+ *   o    or find the queue full
+ *   c    the other thread finishes one, C: the last
+ *   k    another client sends now
+ *   w    this client shuts its sending side down
+ *   x    this client goes away
+ *   t    time passes: every deadline is over
+ *   q    the clients stop reading, or read again
+ *   f    the big file shrinks, or is whole again
+ *   d    the server drains, g: says so only
+ *   z    the worker stops at the end, come what may
+ *   b    at the front: small socket buffers
+ *   j    at the front: the access log is JSON
+ *
+ * Any other byte sends as many bytes as its value. */
 #include "tests/fuzz/fuzz.h"
 
 #include "common/base/memory.h"
@@ -40,6 +51,7 @@ enum {
     SMALL_BUFFER_BYTES = 2048,
     READ_BYTES = 65536,
     BIG_FILE_BYTES = 40000,
+    SHRUNK_BYTES = 1000,
     CACHED_FILES = 8,
     MOST_REQUESTS = 512
 };
@@ -84,12 +96,13 @@ static size_t pending_count;
 static char mode;
 static bool reading;
 static bool timed_out, drained, stopped, overloaded;
+static bool is_shrunk, has_shrunk; /* the big file: now, and at any time */
 
 /* ---- Once ---- */
 
 static void write_file(const char *name, size_t bytes)
 {
-    int fd = openat(root_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    int fd = openat(root_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     char block[1000];
     FUZZ_CHECK(fd >= 0);
     for (size_t i = 0; i < sizeof(block); i++) {
@@ -100,6 +113,22 @@ static void write_file(const char *name, size_t bytes)
         FUZZ_CHECK(write(fd, block, n) == (ssize_t)n);
     }
     close(fd);
+}
+
+static void restore_big_file(void)
+{
+    if (is_shrunk) {
+        write_file("big.bin", BIG_FILE_BYTES);
+        is_shrunk = false;
+    }
+}
+
+static void shrink_big_file(void)
+{
+    int fd = openat(root_fd, "big.bin", O_WRONLY | O_CLOEXEC);
+    FUZZ_CHECK(fd >= 0 && ftruncate(fd, SHRUNK_BYTES) == 0);
+    close(fd);
+    is_shrunk = has_shrunk = true;
 }
 
 static const char *const file_names[] = {"index.html", "text.txt", "text.txt.gz",   "text.txt.br",
@@ -244,6 +273,8 @@ static void start(bool json_log)
     mode = 'i';
     reading = true;
     timed_out = drained = stopped = overloaded = false;
+    restore_big_file();
+    has_shrunk = false;
 }
 
 static void receive(struct client *client)
@@ -406,6 +437,13 @@ static void act(char action, bool small)
     case 'q':
         reading = !reading;
         return;
+    case 'f':
+        if (is_shrunk) {
+            restore_big_file();
+        } else {
+            shrink_big_file();
+        }
+        return;
     case 'd':
         worker_drain(worker);
         drained = true;
@@ -424,7 +462,7 @@ static void act(char action, bool small)
 
 static bool is_action(char byte)
 {
-    return byte != '\0' && strchr("hiocCkwxtqdgzsbj", byte) != NULL;
+    return byte != '\0' && strchr("hiocCkwxtqfdgzsbj", byte) != NULL;
 }
 
 static void play(struct span script, struct span text, bool small)
@@ -506,6 +544,7 @@ struct reply {
     size_t length;
     unsigned dates;
     unsigned allows;
+    struct span boundary; /* of several parts; empty: none */
 };
 
 static bool is_token_byte(char byte)
@@ -526,6 +565,11 @@ static void read_field(struct reply *reply, struct span line)
     for (size_t i = 0; i < value.len; i++) {
         unsigned char byte = (unsigned char)value.ptr[i];
         FUZZ_CHECK((byte >= 0x20 && byte != 0x7f) || byte == '\t');
+    }
+    const struct span parts = SPAN("multipart/byteranges; boundary=");
+    if (span_equal(name, SPAN("Content-Type")) && value.len > parts.len &&
+        memcmp(value.ptr, parts.ptr, parts.len) == 0) {
+        reply->boundary = (struct span){value.ptr + parts.len, value.len - parts.len};
     }
     reply->dates += span_equal(name, SPAN("Date"));
     reply->allows += span_equal(name, SPAN("Allow"));
@@ -584,7 +628,62 @@ static void check_reply(const struct reply *reply)
 /* Whether a response that is not all there has a good reason. */
 static bool may_be_cut(const struct client *client)
 {
-    return client->gone || timed_out || stopped;
+    return client->gone || timed_out || stopped || has_shrunk;
+}
+
+static bool take(struct span *text, struct span expected)
+{
+    if (text->len < expected.len || memcmp(text->ptr, expected.ptr, expected.len) != 0) {
+        return false;
+    }
+    *text = (struct span){text->ptr + expected.len, text->len - expected.len};
+    return true;
+}
+
+static size_t take_number(struct span *text)
+{
+    size_t number = 0;
+    FUZZ_CHECK(text->len > 0 && text->ptr[0] >= '0' && text->ptr[0] <= '9');
+    for (; text->len > 0 && text->ptr[0] >= '0' && text->ptr[0] <= '9'; text->ptr++, text->len--) {
+        number = number * 10 + (size_t)(text->ptr[0] - '0');
+    }
+    return number;
+}
+
+/* The bytes of one part; which they are tells its head. Every file of the root has the same. Those
+ * of a file that shrinks change even on their way through the socket. */
+static void check_part(struct span *text)
+{
+    const char *end = memmem(text->ptr, text->len, "\r\n\r\n", 4);
+    const struct span field = SPAN("\r\nContent-Range: bytes ");
+    const char *range = memmem(text->ptr, text->len, field.ptr, field.len);
+    FUZZ_CHECK(end != NULL && range != NULL && range < end);
+    struct span numbers = {range + field.len, (size_t)(end - range) - field.len};
+    size_t first = take_number(&numbers);
+    FUZZ_CHECK(take(&numbers, SPAN("-")));
+    size_t last = take_number(&numbers);
+    FUZZ_CHECK(take(&numbers, SPAN("/")));
+    FUZZ_CHECK(first <= last && last < take_number(&numbers) && numbers.len == 0);
+    end += 4;
+    *text = (struct span){end, text->len - (size_t)(end - text->ptr)};
+    FUZZ_CHECK(text->len > last - first);
+    for (size_t at = first; at <= last; at++, text->ptr++, text->len--) {
+        FUZZ_CHECK(has_shrunk || *text->ptr == (char)('a' + at % 1000 % 26));
+    }
+}
+
+/* A whole body of several parts. */
+static void check_parts(struct span boundary, struct span text)
+{
+    size_t parts = 0;
+    for (;; parts++) {
+        FUZZ_CHECK(take(&text, SPAN("\r\n--")) && take(&text, boundary));
+        if (take(&text, SPAN("--\r\n"))) {
+            break;
+        }
+        check_part(&text);
+    }
+    FUZZ_CHECK(text.len == 0 && parts >= 2);
 }
 
 /* The answer to a request that the parser found good: nothing was refused about its framing, and
@@ -640,6 +739,9 @@ static void check_replies(const struct client *client, const struct request_list
                 FUZZ_CHECK(may_be_cut(client) || (method == METHOD_HEAD && timed_out));
                 return;
             }
+            if (reply.boundary.len > 0) {
+                check_parts(reply.boundary, (struct span){text.ptr, reply.length});
+            }
             text = (struct span){text.ptr + reply.length, text.len - reply.length};
         } else if (reply.status == 408 && text.len == reply.length) {
             text.len = 0; /* given up before it said HEAD */
@@ -674,9 +776,45 @@ static void check_journal(void)
                slot->connections_idle == 0);
 }
 
+/* A line for each answer, and one more for none: what was finished is not called aborted. */
+static void check_lines(size_t lines, size_t aborted)
+{
+    const struct slot_counters *counters = &scoreboard->slots[0].counters;
+    FUZZ_CHECK(lines <= counters->requests_started);
+    FUZZ_CHECK(lines - aborted >= counters->requests_finished);
+    FUZZ_CHECK(aborted <= counters->requests_aborted);
+}
+
+static bool ends_line(struct span line, struct span end)
+{
+    return line.len >= end.len && memcmp(line.ptr + line.len - end.len, end.ptr, end.len) == 0;
+}
+
+static void count_lines(bool json)
+{
+    struct stat status;
+    FUZZ_CHECK(fstat(log_fd, &status) == 0);
+    struct buffer all = {0};
+    buffer_reserve(&all, (size_t)status.st_size + 1);
+    FUZZ_CHECK(pread(log_fd, all.data, (size_t)status.st_size, 0) == status.st_size);
+    struct span text = {all.data, (size_t)status.st_size};
+    size_t lines = 0, aborted = 0;
+    while (text.len > 0) {
+        const char *end = memchr(text.ptr, '\n', text.len);
+        FUZZ_CHECK(end != NULL);
+        struct span line = {text.ptr, (size_t)(end - text.ptr)};
+        aborted += ends_line(line, json ? SPAN(",\"aborted\":true}") : SPAN("\" aborted"));
+        lines++;
+        text = (struct span){end + 1, text.len - line.len - 1};
+    }
+    buffer_free(&all);
+    check_lines(lines, aborted);
+}
+
 /* Whole lines: of printable ASCII, or of UTF-8 in JSON, which may also hold a 0x7f. */
 static void check_access_log(bool json)
 {
+    count_lines(json);
     char text[4096];
     off_t offset = 0;
     ssize_t n = 0;
