@@ -25,7 +25,7 @@ static const struct allowed_call allowed_calls[] = {
     {"recvfrom", "requests"},
     {"sendto", "responses; that a bare server is ready"},
     {"sendfile", "responses from files"},
-    {"sendmsg", "connections to another process that has fewer"},
+    {"sendmsg", "long responses from memory; connections to another process that has fewer"},
     {"recvmsg", "connections from another process that has more"},
     {"shutdown", "lingering close"},
     {"setsockopt", "a reset instead of a close"},
