@@ -150,5 +150,6 @@ bool conditional_if_range_holds(struct span if_range, const struct validators *v
     }
     int64_t date;
     return read_date(if_range, validators, now_unix_seconds, &date) &&
-           validators->last_modified == date && date < now_unix_seconds;
+           validators->last_modified == date &&
+           date <= now_unix_seconds - CONDITIONAL_STRONG_DATE_S;
 }

@@ -43,8 +43,12 @@ enum conditional_result conditional_evaluate(const struct conditional *condition
 
 /* Whether Range is to be honoured (RFC 9110, 13.1.5): true when if_range is absent (ptr is NULL) or
  * names the representation by a strong validator: the same strong entity tag, or exactly its date
- * of modification, which is strong once it is at least one second older than now_unix_seconds
- * (8.8.2.2). False: send the whole representation. */
+ * of modification, which is strong (8.8.2.2) once it is CONDITIONAL_STRONG_DATE_S older than
+ * now_unix_seconds. False: send the whole representation.
+ *
+ * Two versions of one second have the same date. A client that got the former while that second ran
+ * must not ask by date (its Date tells it), but some do: they have that long to be told. */
+enum { CONDITIONAL_STRONG_DATE_S = 5 };
 bool conditional_if_range_holds(struct span if_range, const struct validators *validators,
                                 int64_t now_unix_seconds);
 
