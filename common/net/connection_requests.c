@@ -103,7 +103,7 @@ static void put_response(struct connection *c)
     struct worker *worker = c->worker;
     const struct http_request *request = &c->exchange->request;
     const struct http_response *response = &c->exchange->response;
-    struct span date = {worker->date_line, worker->date_line_bytes};
+    struct span date = worker_date_line(worker, response->file);
     struct buffer *bytes = output_bytes(c);
     const size_t start = bytes->len;
     const uint64_t body =

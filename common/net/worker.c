@@ -44,6 +44,14 @@ static void render_date(struct worker *worker)
     worker->date_second = second;
 }
 
+struct span worker_date_line(struct worker *worker, const struct file_entry *file)
+{
+    if (file != NULL && file->last_modified > worker->date_second) {
+        render_date(worker);
+    }
+    return (struct span){worker->date_line, worker->date_line_bytes};
+}
+
 /* ---- Tick ---- */
 
 static void sweep_connections(struct worker *worker, uint64_t now_ms)

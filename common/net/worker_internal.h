@@ -56,6 +56,11 @@ struct worker {
 /* CLOCK_MONOTONIC of the current turn: read at most once a turn. */
 uint64_t worker_now_ms(struct worker *worker);
 
+/* The line "Date: ..." for a response, as of the last tick. file is what it is made from (NULL:
+ * none): Last-Modified must not be later than Date (RFC 9110, 8.8.2.1), so for one that has just
+ * been written the clock is read anew. */
+struct span worker_date_line(struct worker *worker, const struct file_entry *file);
+
 static inline struct worker_slot *worker_slot_of(struct worker *worker)
 {
     return worker->options.context->slot;
