@@ -86,19 +86,32 @@ static bool has_conditions(const struct http_request *request)
             occurrences[HTTP_FIELD_IF_UNMODIFIED_SINCE] | occurrences[HTTP_FIELD_RANGE]) != 0;
 }
 
+/* Whether the part that Range asks for is to be sent. A date that is not the file's own is none by
+ * which parts of two answers may be put together. */
+static bool range_counts(const struct http_request *request, const struct conditional *conditional,
+                         const struct file_entry *file, struct validators validators, int64_t now)
+{
+    if (!file->date_is_own) {
+        validators.last_modified = CONDITIONAL_NO_DATE;
+    }
+    return request->method == METHOD_GET && request->field_occurrences[HTTP_FIELD_RANGE] == 1 &&
+           request->field_occurrences[HTTP_FIELD_IF_RANGE] <= 1 &&
+           conditional_if_range_holds(conditional->if_range, &validators, now);
+}
+
 /* Conditionals and ranges (RFC 9110, 13 and 14), in the order of 13.2.2. */
 static void apply_conditions(const struct http_request *request, struct http_response *response)
 {
     struct file_entry *file = response->file;
     struct conditional conditional = conditional_of(request, &response->arena);
-    struct validators validators = {
-        .etag = span_of(file->etag), .last_modified = file->last_modified, .exists = true};
+    struct validators validators = {.etag = file->etag[0] != '\0' ? span_of(file->etag)
+                                                                  : (struct span){NULL, 0},
+                                    .last_modified = file->last_modified,
+                                    .exists = true};
     int64_t now = (int64_t)time(NULL);
     switch (conditional_evaluate(&conditional, &validators, true, now)) {
     case CONDITIONAL_PROCEED:
-        if (request->method == METHOD_GET && request->field_occurrences[HTTP_FIELD_RANGE] == 1 &&
-            request->field_occurrences[HTTP_FIELD_IF_RANGE] <= 1 &&
-            conditional_if_range_holds(conditional.if_range, &validators, now)) {
+        if (range_counts(request, &conditional, file, validators, now)) {
             static_range_apply(request, response);
         }
         break;

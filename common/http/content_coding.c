@@ -22,6 +22,19 @@ const char *content_coding_suffix(enum content_coding coding)
     return codings[coding].suffix;
 }
 
+enum content_coding content_coding_of_name(struct span name)
+{
+    int coding = 0;
+    for (; coding < CODING_IDENTITY; coding++) {
+        struct span suffix = span_of(codings[coding].suffix);
+        if (name.len > suffix.len &&
+            memcmp(name.ptr + name.len - suffix.len, suffix.ptr, suffix.len) == 0) {
+            break;
+        }
+    }
+    return (enum content_coding)coding;
+}
+
 /* qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ), in thousandths. */
 static int parse_weight(struct span text)
 {

@@ -15,6 +15,9 @@ const char *content_coding_name(enum content_coding coding);
 /* ".br": what the name of a stored variant ends with; "" for identity. */
 const char *content_coding_suffix(enum content_coding coding);
 
+/* The coding whose suffix a file's name ends with; CODING_IDENTITY: none of them. */
+enum content_coding content_coding_of_name(struct span name);
+
 /* The best of the available codings (bits; identity always is) for the value of an Accept-Encoding
  * field (ptr NULL: absent, which means identity here). Weights count first, then the server's
  * preference. When nothing is acceptable, identity: better an answer than 406. A field that is

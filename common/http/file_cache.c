@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/memory.h"
+#include "common/http/conditional.h"
 #include "common/http/content_coding.h"
 #include "common/http/gzip.h"
 #include "common/http/http_date.h"
@@ -9,19 +10,17 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
     BUCKETS = 1024,   /* a power of two */
     REOPEN_MS = 1000, /* after this a path is looked up anew: what fstat cannot see */
     SETTLED_MS = 100, /* a file changed more recently may change again within its time stamp */
+    COARSE_SETTLED_MS = 2000, /* on a file system that counts seconds; FAT counts every other */
+    FAR_S = 10,
     LOAD_TRIES = 3,
-    LOOKUP_TRIES = 16,
     HEADER_LINES_BYTES = 256,
     NAME_BYTES = 4096,       /* as in PATH_MAX */
     SUFFIX_BYTES = 8,        /* of a variant's name */
@@ -29,7 +28,9 @@ enum {
 };
 
 struct file_cache {
-    int root_fd;
+    struct document_root *root;
+    uint32_t root_switches; /* when the entries were made */
+    enum file_etag etag;
     size_t max_entries;
     size_t count;
     size_t gzipped_bytes;    /* of the entries, and of those that are lent */
@@ -38,11 +39,13 @@ struct file_cache {
     struct file_entry *buckets[BUCKETS];
 };
 
-struct file_cache *file_cache_create(int root_fd, size_t max_entries)
+struct file_cache *file_cache_create(struct document_root *root, size_t max_entries,
+                                     enum file_etag etag)
 {
     assert(max_entries > 0);
     struct file_cache *cache = memory_alloc_zeroed(1, sizeof(*cache));
-    cache->root_fd = root_fd;
+    cache->root = root;
+    cache->etag = etag;
     cache->max_entries = max_entries;
     return cache;
 }
@@ -68,11 +71,11 @@ void file_entry_release(struct file_entry *entry)
 }
 
 /* FNV-1a. */
-static uint64_t hash_path(struct span path)
+static uint64_t hash_bytes(struct span bytes)
 {
     uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; i < path.len; i++) {
-        hash = (hash ^ (unsigned char)path.ptr[i]) * 1099511628211u;
+    for (size_t i = 0; i < bytes.len; i++) {
+        hash = (hash ^ (unsigned char)bytes.ptr[i]) * 1099511628211u;
     }
     return hash;
 }
@@ -162,17 +165,31 @@ static void insert_entry(struct file_cache *cache, struct file_entry *entry)
     cache->count++;
 }
 
-void file_cache_destroy(struct file_cache *cache)
+static void forget_all(struct file_cache *cache)
 {
     while (cache->newest != NULL) {
         remove_entry(cache, cache->newest);
     }
+}
+
+void file_cache_destroy(struct file_cache *cache)
+{
+    forget_all(cache);
     while (cache->lent != NULL) {
         struct file_entry *gzipped = cache->lent;
         cache->lent = gzipped->bucket_next;
         file_entry_release(gzipped);
     }
     free(cache);
+}
+
+void file_cache_follow_root(struct file_cache *cache, uint64_t now_ms)
+{
+    uint32_t switches = document_root_follow(cache->root, now_ms);
+    if (switches != cache->root_switches) {
+        cache->root_switches = switches;
+        forget_all(cache);
+    }
 }
 
 static struct file_entry *find_entry(struct file_cache *cache, struct span path, uint64_t hash)
@@ -193,13 +210,25 @@ static bool same_file(const struct stat *a, const struct stat *b)
            a->st_nlink == b->st_nlink;
 }
 
-/* Two writes within one tick of the file system's clock leave the same time stamp. */
+/* How long after a change another one may leave the same time stamp. */
+static int64_t settling_ms(const struct stat *status)
+{
+    bool whole_seconds = status->st_mtim.tv_nsec == 0 && status->st_ctim.tv_nsec == 0;
+    return whole_seconds ? COARSE_SETTLED_MS : SETTLED_MS;
+}
+
+/* Two writes within one tick of the file system's clock leave the same time stamp. Far from now no
+ * milliseconds are counted: some file systems keep any 64 bits. */
 static bool is_settled(const struct stat *status)
 {
-    int64_t modified_ms =
-        (int64_t)status->st_mtim.tv_sec * 1000 + status->st_mtim.tv_nsec / 1000000;
-    int64_t age_ms = (int64_t)clock_realtime_ms() - modified_ms;
-    return age_ms > SETTLED_MS || age_ms < -SETTLED_MS;
+    const int64_t now_ms = (int64_t)clock_realtime_ms(), now_s = now_ms / 1000;
+    const int64_t modified_s = status->st_mtim.tv_sec;
+    if (modified_s < now_s - FAR_S || modified_s > now_s + FAR_S) {
+        return true;
+    }
+    int64_t age_ms = now_ms - (modified_s * 1000 + status->st_mtim.tv_nsec / 1000000);
+    int64_t limit_ms = settling_ms(status);
+    return age_ms > limit_ms || age_ms < -limit_ms;
 }
 
 static bool is_fresh(struct file_entry *entry, uint64_t turn, uint64_t now_ms)
@@ -214,21 +243,6 @@ static bool is_fresh(struct file_entry *entry, uint64_t turn, uint64_t now_ms)
     }
     entry->checked_turn = turn;
     return true;
-}
-
-/* O_NONBLOCK keeps a FIFO or a device from blocking the worker before its kind is known. */
-static int open_beneath(int root_fd, const char *path)
-{
-    struct open_how how = {
-        .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    };
-    int fd;
-    int tries = LOOKUP_TRIES;
-    do { /* EAGAIN: something was renamed meanwhile, so that ".." could not be judged */
-        fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-    } while (fd < 0 && errno == EAGAIN && --tries > 0);
-    return fd;
 }
 
 static enum file_result result_of_errno(void)
@@ -262,51 +276,120 @@ static enum file_result kind_of(const struct stat *status)
     return S_ISDIR(status->st_mode) ? FILE_IS_DIRECTORY : FILE_NOT_FOUND;
 }
 
-/* Reads the whole file. False if it did not hold still meanwhile. */
-static bool read_whole(const struct file_entry *entry, char *content)
+/* What came of reading a file into memory. */
+enum reading {
+    READ_STILL, /* all of it is one version */
+    READ_MOVING,
+    READ_FAILED /* errno says why */
+};
+
+/* *got: so many bytes were there, at most those that fstat had promised. */
+static enum reading read_content(const struct file_entry *entry, char *content, size_t *got)
 {
     size_t bytes = (size_t)entry->status.st_size;
-    size_t got = 0;
-    while (got < bytes) {
-        ssize_t n = pread(entry->fd, content + got, bytes - got, (off_t)got);
-        if (n <= 0) {
-            return false;
-        }
-        got += (size_t)n;
-    }
     struct stat after;
-    return fstat(entry->fd, &after) == 0 && same_file(&after, &entry->status);
+    ssize_t n = 1;
+    *got = 0;
+    while (*got < bytes && n > 0) {
+        n = pread(entry->fd, content + *got, bytes - *got, (off_t)*got);
+        *got += n > 0 ? (size_t)n : 0;
+    }
+    if (n < 0 || fstat(entry->fd, &after) != 0) {
+        return READ_FAILED;
+    }
+    return *got == bytes && same_file(&after, &entry->status) ? READ_STILL : READ_MOVING;
 }
 
 /* Small files are kept in memory. */
-static bool load_content(struct file_entry *entry)
+static enum reading load_content(struct file_entry *entry)
 {
+    size_t got;
     if (entry->size_bytes > FILE_CONTENT_BYTES) {
-        return true;
+        return READ_STILL;
     }
     entry->content = memory_alloc((size_t)entry->size_bytes + 1);
-    return read_whole(entry, entry->content);
+    enum reading reading = read_content(entry, entry->content, &got);
+    if (reading == READ_MOVING) { /* a snapshot: its length at least is true */
+        entry->size_bytes = got;
+        entry->status.st_size = (off_t)got;
+        entry->settled = false;
+    }
+    return reading;
 }
 
-/* Last-Modified must not lie in the future of Date (RFC 9110, 8.8.2.1), which is rendered by a tick
- * and so may be late: a second's distance is kept. */
-static void render_headers(struct file_entry *entry, const char *etag_suffix)
+/* The file's own time, unless it lies in the future, which Last-Modified must not (RFC 9110,
+ * 8.8.2.1; Date is seen to when the head is rendered): then the time at which somebody dated it so.
+ * Both are the same for every worker, whenever it opens the file. */
+static void choose_date(struct file_entry *entry)
 {
-    int64_t now = (int64_t)(clock_realtime_ms() / 1000) - 1;
-    const struct timespec *modified = &entry->status.st_mtim;
-    entry->last_modified = modified->tv_sec < now ? modified->tv_sec : now;
-    snprintf(entry->etag, sizeof(entry->etag), "\"%llx-%llx-%llx%08lx%s\"",
-             (unsigned long long)entry->status.st_ino, (unsigned long long)entry->size_bytes,
-             (unsigned long long)modified->tv_sec, (unsigned long)modified->tv_nsec, etag_suffix);
-    char date[HTTP_DATE_BYTES];
-    http_date_format(entry->last_modified, date);
+    int64_t now = (int64_t)(clock_realtime_ms() / 1000);
+    entry->date_is_own = entry->status.st_mtim.tv_sec <= now;
+    int64_t date = entry->date_is_own ? entry->status.st_mtim.tv_sec : entry->status.st_ctim.tv_sec;
+    entry->last_modified = date <= now && http_date_can_say(date) ? date : CONDITIONAL_NO_DATE;
+}
+
+/* Weak as long as another version may have the same: a strong one vouches for every byte. */
+static void make_etag(struct file_entry *entry, enum file_etag kind, const char *suffix)
+{
+    const struct stat *status = &entry->status;
+    char inode[2 * sizeof(uint64_t) + sizeof("-")] = "";
+    if (kind == FILE_ETAG_OFF) {
+        return;
+    }
+    if (kind == FILE_ETAG_INODE_MTIME_SIZE) {
+        snprintf(inode, sizeof(inode), "%llx-", (unsigned long long)status->st_ino);
+    }
+    int bytes = snprintf(entry->etag, sizeof(entry->etag), "%s\"%s%llx-%llx%08lx%s\"",
+                         entry->settled ? "" : "W/", inode, (unsigned long long)status->st_size,
+                         (unsigned long long)status->st_mtim.tv_sec,
+                         (unsigned long)status->st_mtim.tv_nsec, suffix);
+    assert(bytes > 0 && bytes < (int)sizeof(entry->etag));
+}
+
+static void render_headers(struct file_entry *entry)
+{
+    char date_line[HTTP_DATE_BYTES + sizeof("Last-Modified: \r\n")] = "";
+    char etag_line[FILE_ETAG_BYTES + sizeof("ETag: \r\n")] = "";
+    if (entry->last_modified != CONDITIONAL_NO_DATE) {
+        char date[HTTP_DATE_BYTES];
+        http_date_format(entry->last_modified, date);
+        snprintf(date_line, sizeof(date_line), "Last-Modified: %s\r\n", date);
+    }
+    if (entry->etag[0] != '\0') {
+        snprintf(etag_line, sizeof(etag_line), "ETag: %s\r\n", entry->etag);
+    }
     char *lines = memory_alloc(HEADER_LINES_BYTES);
     int bytes = snprintf(lines, HEADER_LINES_BYTES,
-                         "Last-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n"
-                         "X-Content-Type-Options: nosniff\r\n",
-                         date, entry->etag);
+                         "%s%sAccept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n",
+                         date_line, etag_line);
     assert(bytes > 0 && bytes < HEADER_LINES_BYTES);
     entry->headers = (struct span){lines, (size_t)bytes};
+}
+
+/* A variant that is stored in a coding has another tag than what it is a variant of, even if both
+ * have the same size and time. */
+static void describe(struct file_entry *entry, enum file_etag kind)
+{
+    char suffix[SUFFIX_BYTES] = "";
+    enum content_coding coding =
+        content_coding_of_name((struct span){entry->path, entry->path_len});
+    if (coding != CODING_IDENTITY) {
+        snprintf(suffix, sizeof(suffix), "-%s", content_coding_name(coding));
+    }
+    choose_date(entry);
+    make_etag(entry, kind, suffix);
+    render_headers(entry);
+}
+
+/* Two versions of zlib make different bytes of the same file: the tag tells them apart. */
+static void describe_gzipped(struct file_entry *entry, enum file_etag kind)
+{
+    char suffix[2 * sizeof(uint64_t) + sizeof("--gzip")];
+    uint64_t hash = hash_bytes((struct span){entry->content, (size_t)entry->size_bytes});
+    snprintf(suffix, sizeof(suffix), "-%llx-gzip", (unsigned long long)hash);
+    choose_date(entry);
+    make_etag(entry, kind, suffix);
+    render_headers(entry);
 }
 
 static struct file_entry *make_entry(int fd, const struct stat *status, struct span path)
@@ -324,14 +407,14 @@ static struct file_entry *make_entry(int fd, const struct stat *status, struct s
 }
 
 /* Which variants lie beside a file. name has room for the longest suffix. */
-static unsigned find_variants(int root_fd, char *name)
+static unsigned find_variants(const struct document_root *root, char *name)
 {
     unsigned found = 0;
     char *end = name + strlen(name);
     for (int coding = 0; coding < CODING_IDENTITY; coding++) {
         struct stat status;
         strcpy(end, content_coding_suffix((enum content_coding)coding));
-        int fd = open_beneath(root_fd, name);
+        int fd = document_root_open_file(root, name);
         if (fd >= 0) {
             if (fstat(fd, &status) == 0 && kind_of(&status) == FILE_FOUND) {
                 found |= CODING_BIT(coding);
@@ -343,7 +426,35 @@ static unsigned find_variants(int root_fd, char *name)
     return found;
 }
 
-/* Opens and reads the file anew. */
+/* Opens and reads the file once. FILE_FOUND without an entry: it did not hold still, and is to be
+ * tried again. */
+static enum file_result try_to_load(const struct file_cache *cache, const char *name,
+                                    struct span path, bool is_last_try, struct file_entry **out)
+{
+    struct stat status;
+    int fd = document_root_open_file(cache->root, name);
+    if (fd < 0) {
+        return result_of_errno();
+    }
+    enum file_result kind = fstat(fd, &status) == 0 ? kind_of(&status) : FILE_FAILED;
+    if (kind != FILE_FOUND) {
+        close(fd);
+        return kind;
+    }
+    struct file_entry *entry = make_entry(fd, &status, path);
+    enum reading reading = load_content(entry);
+    if (reading == READ_STILL || (reading == READ_MOVING && is_last_try)) {
+        describe(entry, cache->etag);
+        *out = entry;
+        return FILE_FOUND;
+    }
+    int error = errno;
+    file_entry_release(entry);
+    errno = error;
+    return reading == READ_MOVING || !is_last_try ? FILE_FOUND : FILE_FAILED;
+}
+
+/* Opens and reads the file anew. One that is written all the time is served as it was found. */
 static enum file_result load_entry(struct file_cache *cache, struct span path,
                                    struct file_entry **out)
 {
@@ -352,30 +463,18 @@ static enum file_result load_entry(struct file_cache *cache, struct span path,
         return FILE_NOT_FOUND;
     }
     const char *relative = path.len > 1 ? name : ".";
+    *out = NULL;
     memcpy(name, path.ptr + 1, path.len - 1);
     name[path.len - 1] = '\0';
-    for (int try = 0; try < LOAD_TRIES; try++) {
-        struct stat status;
-        int fd = open_beneath(cache->root_fd, relative);
-        if (fd < 0) {
-            return result_of_errno();
+    enum file_result result = FILE_NOT_FOUND;
+    for (int left = LOAD_TRIES; left > 0 && *out == NULL; left--) {
+        result = try_to_load(cache, relative, path, left == 1, out);
+        if (result != FILE_FOUND) {
+            return result;
         }
-        enum file_result kind = fstat(fd, &status) == 0 ? kind_of(&status) : FILE_FAILED;
-        if (kind != FILE_FOUND) {
-            close(fd);
-            return kind;
-        }
-        struct file_entry *entry = make_entry(fd, &status, path);
-        if (load_content(entry)) {
-            render_headers(entry, "");
-            entry->codings = find_variants(cache->root_fd, name);
-            *out = entry;
-            return FILE_FOUND;
-        }
-        file_entry_release(entry);
     }
-    errno = EBUSY;
-    return FILE_FAILED;
+    (*out)->codings = find_variants(cache->root, name);
+    return FILE_FOUND;
 }
 
 /* What was compressed from the same bytes need not be compressed again. */
@@ -389,13 +488,14 @@ static void inherit_gzipped(struct file_entry *entry, struct file_entry *former)
 }
 
 /* NULL: the file changes meanwhile, or does not become smaller. */
-static struct file_entry *make_gzipped(const struct file_entry *entry)
+static struct file_entry *make_gzipped(const struct file_entry *entry, enum file_etag kind)
 {
     const size_t bytes = (size_t)entry->size_bytes;
     struct buffer compressed = {0};
+    size_t got;
     char *content = memory_alloc(bytes);
-    bool is_smaller =
-        read_whole(entry, content) && gzip_compress((struct span){content, bytes}, &compressed);
+    bool is_smaller = read_content(entry, content, &got) == READ_STILL &&
+                      gzip_compress((struct span){content, bytes}, &compressed);
     free(content);
     if (!is_smaller) {
         buffer_free(&compressed);
@@ -405,7 +505,7 @@ static struct file_entry *make_gzipped(const struct file_entry *entry)
     struct file_entry *gzipped = make_entry(-1, &entry->status, path);
     gzipped->size_bytes = compressed.len;
     gzipped->content = memory_resize(compressed.data, compressed.len);
-    render_headers(gzipped, "-gzip");
+    describe_gzipped(gzipped, kind);
     return gzipped;
 }
 
@@ -417,7 +517,7 @@ struct file_entry *file_cache_gzip(struct file_cache *cache, struct file_entry *
     /* One that is not settled may change under the same time stamp, and the next entry inherits. */
     if (!entry->gzip_tried && cache->gzipped_bytes < GZIPPED_BYTES && is_settled(&entry->status)) {
         entry->gzip_tried = true;
-        entry->gzipped = make_gzipped(entry);
+        entry->gzipped = make_gzipped(entry, cache->etag);
         if (entry->gzipped != NULL) {
             cache->gzipped_bytes += (size_t)entry->gzipped->size_bytes;
         }
@@ -432,7 +532,8 @@ enum file_result file_cache_open(struct file_cache *cache, struct span path, uin
                                  uint64_t now_ms, struct file_entry **out)
 {
     assert(path.len > 0 && path.ptr[0] == '/');
-    uint64_t hash = hash_path(path);
+    file_cache_follow_root(cache, now_ms);
+    uint64_t hash = hash_bytes(path);
     struct file_entry *entry = find_entry(cache, path, hash);
     if (entry == NULL || !is_fresh(entry, turn, now_ms)) {
         struct file_entry *former = entry;

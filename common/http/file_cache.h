@@ -7,22 +7,31 @@
 #define TWINHTTPD_COMMON_HTTP_FILE_CACHE_H
 
 #include "common/base/span.h"
+#include "common/http/document_root.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
-enum { FILE_CONTENT_BYTES = 16384, FILE_ETAG_BYTES = 72 }; /* up to here the content is kept */
+enum { FILE_CONTENT_BYTES = 16384, FILE_ETAG_BYTES = 112 }; /* up to here the content is kept */
+
+/* What entity tags are made of. Never of the inode alone: its number is used again. */
+enum file_etag {
+    FILE_ETAG_MTIME_SIZE,       /* the same for equal copies on several hosts */
+    FILE_ETAG_INODE_MTIME_SIZE, /* tells files apart that have been dated back, too */
+    FILE_ETAG_OFF               /* there are none */
+};
 
 struct file_entry {
     _Atomic uint32_t references;
     int fd; /* -1 for what was made on the fly */
     uint64_t size_bytes;
-    int64_t last_modified; /* seconds since 1970, not after the time it was opened */
-    char etag[FILE_ETAG_BYTES];
+    int64_t last_modified;      /* seconds since 1970; CONDITIONAL_NO_DATE: there is none to show */
+    bool date_is_own;           /* last_modified is the file's own time of modification */
+    char etag[FILE_ETAG_BYTES]; /* empty: off */
     const char *content_type;
     unsigned codings; /* CODING_BIT of each coding that a variant is stored in beside this file */
-    struct span headers;        /* Last-Modified, ETag, Accept-Ranges: lines with CRLF */
+    struct span headers;        /* Last-Modified, ETag (if any), Accept-Ranges: lines with CRLF */
     char *content;              /* NULL: send it from fd */
     struct file_entry *gzipped; /* made on the fly and owned; NULL: not yet, or not worth it */
     bool gzip_tried;
@@ -48,10 +57,16 @@ enum file_result {
 
 struct file_cache;
 
-/* root_fd: the document root, open for as long as the cache lives and owned by the caller.
- * Keeps at most max_entries files open. */
-struct file_cache *file_cache_create(int root_fd, size_t max_entries);
+/* root is the caller's and outlives the cache. Keeps at most max_entries files open. */
+struct file_cache *file_cache_create(struct document_root *root, size_t max_entries,
+                                     enum file_etag etag);
 void file_cache_destroy(struct file_cache *cache);
+
+/* To be called now and then, also while nothing is asked for: when the document root has become
+ * another directory, the files of the old one are closed as soon as nobody sends them any more.
+ * file_cache_open looks by itself, too, so that it finds new files alone. now_ms is
+ * CLOCK_MONOTONIC. */
+void file_cache_follow_root(struct file_cache *cache, uint64_t now_ms);
 
 /* Finds the regular file that path (normalised, starting with "/") names beneath the root; no
  * symbolic link leads out of it. With FILE_FOUND the caller holds a reference.

@@ -59,6 +59,11 @@ static int64_t seconds_of(const struct date *date)
            date->hour * 3600 + date->minute * 60 + date->second;
 }
 
+bool http_date_can_say(int64_t unix_seconds)
+{
+    return unix_seconds >= FIRST_SECOND && unix_seconds <= LAST_SECOND;
+}
+
 static int64_t clamp(int64_t unix_seconds)
 {
     if (unix_seconds < FIRST_SECOND) {

@@ -10,6 +10,9 @@
 /* "Sun, 06 Nov 1994 08:49:37 GMT" and its NUL. */
 enum { HTTP_DATE_BYTES = 30 };
 
+/* Whether a time can be written as an HTTP date: the years 1 to 9999. */
+bool http_date_can_say(int64_t unix_seconds);
+
 /* Renders seconds since 1970 (UTC) as an IMF-fixdate, NUL-terminated. A time outside the years
  * 1 to 9999 becomes the nearest one inside. */
 void http_date_format(int64_t unix_seconds, char out[HTTP_DATE_BYTES]);

@@ -67,6 +67,14 @@ static void sweep_connections(struct worker *worker, uint64_t now_ms)
     }
 }
 
+static void follow_root(struct worker *worker, uint64_t now_ms)
+{
+    struct file_cache *files = worker->options.context->files;
+    if (files != NULL) {
+        file_cache_follow_root(files, now_ms);
+    }
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
@@ -84,6 +92,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     }
     log_budget_report(&worker->refusals, now_ms);
     log_budget_report(&worker->cut_files, now_ms);
+    follow_root(worker, now_ms);
     acceptor_resume(worker);
     if (worker->options.rebalance != NULL) {
         if (!worker->draining && !worker->stopped) {

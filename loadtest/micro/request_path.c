@@ -99,9 +99,10 @@ int main(int argc, char **argv)
     }
     struct span text = span_of(text_of(argv[1]));
     unsigned long count = strtoul(argv[2], NULL, 10);
-    int root_fd = open(TWINHTTPD_SAMPLE_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (root_fd < 0) {
-        die(strerror(errno));
+    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    struct document_root *root = document_root_open(TWINHTTPD_SAMPLE_ROOT, error);
+    if (root == NULL) {
+        die(error);
     }
     struct scoreboard *scoreboard = scoreboard_create(1);
     struct shared_cell cell;
@@ -111,7 +112,7 @@ int main(int argc, char **argv)
     struct router *router = router_create();
     handlers_register(router, &environment);
     struct handler_context context = {.slot = &scoreboard->slots[0],
-                                      .files = file_cache_create(root_fd, 16),
+                                      .files = file_cache_create(root, 16, FILE_ETAG_MTIME_SIZE),
                                       .turn = 1,
                                       .now_ms = 1000};
     struct client_address client = {{0}};
@@ -126,6 +127,7 @@ int main(int argc, char **argv)
     buffer_free(&out);
     http_exchange_destroy(exchange);
     file_cache_destroy(context.files);
+    document_root_close(root);
     router_destroy(router);
     scoreboard_destroy(scoreboard);
     return 0;

@@ -212,6 +212,12 @@ static bool can_search(const struct need *need)
     return faccessat(need->fd, ".", X_OK, 0) == 0;
 }
 
+static bool can_find(const struct need *need)
+{
+    struct stat status;
+    return stat(need->path, &status) == 0;
+}
+
 static bool can_append(const struct need *need)
 {
     return open(need->path, O_WRONLY | O_APPEND | O_CLOEXEC) >= 0;
@@ -264,6 +270,14 @@ bool privileges_check_root(const struct privileges *privileges, int root_fd, con
 {
     const struct need need = {can_search, root_fd, root, "search the document root",
                               "open it to that user, or choose another with --root"};
+    return !privileges->changes || check_need(privileges, &need, error);
+}
+
+bool privileges_check_root_path(const struct privileges *privileges, const char *root,
+                                char error[PRIVILEGES_ERROR_BYTES])
+{
+    const struct need need = {can_find, -1, root, "look up the document root",
+                              "what takes its place is served after a reload alone"};
     return !privileges->changes || check_need(privileges, &need, error);
 }
 

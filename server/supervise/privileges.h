@@ -29,6 +29,11 @@ bool privileges_resolve(struct privileges *privileges, const char *user,
 bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
                            char error[PRIVILEGES_ERROR_BYTES]);
 
+/* Whether the user can look the document root up by its path, to see when that leads elsewhere: a
+ * process is forked to try it. */
+bool privileges_check_root_path(const struct privileges *privileges, const char *root,
+                                char error[PRIVILEGES_ERROR_BYTES]);
+
 /* Gives a log file to the user, so that serving processes can open it again by its name. Left alone
  * is what is no file of its own name alone: a pipe, a terminal, a symbolic or a second hard link
  * (that could lead to a file of somebody else's, which root would give away). */

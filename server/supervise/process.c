@@ -58,6 +58,16 @@ void process_close(struct process *process)
     process->router = NULL;
 }
 
+static enum file_etag etag_of(enum config_etag setting)
+{
+    static const enum file_etag kinds[] = {
+        [CONFIG_ETAG_MTIME_SIZE] = FILE_ETAG_MTIME_SIZE,
+        [CONFIG_ETAG_INODE_MTIME_SIZE] = FILE_ETAG_INODE_MTIME_SIZE,
+        [CONFIG_ETAG_OFF] = FILE_ETAG_OFF,
+    };
+    return kinds[setting];
+}
+
 void process_enter(struct process *process, uint32_t slot_in_process, enum slot_role role,
                    struct handler_context *context)
 {
@@ -66,7 +76,8 @@ void process_enter(struct process *process, uint32_t slot_in_process, enum slot_
     *context = (struct handler_context){
         .slot = &server->scoreboard->slots[index],
         .slot_index = index,
-        .files = file_cache_create(server->root_fd, server->plan.file_cache_entries),
+        .files = file_cache_create(server->root, server->plan.file_cache_entries,
+                                   etag_of(server->config.etag)),
         .gzip = server->config.gzip,
     };
     log_set_name("worker %u", index);

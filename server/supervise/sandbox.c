@@ -41,15 +41,17 @@ static const struct allowed_call allowed_calls[] = {
     {"signalfd4", "orders from the master"},
     /* files */
     {"openat2", "files beneath the document root"},
-    {"openat", "logs; the C library's own files: time zone, shared objects"},
+    {"openat", "the document root anew; its files where openat2 is refused; logs; the C library's "
+               "own files: time zone, shared objects"},
+    {"readlinkat", "symbolic links below the document root where openat2 is refused"},
     {"read", "orders, wake-ups, the C library's files"},
     {"pread64", "small files into memory"},
     {"write", "logs, wake-ups"},
     {"close", "connections, files"},
     {"fstat", "freshness of files"},
-    {"newfstatat", "the same: glibc has fstat call it"},
+    {"newfstatat", "the same: glibc has fstat call it; whether the document root is another one"},
     {"lseek", "the C library's files"},
-    {"dup3", "reopening logs"},
+    {"dup3", "reopening logs, and the document root"},
     {"fcntl", "the size of the table of descriptors"},
     /* memory */
     {"mmap", "malloc, stacks of threads, shared objects"},

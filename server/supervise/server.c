@@ -5,16 +5,13 @@
 #include "server/supervise/service_manager.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* One line: cause and fix. */
@@ -52,23 +49,24 @@ static bool open_root(struct server *server, char error[SERVER_ERROR_BYTES])
     if (root == NULL) {
         root = bundled_root(bundled);
     }
-    server->root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (server->root_fd < 0) {
-        return fail(error, "cannot open the document root %s: %s; name a directory with --root",
-                    root, strerror(errno));
+    server->root = document_root_open(root, error);
+    return server->root != NULL &&
+           privileges_check_root(&server->privileges, document_root_fd(server->root), root, error);
+}
+
+/* What does not keep the server from serving, but its operator has to know. */
+static void warn_of_root(const struct server *server)
+{
+    char error[SERVER_ERROR_BYTES];
+    const char *path = document_root_path(server->root);
+    if (!privileges_check_root_path(&server->privileges, path, error)) {
+        log_write(LOG_WARN, "%s", error);
+        document_root_pin(server->root);
     }
-    struct open_how how = {.flags = O_PATH, .resolve = RESOLVE_BENEATH};
-    long fd = syscall(SYS_openat2, server->root_fd, ".", &how, sizeof(how));
-    if (fd < 0) {
-        return fail(
-            error, "cannot search the document root %s: %s; %s", root, strerror(errno),
-            errno == ENOSYS
-                ? "it needs openat2(): Linux 5.6 or later, and no filter that takes it away "
-                  "(systemd: RestrictSUIDSGID=, DynamicUser=)"
-                : "check its permissions");
+    if (document_root_goes_by_steps(server->root)) {
+        log_write(LOG_NOTICE, "openat2() is missing or forbidden here: names below the document "
+                              "root are looked up step by step, which takes longer");
     }
-    close((int)fd);
-    return privileges_check_root(&server->privileges, server->root_fd, root, error);
 }
 
 /* ---- Logs ---- */
@@ -277,13 +275,13 @@ static bool open_server(struct server *server, const struct server_kind *kind,
         .kind = kind,
         .config = *config,
         .epoch = epoch,
-        .root_fd = -1,
         .access_log_fd = -1,
         .error_log_fd = -1,
     };
     *config = (struct config){0};
     if (open_parts(server, predecessor, error)) {
         server_use_log(server); /* nothing can fail any more */
+        warn_of_root(server);
         return true;
     }
     server_close(server);
@@ -329,7 +327,8 @@ void server_close(struct server *server)
 {
     listener_close(&server->listener);
     rebalance_close(&server->rebalance);
-    close_fd(&server->root_fd);
+    document_root_close(server->root);
+    server->root = NULL;
     close_fd(&server->access_log_fd);
     if (server->error_log_fd == log_descriptor()) {
         log_use(STDERR_FILENO);

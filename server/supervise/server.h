@@ -6,6 +6,7 @@
 #include "common/base/config.h"
 #include "common/base/scoreboard.h"
 #include "common/handlers/handlers.h"
+#include "common/http/document_root.h"
 #include "common/net/listener.h"
 #include "server/supervise/plan.h"
 #include "server/supervise/privileges.h"
@@ -43,7 +44,7 @@ struct server {
     bool inherited;          /* they come from the program that this one replaces */
     struct listener listener;
     struct rebalance rebalance;
-    int root_fd;
+    struct document_root *root;
     int access_log_fd; /* -1: off */
     int error_log_fd;  /* -1: standard error */
     /* In memory that outlives any reload; whoever opened the first server unmaps them. */

@@ -79,6 +79,7 @@ struct request_list {
 
 static char root[PATH_MAX]; /* a folder below TMPDIR */
 static int root_fd;
+static struct document_root *document_root;
 static int log_fd;
 static struct router *router;
 
@@ -155,6 +156,9 @@ static void make_root(void)
         bool is_big = strcmp(file_names[i], "big.bin") == 0;
         write_file(file_names[i], is_big ? BIG_FILE_BYTES : 100 + i);
     }
+    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    document_root = document_root_open(root, error);
+    FUZZ_CHECK(document_root != NULL);
     atexit(remove_files);
 }
 
@@ -254,11 +258,13 @@ static void start(bool json_log)
                                  json_log ? CONFIG_ACCESS_LOG_JSON : CONFIG_ACCESS_LOG_COMBINED};
     atomic_store(&scoreboard->slots[0].draining, false);
     memset(scoreboard->slots, 0, 2 * sizeof(scoreboard->slots[0]));
-    context = (struct handler_context){.slot = &scoreboard->slots[0],
-                                       .files = file_cache_create(root_fd, CACHED_FILES)};
-    other_context = (struct handler_context){.slot = &scoreboard->slots[1],
-                                             .slot_index = 1,
-                                             .files = file_cache_create(root_fd, CACHED_FILES)};
+    context = (struct handler_context){
+        .slot = &scoreboard->slots[0],
+        .files = file_cache_create(document_root, CACHED_FILES, FILE_ETAG_MTIME_SIZE)};
+    other_context = (struct handler_context){
+        .slot = &scoreboard->slots[1],
+        .slot_index = 1,
+        .files = file_cache_create(document_root, CACHED_FILES, FILE_ETAG_MTIME_SIZE)};
     open_listener();
     struct worker_options options = {.config = &config,
                                      .router = router,

@@ -1,20 +1,26 @@
 """Static files: content, names, conditionals, ranges, and no way out of the document root."""
 
+import ctypes
 import gzip
 import json
 import os
+import tempfile
+import time
 from email.utils import formatdate, parsedate_to_datetime
+from pathlib import Path
 
 import pytest
 
 from support import models, site as sites
 from support.client import request_bytes
+from support.restless_writer import restless_writer
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.models(models.PROTOCOL)
 
 HELLO = sites.HELLO
 LONG_AGO = formatdate(0, usegmt=True)
+TRUSTED_DATE_S = 5  # a date that is younger may stand for two versions
 FAR_FUTURE = "Fri, 01 Jan 2100 00:00:00 GMT"
 
 
@@ -258,6 +264,39 @@ def test_every_worker_sees_a_new_file(server, new_file):
         client.close()
 
 
+@pytest.mark.parametrize("way", ["rewrite", "append", "truncate", "rename"])
+def test_a_file_that_is_written_all_the_time(server, new_file, way):
+    """As a status file or a log: it is served as it is at some moment, and never refused."""
+    path, target = new_file(b"%08d" % 0)
+    clients = [server.connect() for _ in range(4)]
+    with restless_writer(way, path):
+        for _ in range(250):
+            for client in clients:
+                response = client.get(target)
+                assert response.status == 200
+                assert len(response.body) % 8 == 0 and response.body.strip(b"0123456789") == b""
+                assert response.body or way == "truncate"
+    for client in clients:
+        client.close()
+
+
+def test_a_file_that_has_less_than_its_size(model, start_server):
+    """Those of sysfs claim to have a page."""
+    folder = Path("/sys/kernel")
+    found = [path for path in folder.iterdir() if path.is_file() and os.access(path, os.R_OK)
+             and path.stat().st_size > 100 and path.stat().st_mode & 0o444]
+    if not found:
+        pytest.skip("no such file")
+    server = start_server(model, root=folder)
+    for path in found[:3]:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            continue
+        response = server.get(f"/{path.name}")
+        assert (response.status, response.body) == (200, content)
+
+
 def test_a_removed_file_is_gone_at_once(client, site, tmp_path):
     path = site / f"{tmp_path.name}.txt"
     path.write_bytes(b"here")
@@ -267,6 +306,147 @@ def test_a_removed_file_is_gone_at_once(client, site, tmp_path):
     path.write_bytes(b"again")
     assert client.get(f"/{path.name}").body == b"again"
     path.unlink()
+
+
+def dates(server, target, connections=8):
+    """Last-Modified as several workers tell it; never later than Date."""
+    found = set()
+    for _ in range(connections):
+        response = server.get(target)
+        modified = response.header("Last-Modified")
+        assert parsedate_to_datetime(modified) <= parsedate_to_datetime(response.header("Date"))
+        found.add(modified)
+    return found
+
+
+def test_last_modified_is_the_same_in_every_worker(server, new_file):
+    """However soon after the change a worker has opened the file, and whenever."""
+    path, target = new_file(b"new")
+    found = set()
+    wait_until(lambda: found.update(dates(server, target)) or time.time() > path.stat().st_mtime + 2.5,
+               "the file is not new any more")
+    assert found == {formatdate(int(path.stat().st_mtime), usegmt=True)}
+
+
+@pytest.mark.parametrize("ahead_s", [3600, 10**9])
+def test_a_time_in_the_future_is_not_told(server, new_file, ahead_s):
+    path, target = new_file(b"from the future")
+    os.utime(path, (time.time() + ahead_s,) * 2)
+    start = path.stat().st_ctime
+    found = set()
+    wait_until(lambda: found.update(dates(server, target)) or time.time() > start + 1.5, "a second later")
+    assert found == {formatdate(int(start), usegmt=True)}
+    with server.connect() as client:
+        tell = client.get(target).header
+        assert client.get(target, [("If-Modified-Since", tell("Last-Modified"))]).status == 304
+        assert client.get(target, [("If-Modified-Since", LONG_AGO)]).status == 200
+        by_date = [("Range", "bytes=0-3"), ("If-Range", tell("Last-Modified"))]
+        assert client.get(target, by_date).status == 200, "the date is not the file's"
+
+
+@pytest.mark.parametrize("age_s", [0, 1, 2])
+def test_two_versions_of_one_second_are_not_mixed(server, new_file, age_s):
+    """A client that continues by date what it has of the first version gets the whole of the second."""
+    second = int(time.time()) - age_s
+    path, target = new_file(b"first version")
+    os.utime(path, ns=(second * 10**9 + 1,) * 2)
+    modified = server.get(target).header("Last-Modified")
+    path.write_bytes(b"other content")
+    os.utime(path, ns=(second * 10**9 + 2,) * 2)
+    for _ in range(8):
+        response = server.get(target, [("Range", "bytes=5-"), ("If-Range", modified)])
+        if time.time() >= second + TRUSTED_DATE_S:
+            break  # a machine as slow as that proves nothing
+        assert (response.status, response.body) == (200, b"other content")
+
+
+def test_an_old_file_is_continued_by_date(server, new_file):
+    path, target = new_file(b"long there")
+    os.utime(path, (10**9, 10**9))
+    modified = server.get(target).header("Last-Modified")
+    for date, status in ((modified, 206), (formatdate(10**9 - 1, usegmt=True), 200),
+                         (formatdate(10**9 + 1, usegmt=True), 200)):
+        assert server.get(target, [("Range", "bytes=5-"), ("If-Range", date)]).status == status
+
+
+def test_equal_copies_have_equal_tags(model, start_server, tmp_path):
+    """On two hosts whose files were copied with their times, a client keeps what it has from either."""
+    tags = []
+    for replica in ("one", "two"):
+        root = tmp_path / replica
+        root.mkdir()
+        (root / "other").write_bytes(b"takes an inode")
+        for name in ("file.txt", "file.txt.br", "text.txt"):
+            (root / name).write_bytes(TEXT[:5000])
+            os.utime(root / name, ns=(10**18 + 123456789,) * 2)
+        server = start_server(model, "--gzip", "on", root=root)
+        tags.append([server.get(target, [("Accept-Encoding", coding)]).header("ETag")
+                     for target in ("/file.txt", "/text.txt") for coding in ("identity", "br", "gzip")])
+    assert tags[0] == tags[1]
+    plain, brotli, packed, _, no_brotli, _ = tags[0]
+    assert len({plain, brotli, packed}) == 3 and no_brotli == plain
+    assert not any(tag.startswith("W/") for tag in tags[0])
+
+
+def test_what_tags_are_made_of(model, start_server, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"same")
+        os.utime(tmp_path / name, (10**9, 10**9))
+    by_inode = start_server(model, "--etag", "inode-mtime-size", root=tmp_path)
+    tags = [by_inode.get(target).header("ETag") for target in ("/a", "/b")]
+    assert tags[0] != tags[1] and f"{(tmp_path / 'a').stat().st_ino:x}-" in tags[0]
+    without = start_server(model, "--etag", "off", root=tmp_path)
+    response = without.get("/a")
+    assert response.header("ETag") is None
+    modified = [("If-Modified-Since", response.header("Last-Modified"))]
+    assert without.get("/a", modified).status == 304
+    assert without.get("/a", [("If-None-Match", tags[0]), *modified]).status == 200
+    assert without.get("/a", [("If-None-Match", "*")]).status == 304
+    assert without.get("/a", [("If-Match", tags[0])]).status == 412
+    assert without.get("/a", [("Range", "bytes=1-"), ("If-Range", tags[0])]).status == 200
+    assert without.get("/a", [("Range", "bytes=1-")]).body == b"ame"
+
+
+@pytest.fixture
+def any_time(tmp_path):
+    """A folder on a file system that keeps any 64 bits of seconds."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        yield Path(name)
+
+
+EXTREMES = {
+    "lowest": (-2**63, None), "half": (-2**62, None), "milliseconds-end": (-2**63 // 1000 - 1, None),
+    "year-0": (-62135596801, None), "year-1": (-62135596800, "Mon, 01 Jan 0001 00:00:00 GMT"),
+    "1969": (-1, "Wed, 31 Dec 1969 23:59:59 GMT"), "1970": (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+    "year-9999": (253402300799, "future"), "year-10000": (253402300800, "future"),
+    "milliseconds-more": (2**63 // 1000 + 1, "future"), "more": (2**62, "future"),
+    "highest": (2**63 - 1, "future"),
+}
+
+
+def test_extreme_times(model, start_server, any_time):
+    libc = ctypes.CDLL(None, use_errno=True)
+    for name, (seconds, _) in EXTREMES.items():
+        (any_time / name).write_bytes(TEXT[:500])
+        times = (ctypes.c_long * 4)(seconds, 999_999_999, seconds, 999_999_999)
+        assert libc.utimensat(-100, os.fsencode(any_time / name), times, 0) == 0
+    server = start_server(model, "--gzip", "on", root=any_time)
+    tags = set()
+    for name, (_, date) in EXTREMES.items():
+        response = server.get(f"/{name}")
+        modified = response.header("Last-Modified")
+        assert response.body == TEXT[:500]
+        tags.add(response.header("ETag"))
+        if date != "future":
+            assert modified == date, name
+        elif modified is not None:
+            assert parsedate_to_datetime(modified) <= parsedate_to_datetime(response.header("Date"))
+        for field in ("If-Modified-Since", "If-Unmodified-Since", "If-Range"):
+            for value in (LONG_AGO, FAR_FUTURE, "Mon, 01 Jan 0001 00:00:00 GMT",
+                          "Fri, 31 Dec 9999 23:59:59 GMT", "Friday, 31-Dec-99 23:59:59 GMT"):
+                headers = [(field, value), ("Range", "bytes=0-3"), *ACCEPT_GZIP]
+                assert server.get(f"/{name}", headers).status in (200, 206, 304, 412)
+    assert len(tags) == len(EXTREMES)
 
 
 def test_a_file_that_shrinks_while_it_is_sent(server, new_file):

@@ -15,6 +15,7 @@ enum { MODIFIED = 1000000000 };
 
 static char root[64];
 static int root_fd;
+static struct document_root *document_root;
 
 static void put(const char *name, const char *content)
 {
@@ -32,8 +33,10 @@ static int open_files(void **state)
     if (mkdtemp(root) == NULL || open_handlers(state) != 0) {
         return -1;
     }
+    char error[DOCUMENT_ROOT_ERROR_BYTES];
     root_fd = open(root, O_PATH | O_CLOEXEC);
-    context.files = file_cache_create(root_fd, 4);
+    document_root = document_root_open(root, error);
+    context.files = file_cache_create(document_root, 4, FILE_ETAG_MTIME_SIZE);
     put("a.txt", "0123456789");
     put("index.html", "home");
     return mkdirat(root_fd, "dir", 0700);
@@ -51,6 +54,7 @@ static int close_files(void **state)
 {
     close_handlers(state);
     file_cache_destroy(context.files);
+    document_root_close(document_root);
     close(root_fd);
     return nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }

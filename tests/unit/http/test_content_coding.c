@@ -76,11 +76,24 @@ static void test_names(void **state)
     assert_string_equal(content_coding_suffix(CODING_IDENTITY), "");
 }
 
+static void test_coding_of_a_name(void **state)
+{
+    (void)state;
+    assert_int_equal(content_coding_of_name(SPAN("/a.css.br")), CODING_BR);
+    assert_int_equal(content_coding_of_name(SPAN("/a.css.zst")), CODING_ZSTD);
+    assert_int_equal(content_coding_of_name(SPAN("/a.css.gz")), CODING_GZIP);
+    assert_int_equal(content_coding_of_name(SPAN("/a.css")), CODING_IDENTITY);
+    assert_int_equal(content_coding_of_name(SPAN("/gz")), CODING_IDENTITY);
+    assert_int_equal(content_coding_of_name(SPAN(".gz")), CODING_IDENTITY);
+    assert_int_equal(content_coding_of_name(SPAN("/a.GZ")), CODING_IDENTITY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_choices),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_coding_of_a_name),
     };
     return cmocka_run_group_tests_name("content_coding", tests, NULL, NULL);
 }

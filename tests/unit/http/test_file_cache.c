@@ -1,5 +1,6 @@
 #include "common/http/file_cache.h"
 
+#include "common/http/conditional.h"
 #include "common/http/content_coding.h"
 #include "tests/unit/failing_call.h"
 #include "tests/unit/open_descriptors.h"
@@ -28,7 +29,7 @@ enum { PATH_BYTES = 256, ENTRIES = 8, DEADLINE_S = 20, OLD_S = 3600 };
 
 /* root/ is served; what lies beside it may not be. */
 static char directory[] = "/tmp/twinhttpd-test-file-cache-XXXXXX";
-static int root_fd;
+static struct document_root *document_root;
 static struct file_cache *cache;
 static uint64_t turn, now_ms;
 
@@ -36,9 +37,14 @@ static uint64_t turn, now_ms;
 
 enum field { SIZE, MODIFIED_S, MODIFIED_NS, CHANGED_S, CHANGED_NS, INODE, LINKS, FIELDS };
 
-static struct failing_call failing_fstat, ending_pread, failing_syscall;
+static struct failing_call failing_fstat, ending_pread, failing_pread, failing_syscall;
 static enum field altered = FIELDS; /* what one fstat reports otherwise; FIELDS: nothing */
 static int unaltered;               /* calls before that */
+static bool ever_changing;          /* each fstat reports another time of change */
+static long changes;
+static bool no_nanoseconds;
+static bool imposed; /* each fstat reports this time of modification */
+static int64_t imposed_mtime_s;
 
 static void alter(struct stat *status)
 {
@@ -63,12 +69,24 @@ WRAPPED(int, fstat, int fd, struct stat *status)
     }
     int result = __real_fstat(fd, status);
     alter(status);
+    if (ever_changing) {
+        status->st_ctim.tv_nsec = ++changes;
+    }
+    if (no_nanoseconds) {
+        status->st_mtim.tv_nsec = status->st_ctim.tv_nsec = 0;
+    }
+    if (imposed) {
+        status->st_mtim.tv_sec = imposed_mtime_s;
+    }
     return result;
 }
 
-/* Does not fail, but finds the end of the file. */
+/* The one does not fail, but finds the end of the file. */
 WRAPPED(ssize_t, pread, int fd, void *data, size_t bytes, off_t offset)
 {
+    if (fails_now(&failing_pread)) {
+        return -1;
+    }
     return fails_now(&ending_pread) ? 0 : __real_pread(fd, data, bytes, offset);
 }
 
@@ -136,20 +154,21 @@ static int make(void **state)
     if (mkdtemp(directory) == NULL || mkdir(at(""), 0700) != 0) {
         return -1;
     }
-    root_fd = open(at(""), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    cache = file_cache_create(root_fd, ENTRIES);
-    failing_fstat = ending_pread = failing_syscall = (struct failing_call){0};
+    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    failing_fstat = ending_pread = failing_pread = failing_syscall = (struct failing_call){0};
+    document_root = document_root_open(at(""), error);
+    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_MTIME_SIZE);
     realtime_ms = 0;
     turn = 1;
     now_ms = 1000000;
-    return root_fd < 0;
+    return document_root == NULL;
 }
 
 static int discard(void **state)
 {
     (void)state;
     file_cache_destroy(cache);
-    close(root_fd);
+    document_root_close(document_root);
     return nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -203,8 +222,8 @@ static void test_found(void **state)
     assert_string_equal(entry->content_type, "text/html; charset=utf-8");
     assert_int_equal(entry->last_modified, status.st_mtim.tv_sec);
     assert_true(entry->fd >= 0);
-    snprintf(etag, sizeof(etag), "\"%llx-5-%llx%08lx\"", (unsigned long long)status.st_ino,
-             (unsigned long long)status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+    snprintf(etag, sizeof(etag), "\"5-%llx%08lx\"", (unsigned long long)status.st_mtim.tv_sec,
+             status.st_mtim.tv_nsec);
     assert_string_equal(entry->etag, etag);
     struct tm utc;
     char date[64];
@@ -456,16 +475,219 @@ static void test_shrunk_and_grown(void **state)
     assert_content("/a", "0123456789abcdef");
 }
 
+static void date_file(const char *name, int64_t seconds, long nanoseconds)
+{
+    const struct timespec times[2] = {{.tv_sec = seconds, .tv_nsec = nanoseconds},
+                                      {.tv_sec = seconds, .tv_nsec = nanoseconds}};
+    assert_int_equal(utimensat(AT_FDCWD, at(name), times, 0), 0);
+}
+
+/* Whenever it is opened: workers must not differ. */
+static void test_last_modified_is_the_file_s_own(void **state)
+{
+    (void)state;
+    put_old("a", "x");
+    date_file("a", OLD_S, 999999999);
+    const uint64_t opened_ms[] = {OLD_S * 1000, OLD_S * 1000 + 999, OLD_S * 1000 + 86400000};
+    for (size_t i = 0; i < 3; i++, turn++, now_ms += 1000) {
+        realtime_ms = opened_ms[i];
+        struct file_entry *entry = get("/a");
+        assert_int_equal(entry->last_modified, OLD_S);
+        assert_true(entry->date_is_own);
+        file_entry_release(entry);
+    }
+}
+
+/* A date that Date has not reached is not told: instead when the file was dated so. */
 static void test_last_modified_is_not_in_the_future(void **state)
 {
     (void)state;
-    const struct timespec times[2] = {{.tv_sec = time(NULL) + OLD_S},
-                                      {.tv_sec = time(NULL) + OLD_S}};
+    struct stat status;
     put_old("a", "x");
-    assert_int_equal(utimensat(AT_FDCWD, at("a"), times, 0), 0);
+    date_file("a", time(NULL) + OLD_S, 0);
+    assert_int_equal(stat(at("a"), &status), 0);
+    for (int i = 0; i < 3; i++, turn++, now_ms += 1000) {
+        struct file_entry *entry = get("/a");
+        assert_int_equal(entry->last_modified, status.st_ctim.tv_sec);
+        assert_false(entry->date_is_own);
+        file_entry_release(entry);
+    }
+    realtime_ms = (uint64_t)(status.st_ctim.tv_sec - OLD_S) * 1000; /* the clock has gone back */
     struct file_entry *entry = get("/a");
-    assert_in_range(entry->last_modified, time(NULL) - 5, time(NULL));
+    assert_int_equal(entry->last_modified, CONDITIONAL_NO_DATE);
+    assert_null(strstr(entry->headers.ptr, "Last-Modified"));
     file_entry_release(entry);
+}
+
+/* Some file systems keep 64 bits of seconds; on the others the kernel takes the nearest it has. */
+static void test_extreme_dates(void **state)
+{
+    (void)state;
+    static const int64_t seconds[] = {
+        INT64_MIN, INT64_MIN / 1000, INT64_MIN / 2, -62135596801,         -62135596800,  -1,
+        0,         253402300799,     253402300800,  INT64_MAX / 1000 + 1, INT64_MAX / 2, INT64_MAX};
+    put_old("a", "x");
+    for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++, turn++, now_ms += 1000) {
+        imposed = true;
+        imposed_mtime_s = seconds[i];
+        struct file_entry *entry = get("/a");
+        imposed = false;
+        bool sayable = seconds[i] >= -62135596800;
+        if (sayable && seconds[i] <= time(NULL)) {
+            assert_int_equal(entry->last_modified, seconds[i]);
+        }
+        assert_int_equal(entry->last_modified == CONDITIONAL_NO_DATE, !sayable);
+        assert_int_equal(strstr(entry->headers.ptr, "Last-Modified") == NULL, !sayable);
+        assert_int_equal(entry->etag[0], '"'); /* not W/: none of them is of just now */
+        file_entry_release(entry);
+    }
+}
+
+/* ---- Entity tags ---- */
+
+static void tag_of(const char *path, char etag[FILE_ETAG_BYTES])
+{
+    struct file_entry *entry = get(path);
+    memcpy(etag, entry->etag, FILE_ETAG_BYTES);
+    file_entry_release(entry);
+}
+
+static void make_cache(enum file_etag kind)
+{
+    file_cache_destroy(cache);
+    cache = file_cache_create(document_root, ENTRIES, kind);
+}
+
+static void put_copies(void)
+{
+    put_old("a", "first");
+    put_old("copy", "first");
+    put_old("larger", "second");
+    put_old("later", "first");
+    put_old("a.gz", "first");
+    date_file("a", OLD_S, 123456789);
+    date_file("copy", OLD_S, 123456789);
+    date_file("a.gz", OLD_S, 123456789);
+    date_file("larger", OLD_S, 123456789);
+    date_file("later", OLD_S, 123456790);
+}
+
+static void test_equal_copies_have_equal_tags(void **state)
+{
+    (void)state;
+    char etag[FILE_ETAG_BYTES], other[FILE_ETAG_BYTES];
+    static const char *const others[] = {"/larger", "/later", "/a.gz"};
+    put_copies();
+    tag_of("/a", etag);
+    tag_of("/copy", other);
+    assert_string_equal(etag, other);
+    assert_string_equal(etag, "\"5-e10075bcd15\"");
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        tag_of(others[i], other);
+        assert_string_not_equal(etag, other);
+    }
+    assert_string_equal(other, "\"5-e10075bcd15-gzip\""); /* a variant is not what it is one of */
+}
+
+static void test_tags_with_the_inode(void **state)
+{
+    (void)state;
+    char etag[FILE_ETAG_BYTES], other[FILE_ETAG_BYTES], expected[FILE_ETAG_BYTES];
+    struct stat status;
+    put_copies();
+    make_cache(FILE_ETAG_INODE_MTIME_SIZE);
+    tag_of("/a", etag);
+    tag_of("/copy", other);
+    assert_string_not_equal(etag, other);
+    assert_int_equal(stat(at("a"), &status), 0);
+    snprintf(expected, sizeof(expected), "\"%llx-5-e10075bcd15\"",
+             (unsigned long long)status.st_ino);
+    assert_string_equal(etag, expected);
+}
+
+static void test_no_tags(void **state)
+{
+    (void)state;
+    put_copies();
+    make_cache(FILE_ETAG_OFF);
+    struct file_entry *entry = get("/a");
+    assert_string_equal(entry->etag, "");
+    assert_null(strstr(entry->headers.ptr, "ETag"));
+    assert_non_null(strstr(entry->headers.ptr, "Last-Modified"));
+    file_entry_release(entry);
+}
+
+/* A second version may have the same, and a strong one vouches for every byte. */
+static void test_the_tag_of_what_has_just_changed_is_weak(void **state)
+{
+    (void)state;
+    char etag[FILE_ETAG_BYTES];
+    put_old("a", "first");
+    date_file("a", OLD_S, 500000000);
+    const struct {
+        uint64_t at_ms;
+        bool weak;
+    } cases[] = {{OLD_S * 1000 + 500, true},
+                 {OLD_S * 1000 + 600, true},
+                 {OLD_S * 1000 + 601, false},
+                 {OLD_S * 1000 + 400, true}, /* the clock has gone back a little */
+                 {OLD_S * 1000 + 399, false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++, turn++, now_ms += 1000) {
+        realtime_ms = cases[i].at_ms;
+        tag_of("/a", etag);
+        assert_string_equal(etag, cases[i].weak ? "W/\"5-e101dcd6500\"" : "\"5-e101dcd6500\"");
+    }
+}
+
+static void test_a_file_system_that_counts_seconds(void **state)
+{
+    (void)state;
+    char etag[FILE_ETAG_BYTES];
+    put_old("a", "first");
+    date_file("a", OLD_S, 0);
+    const uint64_t ages_ms[] = {0, 2000, 2001};
+    for (size_t i = 0; i < 3; i++, turn++, now_ms += 1000) {
+        realtime_ms = OLD_S * 1000 + ages_ms[i];
+        no_nanoseconds = true;
+        tag_of("/a", etag);
+        no_nanoseconds = false;
+        assert_int_equal(etag[0], i < 2 ? 'W' : '"');
+    }
+}
+
+/* ---- Another root ---- */
+
+static void test_the_root_leads_elsewhere(void **state)
+{
+    (void)state;
+    char former[PATH_BYTES];
+    put_old("a", "first");
+    put_old("gone", "x");
+    struct file_entry *held = get("/a");
+    assert_result("/gone", FILE_FOUND);
+    size_t before = open_descriptors();
+    snprintf(former, sizeof(former), "%s/former", directory);
+    assert_int_equal(rename(at(""), former), 0);
+    assert_int_equal(mkdir(at(""), 0700), 0);
+    put_old("a", "other");
+    assert_content("/a", "first"); /* in the same turn */
+    turn++;
+    now_ms += 1000;
+    assert_result("/gone", FILE_NOT_FOUND);
+    assert_content("/a", "other");
+    assert_int_equal(open_descriptors(), before);   /* the held one, and the new one */
+    assert_memory_equal(held->content, "first", 5); /* who sends it goes on */
+    char byte;
+    assert_int_equal(pread(held->fd, &byte, 1, 0), 1);
+    assert_int_equal(byte, 'f');
+    file_entry_release(held);
+    /* Without a request, too, nothing of the old one stays open. */
+    snprintf(former, sizeof(former), "%s/former-2", directory);
+    assert_int_equal(rename(at(""), former), 0);
+    assert_int_equal(mkdir(at(""), 0700), 0);
+    now_ms += 1000;
+    file_cache_follow_root(cache, now_ms);
+    assert_int_equal(open_descriptors(), before - 2);
 }
 
 static void put_bytes(const char *name, size_t bytes)
@@ -524,7 +746,7 @@ static void test_descriptors_are_bounded(void **state)
     assert_int_equal(open_descriptors(), before + ENTRIES);
     file_cache_destroy(cache);
     assert_int_equal(open_descriptors(), before);
-    cache = file_cache_create(root_fd, ENTRIES);
+    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_MTIME_SIZE);
 }
 
 /* Whether the cache still holds it: then it is not opened anew. */
@@ -572,7 +794,7 @@ static void test_references_outlive_the_cache(void **state)
     assert_int_equal(byte, '0');
     assert_int_equal(open_descriptors(), before + ENTRIES + 1);
     file_cache_destroy(cache);
-    cache = file_cache_create(root_fd, ENTRIES);
+    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_MTIME_SIZE);
     file_entry_release(held);
     assert_int_equal(pread(held->fd, &byte, 1, 0), 1);
     assert_memory_equal(held->content, "0", 1);
@@ -584,7 +806,7 @@ static void test_a_cache_of_one(void **state)
 {
     (void)state;
     file_cache_destroy(cache);
-    cache = file_cache_create(root_fd, 1);
+    cache = file_cache_create(document_root, 1, FILE_ETAG_MTIME_SIZE);
     put_numbered(3);
     for (int i = 0; i < 9; i++) {
         char expected[8];
@@ -663,12 +885,11 @@ static void test_status_cannot_be_read(void **state)
     assert_int_equal(open_descriptors(), before + 1);
 }
 
-/* Files that are changed while they are read are read again, but not forever. */
+/* Files that are changed while they are read are read again, */
 static void test_does_not_hold_still(void **state)
 {
     (void)state;
     put_old("a", "hello");
-    size_t before = open_descriptors();
     ending_pread = fail_next(2, 0);
     assert_content("/a", "hello");
     assert_int_equal(ending_pread.failures, 0);
@@ -679,18 +900,50 @@ static void test_does_not_hold_still(void **state)
     int reads = ending_pread.calls;
     assert_content("/a", "hello");
     assert_int_equal(ending_pread.calls, reads + 2);
+}
+
+/* but not forever: then what was found is served, with no validator that vouches for it. */
+static void test_never_holds_still(void **state)
+{
+    (void)state;
+    put_old("a", "hello");
+    size_t before = open_descriptors();
+    ending_pread = fail_next(3, 0); /* cut to nothing, each time that it is read */
+    struct file_entry *entry = get("/a");
+    assert_int_equal(ending_pread.calls, 3);
+    assert_int_equal(entry->size_bytes, 0);
+    assert_memory_equal(entry->etag, "W/\"0-", 5);
+    turn++;
+    assert_content("/a", "hello"); /* it is looked at again at once */
+    file_entry_release(entry);
     turn++;
     now_ms += 1000;
-    ending_pread = fail_next(3, 0);
+    ever_changing = true; /* written while it is read, each time */
+    entry = get("/a");
+    ever_changing = false;
+    assert_int_equal(entry->size_bytes, 5);
+    assert_memory_equal(entry->content, "hello", 5);
+    assert_memory_equal(entry->etag, "W/\"5-", 5);
+    assert_null(file_cache_gzip(cache, entry));
+    file_entry_release(entry);
+    assert_int_equal(open_descriptors(), before + 1);
+}
+
+static void test_cannot_be_read(void **state)
+{
+    (void)state;
+    put_old("a", "hello");
+    size_t before = open_descriptors();
+    failing_pread = fail_next(3, EIO);
     struct file_entry *entry;
     assert_int_equal(find("/a", &entry), FILE_FAILED);
-    assert_int_equal(errno, EBUSY);
-    assert_int_equal(ending_pread.calls, 3);
-    assert_int_equal(open_descriptors(), before); /* not even the old one, which is out of date */
+    assert_int_equal(errno, EIO);
+    assert_int_equal(open_descriptors(), before);
+    failing_pread = fail_next(2, EIO);
     assert_content("/a", "hello");
 }
 
-/* The kernel cannot judge ".." while something is renamed. */
+/* The kernel cannot judge ".." while something is renamed: after a while we look ourselves. */
 static void test_renamed_meanwhile(void **state)
 {
     (void)state;
@@ -700,9 +953,9 @@ static void test_renamed_meanwhile(void **state)
     assert_int_equal(failing_syscall.failures, 0);
     turn++;
     now_ms += 1000;
-    failing_syscall = fail_next(1000, EAGAIN);
-    assert_result("/a", FILE_FAILED);
-    assert_int_equal(failing_syscall.calls, 16);
+    failing_syscall = fail_next(16, EAGAIN);
+    assert_content("/a", "x");
+    assert_int_equal(failing_syscall.failures, 0);
 }
 
 static void test_reasons_of_the_kernel(void **state)
@@ -748,7 +1001,7 @@ static void test_shared_buckets(void **state)
     for (size_t size = FILES; size >= FILES / 2; size -= FILES / 2) {
         struct file_entry *entries[FILES];
         file_cache_destroy(cache);
-        cache = file_cache_create(root_fd, size);
+        cache = file_cache_create(document_root, size, FILE_ETAG_MTIME_SIZE);
         for (int i = 0; i < FILES; i++) {
             char name[16];
             int bytes = snprintf(name, sizeof(name), "%d", i);
@@ -834,7 +1087,7 @@ static void test_gzipped(void **state)
     file_entry_release(entry);
     assert_memory_equal(gzipped->content, "\x1f\x8b", 2); /* outlives both */
     file_entry_release(gzipped);
-    cache = file_cache_create(root_fd, ENTRIES);
+    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_MTIME_SIZE);
 }
 
 /* Whether it pays is found out once. */
@@ -967,7 +1220,15 @@ int main(void)
         TEST(test_just_written),
         TEST(test_removed_and_made_again),
         TEST(test_shrunk_and_grown),
+        TEST(test_last_modified_is_the_file_s_own),
         TEST(test_last_modified_is_not_in_the_future),
+        TEST(test_extreme_dates),
+        TEST(test_equal_copies_have_equal_tags),
+        TEST(test_tags_with_the_inode),
+        TEST(test_no_tags),
+        TEST(test_the_tag_of_what_has_just_changed_is_weak),
+        TEST(test_a_file_system_that_counts_seconds),
+        TEST(test_the_root_leads_elsewhere),
         TEST(test_small_content_is_kept),
         TEST(test_descriptors_are_bounded),
         TEST(test_the_least_used_goes_first),
@@ -977,6 +1238,8 @@ int main(void)
         TEST(test_modified_in_the_future),
         TEST(test_status_cannot_be_read),
         TEST(test_does_not_hold_still),
+        TEST(test_never_holds_still),
+        TEST(test_cannot_be_read),
         TEST(test_renamed_meanwhile),
         TEST(test_reasons_of_the_kernel),
         TEST(test_variants),

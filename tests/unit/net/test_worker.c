@@ -52,6 +52,7 @@ static bool running;
 static char *big;
 static char root[64]; /* of the files, where there are any */
 static int root_fd;
+static struct document_root *document_root;
 
 /* ---- What the worker calls ---- */
 
@@ -714,7 +715,12 @@ static int make_files(void **state)
     if (fd < 0 || write(fd, big, FILE_BYTES) != FILE_BYTES || close(fd) != 0) {
         return -1;
     }
-    context.files = file_cache_create(root_fd, 4);
+    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    document_root = document_root_open(root, error);
+    if (document_root == NULL) {
+        return -1;
+    }
+    context.files = file_cache_create(document_root, 4, FILE_ETAG_MTIME_SIZE);
     return 0;
 }
 
@@ -722,6 +728,7 @@ static int discard_files(void **state)
 {
     int result = discard(state);
     file_cache_destroy(context.files);
+    document_root_close(document_root);
     unlinkat(root_fd, "file", 0);
     rmdir(root);
     close(root_fd);
@@ -759,7 +766,8 @@ static void test_requests_behind_a_file_from_elsewhere(void **state)
     static const unsigned statuses[] = {200, 503, 400, 400};
     serve();
     for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
-        struct file_cache *files = file_cache_create(root_fd, 4); /* of another thread */
+        struct file_cache *files =
+            file_cache_create(document_root, 4, FILE_ETAG_MTIME_SIZE); /* of another thread */
         char text[256];
         int fd = connect_client();
         snprintf(text, sizeof(text), GET("/away") "%s", behind[i]);
