@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 enum {
-    LOOK_MS = 1000,
-    PATIENT_LOOKS = 3 /* in vain; a link that is removed and made again has nothing to be told */
+    LOOK_MS = 500,
+    PATIENT_LOOKS = 4 /* in vain; a link that is removed and made again has nothing to be told */
 };
 
 struct document_root {

@@ -1,7 +1,7 @@
 /* The document root: the directory that a path named when it was opened, and names now.
  *
  * A deployment may switch a symbolic link (current -> releases/42), move another directory into the
- * place, or mount over it. The path is therefore looked up anew once a second; when it leads
+ * place, or mount over it. The path is therefore looked up anew twice a second; when it leads
  * elsewhere, the new directory takes the place of the old one at the same descriptor. One for each
  * process; its threads share it. */
 #ifndef TWINHTTPD_COMMON_HTTP_DOCUMENT_ROOT_H
@@ -32,9 +32,9 @@ bool document_root_goes_by_steps(const struct document_root *root);
 /* Opens a file for reading beneath the directory (see beneath_open). */
 int document_root_open_file(const struct document_root *root, const char *path);
 
-/* Looks whether the path leads elsewhere now, if that was not done in the last second. Returns how
- * often it has led elsewhere so far: whoever remembers files forgets them when that changes. From
- * any thread; now_ms is CLOCK_MONOTONIC. When the path cannot be looked up, or the directory behind
+/* Looks whether the path leads elsewhere now, if that was not done in the last half second. Returns
+ * how often it has led elsewhere so far: whoever remembers files forgets them when that changes.
+ * From any thread; now_ms is CLOCK_MONOTONIC. When the path cannot be looked up, or the directory behind
  * it cannot be searched, what was there goes on being served, which the log tells once. */
 uint32_t document_root_follow(struct document_root *root, uint64_t now_ms);
 

@@ -1,5 +1,6 @@
 #include "server/supervise/process.h"
 
+#include "common/base/clock.h"
 #include "common/base/crash_story.h"
 #include "common/base/log.h"
 #include "server/supervise/balance.h"
@@ -42,6 +43,8 @@ void process_open(struct process *process)
     if (error != 0) {
         log_write(LOG_WARN, "cannot make a lock: error %d; /counter will not work", error);
     }
+    /* What the master opened may be long out of date; no thread shall begin with it. */
+    document_root_follow(server->root, clock_monotonic_ms());
     process->environment = (struct handler_environment){
         .scoreboard = server->scoreboard,
         .process_cell = &process->cell,

@@ -105,6 +105,21 @@ def test_nothing_of_the_old_tree_stays_open(model, start_server, releases, tmp_p
                "every file of the old tree is closed")
 
 
+@pytest.mark.models(models.SUPERVISED)
+def test_a_process_that_starts_later(model, start_server, releases, tmp_path):
+    """The master has the old directory still: what it starts must not serve that for a moment."""
+    link = tmp_path / "current"
+    switch(link, releases("1"))
+    server = start_server(model, root=link)
+    switch(link, releases("2"))
+    wait_for(server, "/assets/0.txt", "release 2\n")
+    former = server.worker_pids()
+    for pid in former:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(set(server.worker_pids()) - set(former)) == model.processes, "all are replaced")
+    assert answers(server, "/assets/0.txt") == {"release 2\n"}
+
+
 @PROTOCOL
 def test_each_answer_is_of_one_tree(model, start_server, releases, tmp_path):
     """While it is switched to and fro: length, validators and content belong together."""
