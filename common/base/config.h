@@ -18,7 +18,7 @@ enum config_offload { CONFIG_OFFLOAD_BLOCKING, CONFIG_OFFLOAD_ALL };
 enum config_seccomp { CONFIG_SECCOMP_OFF, CONFIG_SECCOMP_LOG, CONFIG_SECCOMP_ON };
 enum config_on_fault { CONFIG_ON_FAULT_DIE, CONFIG_ON_FAULT_RECOVER };
 enum config_stuck { CONFIG_STUCK_REPLACE, CONFIG_STUCK_REPORT, CONFIG_STUCK_SPARE };
-enum config_etag { CONFIG_ETAG_MTIME_SIZE, CONFIG_ETAG_INODE_MTIME_SIZE, CONFIG_ETAG_OFF };
+enum config_etag { CONFIG_ETAG_PORTABLE, CONFIG_ETAG_INODE, CONFIG_ETAG_OFF };
 enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JSON };
 
 /* Immutable after config_load. Strings belong to the struct. 0 in a count means "choose for me". */

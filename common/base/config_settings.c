@@ -22,7 +22,7 @@ static const char *const offload_names[] = {"blocking", "all", NULL};
 static const char *const seccomp_names[] = {"off", "log", "on", NULL};
 static const char *const on_fault_names[] = {"die", "recover", NULL};
 static const char *const stuck_names[] = {"replace", "report", "spare", NULL};
-static const char *const etag_names[] = {"mtime-size", "inode-mtime-size", "off", NULL};
+static const char *const etag_names[] = {"portable", "inode", "off", NULL};
 static const char *const access_log_format_names[] = {"combined", "json", NULL};
 static const char *const log_level_names[] = {"debug", "info", "notice", "warn", "error", NULL};
 
@@ -72,10 +72,9 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .servers = BOTH_SERVERS,
      .help = "Compress text on the fly, for clients that accept gzip; stored .br, .zst and .gz\n"
              "      files are served in any case."},
-    {MEMBER(etag), .option = "etag", CHOICE(etag_names), .default_value = "mtime-size",
+    {MEMBER(etag), .option = "etag", CHOICE(etag_names), .default_value = "portable",
      .servers = BOTH_SERVERS,
-     .help =
-         "What entity tags of files are made of; with the inode they differ from host to host."},
+     .help = "Entity tags of files: the same for equal copies on all hosts, or with the inode."},
     {MEMBER(faults), .option = "faults", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
      .servers = BOTH_SERVERS,
      .help = "Serve /fault/... and /lab/...: clients may crash workers and read their memory."},

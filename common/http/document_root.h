@@ -34,8 +34,8 @@ int document_root_open_file(const struct document_root *root, const char *path);
 
 /* Looks whether the path leads elsewhere now, if that was not done in the last half second. Returns
  * how often it has led elsewhere so far: whoever remembers files forgets them when that changes.
- * From any thread; now_ms is CLOCK_MONOTONIC. When the path cannot be looked up, or the directory behind
- * it cannot be searched, what was there goes on being served, which the log tells once. */
+ * From any thread; now_ms is CLOCK_MONOTONIC. When the path cannot be looked up, or the directory
+ * behind it cannot be searched, what was there goes on being served, which the log tells once. */
 uint32_t document_root_follow(struct document_root *root, uint64_t now_ms);
 
 /* The path is not to be looked up any more: who will serve lacks the permission. Before any fork or

@@ -328,22 +328,29 @@ static void choose_date(struct file_entry *entry)
     entry->last_modified = date <= now && http_date_can_say(date) ? date : CONDITIONAL_NO_DATE;
 }
 
-/* Weak as long as another version may have the same: a strong one vouches for every byte. */
+/* What tells one version from another, as "SIZE-CONTENT" or "[INODE-]SIZE-TIME". Of the latter,
+ * another version may have the same for a moment, so that it is weak: a strong tag vouches for
+ * every byte. */
 static void make_etag(struct file_entry *entry, enum file_etag kind, const char *suffix)
 {
-    const struct stat *status = &entry->status;
-    char inode[2 * sizeof(uint64_t) + sizeof("-")] = "";
-    if (kind == FILE_ETAG_OFF) {
-        return;
+    const struct timespec *modified = &entry->status.st_mtim;
+    unsigned long long bytes = entry->size_bytes;
+    int length = 0;
+    if (kind == FILE_ETAG_PORTABLE && entry->content != NULL) {
+        uint64_t hash = hash_bytes((struct span){entry->content, (size_t)entry->size_bytes});
+        length = snprintf(entry->etag, FILE_ETAG_BYTES, "\"%llx-%016llx%s\"", bytes,
+                          (unsigned long long)hash, suffix);
+    } else if (kind != FILE_ETAG_OFF) {
+        char inode[2 * sizeof(uint64_t) + sizeof("-")] = "";
+        if (kind == FILE_ETAG_INODE) {
+            snprintf(inode, sizeof(inode), "%llx-", (unsigned long long)entry->status.st_ino);
+        }
+        length =
+            snprintf(entry->etag, FILE_ETAG_BYTES, "%s\"%s%llx-%llx%08lx%s\"",
+                     entry->settled ? "" : "W/", inode, bytes, (unsigned long long)modified->tv_sec,
+                     (unsigned long)modified->tv_nsec, suffix);
     }
-    if (kind == FILE_ETAG_INODE_MTIME_SIZE) {
-        snprintf(inode, sizeof(inode), "%llx-", (unsigned long long)status->st_ino);
-    }
-    int bytes = snprintf(entry->etag, sizeof(entry->etag), "%s\"%s%llx-%llx%08lx%s\"",
-                         entry->settled ? "" : "W/", inode, (unsigned long long)status->st_size,
-                         (unsigned long long)status->st_mtim.tv_sec,
-                         (unsigned long)status->st_mtim.tv_nsec, suffix);
-    assert(bytes > 0 && bytes < (int)sizeof(entry->etag));
+    assert(length >= 0 && length < FILE_ETAG_BYTES);
 }
 
 static void render_headers(struct file_entry *entry)
@@ -366,27 +373,13 @@ static void render_headers(struct file_entry *entry)
     entry->headers = (struct span){lines, (size_t)bytes};
 }
 
-/* A variant that is stored in a coding has another tag than what it is a variant of, even if both
- * have the same size and time. */
-static void describe(struct file_entry *entry, enum file_etag kind)
+/* A variant has another tag than what it is a variant of, whatever else they have in common. */
+static void describe(struct file_entry *entry, enum file_etag kind, enum content_coding coding)
 {
     char suffix[SUFFIX_BYTES] = "";
-    enum content_coding coding =
-        content_coding_of_name((struct span){entry->path, entry->path_len});
     if (coding != CODING_IDENTITY) {
         snprintf(suffix, sizeof(suffix), "-%s", content_coding_name(coding));
     }
-    choose_date(entry);
-    make_etag(entry, kind, suffix);
-    render_headers(entry);
-}
-
-/* Two versions of zlib make different bytes of the same file: the tag tells them apart. */
-static void describe_gzipped(struct file_entry *entry, enum file_etag kind)
-{
-    char suffix[2 * sizeof(uint64_t) + sizeof("--gzip")];
-    uint64_t hash = hash_bytes((struct span){entry->content, (size_t)entry->size_bytes});
-    snprintf(suffix, sizeof(suffix), "-%llx-gzip", (unsigned long long)hash);
     choose_date(entry);
     make_etag(entry, kind, suffix);
     render_headers(entry);
@@ -444,7 +437,7 @@ static enum file_result try_to_load(const struct file_cache *cache, const char *
     struct file_entry *entry = make_entry(fd, &status, path);
     enum reading reading = load_content(entry);
     if (reading == READ_STILL || (reading == READ_MOVING && is_last_try)) {
-        describe(entry, cache->etag);
+        describe(entry, cache->etag, content_coding_of_name(path));
         *out = entry;
         return FILE_FOUND;
     }
@@ -505,7 +498,7 @@ static struct file_entry *make_gzipped(const struct file_entry *entry, enum file
     struct file_entry *gzipped = make_entry(-1, &entry->status, path);
     gzipped->size_bytes = compressed.len;
     gzipped->content = memory_resize(compressed.data, compressed.len);
-    describe_gzipped(gzipped, kind);
+    describe(gzipped, kind, CODING_GZIP);
     return gzipped;
 }
 

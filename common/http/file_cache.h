@@ -13,13 +13,14 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-enum { FILE_CONTENT_BYTES = 16384, FILE_ETAG_BYTES = 112 }; /* up to here the content is kept */
+enum { FILE_CONTENT_BYTES = 16384, FILE_ETAG_BYTES = 80 }; /* up to here the content is kept */
 
-/* What entity tags are made of. Never of the inode alone: its number is used again. */
+/* What entity tags are made of. */
 enum file_etag {
-    FILE_ETAG_MTIME_SIZE,       /* the same for equal copies on several hosts */
-    FILE_ETAG_INODE_MTIME_SIZE, /* tells files apart that have been dated back, too */
-    FILE_ETAG_OFF               /* there are none */
+    FILE_ETAG_PORTABLE, /* size, and content if that is in memory, else time of modification: equal
+                         * copies on several hosts have equal tags */
+    FILE_ETAG_INODE,    /* inode, size and time: of this host alone */
+    FILE_ETAG_OFF       /* there are none */
 };
 
 struct file_entry {

@@ -112,7 +112,7 @@ int main(int argc, char **argv)
     struct router *router = router_create();
     handlers_register(router, &environment);
     struct handler_context context = {.slot = &scoreboard->slots[0],
-                                      .files = file_cache_create(root, 16, FILE_ETAG_MTIME_SIZE),
+                                      .files = file_cache_create(root, 16, FILE_ETAG_PORTABLE),
                                       .turn = 1,
                                       .now_ms = 1000};
     struct client_address client = {{0}};

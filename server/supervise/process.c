@@ -64,8 +64,8 @@ void process_close(struct process *process)
 static enum file_etag etag_of(enum config_etag setting)
 {
     static const enum file_etag kinds[] = {
-        [CONFIG_ETAG_MTIME_SIZE] = FILE_ETAG_MTIME_SIZE,
-        [CONFIG_ETAG_INODE_MTIME_SIZE] = FILE_ETAG_INODE_MTIME_SIZE,
+        [CONFIG_ETAG_PORTABLE] = FILE_ETAG_PORTABLE,
+        [CONFIG_ETAG_INODE] = FILE_ETAG_INODE,
         [CONFIG_ETAG_OFF] = FILE_ETAG_OFF,
     };
     return kinds[setting];

@@ -260,11 +260,11 @@ static void start(bool json_log)
     memset(scoreboard->slots, 0, 2 * sizeof(scoreboard->slots[0]));
     context = (struct handler_context){
         .slot = &scoreboard->slots[0],
-        .files = file_cache_create(document_root, CACHED_FILES, FILE_ETAG_MTIME_SIZE)};
+        .files = file_cache_create(document_root, CACHED_FILES, FILE_ETAG_PORTABLE)};
     other_context = (struct handler_context){
         .slot = &scoreboard->slots[1],
         .slot_index = 1,
-        .files = file_cache_create(document_root, CACHED_FILES, FILE_ETAG_MTIME_SIZE)};
+        .files = file_cache_create(document_root, CACHED_FILES, FILE_ETAG_PORTABLE)};
     open_listener();
     struct worker_options options = {.config = &config,
                                      .router = router,

@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-# They depend on the time of a request, or on the inode and the age of a file.
+# They depend on the time of a request, or on that of a file.
 _VARYING_FIELDS = ("date", "etag", "last-modified")
 _BOUNDARY = re.compile(r"boundary=([^;]+)")
 _DIGEST_DIGITS = 16

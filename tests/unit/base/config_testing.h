@@ -134,7 +134,7 @@ static inline void assert_defaults(void)
     assert_int_equal(config.seccomp, CONFIG_SECCOMP_OFF);
     assert_int_equal(config.on_fault, CONFIG_ON_FAULT_DIE);
     assert_int_equal(config.on_stuck, CONFIG_STUCK_REPLACE);
-    assert_int_equal(config.etag, CONFIG_ETAG_MTIME_SIZE);
+    assert_int_equal(config.etag, CONFIG_ETAG_PORTABLE);
     assert_int_equal(config.access_log_format, CONFIG_ACCESS_LOG_COMBINED);
     assert_int_equal(config.log_level, LOG_INFO);
     assert_true(config.rebalance);

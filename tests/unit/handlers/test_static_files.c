@@ -36,7 +36,7 @@ static int open_files(void **state)
     char error[DOCUMENT_ROOT_ERROR_BYTES];
     root_fd = open(root, O_PATH | O_CLOEXEC);
     document_root = document_root_open(root, error);
-    context.files = file_cache_create(document_root, 4, FILE_ETAG_MTIME_SIZE);
+    context.files = file_cache_create(document_root, 4, FILE_ETAG_PORTABLE);
     put("a.txt", "0123456789");
     put("index.html", "home");
     return mkdirat(root_fd, "dir", 0700);

@@ -25,7 +25,15 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { PATH_BYTES = 256, ENTRIES = 8, DEADLINE_S = 20, OLD_S = 3600 };
+#define HELLO_ETAG "\"5-a430d84680aabd0b\"" /* FNV-1a of "hello" */
+
+enum {
+    PATH_BYTES = 256,
+    ENTRIES = 8,
+    DEADLINE_S = 20,
+    OLD_S = 3600,
+    LARGE_BYTES = FILE_CONTENT_BYTES + 1
+};
 
 /* root/ is served; what lies beside it may not be. */
 static char directory[] = "/tmp/twinhttpd-test-file-cache-XXXXXX";
@@ -157,7 +165,7 @@ static int make(void **state)
     char error[DOCUMENT_ROOT_ERROR_BYTES];
     failing_fstat = ending_pread = failing_pread = failing_syscall = (struct failing_call){0};
     document_root = document_root_open(at(""), error);
-    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_MTIME_SIZE);
+    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_PORTABLE);
     realtime_ms = 0;
     turn = 1;
     now_ms = 1000000;
@@ -222,8 +230,7 @@ static void test_found(void **state)
     assert_string_equal(entry->content_type, "text/html; charset=utf-8");
     assert_int_equal(entry->last_modified, status.st_mtim.tv_sec);
     assert_true(entry->fd >= 0);
-    snprintf(etag, sizeof(etag), "\"5-%llx%08lx\"", (unsigned long long)status.st_mtim.tv_sec,
-             status.st_mtim.tv_nsec);
+    strcpy(etag, HELLO_ETAG);
     assert_string_equal(entry->etag, etag);
     struct tm utc;
     char date[64];
@@ -475,6 +482,15 @@ static void test_shrunk_and_grown(void **state)
     assert_content("/a", "0123456789abcdef");
 }
 
+static void put_bytes(const char *name, size_t bytes)
+{
+    char *content = malloc(bytes + 1);
+    memset(content, 'c', bytes);
+    content[bytes] = '\0';
+    put_old(name, content);
+    free(content);
+}
+
 static void date_file(const char *name, int64_t seconds, long nanoseconds)
 {
     const struct timespec times[2] = {{.tv_sec = seconds, .tv_nsec = nanoseconds},
@@ -526,7 +542,7 @@ static void test_extreme_dates(void **state)
     static const int64_t seconds[] = {
         INT64_MIN, INT64_MIN / 1000, INT64_MIN / 2, -62135596801,         -62135596800,  -1,
         0,         253402300799,     253402300800,  INT64_MAX / 1000 + 1, INT64_MAX / 2, INT64_MAX};
-    put_old("a", "x");
+    put_bytes("a", LARGE_BYTES);
     for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++, turn++, now_ms += 1000) {
         imposed = true;
         imposed_mtime_s = seconds[i];
@@ -558,18 +574,22 @@ static void make_cache(enum file_etag kind)
     cache = file_cache_create(document_root, ENTRIES, kind);
 }
 
+/* Large ones, of which the content is not looked at. */
 static void put_copies(void)
 {
-    put_old("a", "first");
-    put_old("copy", "first");
-    put_old("larger", "second");
-    put_old("later", "first");
-    put_old("a.gz", "first");
-    date_file("a", OLD_S, 123456789);
-    date_file("copy", OLD_S, 123456789);
-    date_file("a.gz", OLD_S, 123456789);
-    date_file("larger", OLD_S, 123456789);
-    date_file("later", OLD_S, 123456790);
+    static const struct {
+        const char *name;
+        size_t bytes;
+        long nanoseconds;
+    } copies[] = {{"a", LARGE_BYTES, 123456789},
+                  {"copy", LARGE_BYTES, 123456789},
+                  {"a.gz", LARGE_BYTES, 123456789},
+                  {"larger", LARGE_BYTES + 1, 123456789},
+                  {"later", LARGE_BYTES, 123456790}};
+    for (size_t i = 0; i < sizeof(copies) / sizeof(copies[0]); i++) {
+        put_bytes(copies[i].name, copies[i].bytes);
+        date_file(copies[i].name, OLD_S, copies[i].nanoseconds);
+    }
 }
 
 static void test_equal_copies_have_equal_tags(void **state)
@@ -581,12 +601,33 @@ static void test_equal_copies_have_equal_tags(void **state)
     tag_of("/a", etag);
     tag_of("/copy", other);
     assert_string_equal(etag, other);
-    assert_string_equal(etag, "\"5-e10075bcd15\"");
+    assert_string_equal(etag, "\"4001-e10075bcd15\"");
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         tag_of(others[i], other);
         assert_string_not_equal(etag, other);
     }
-    assert_string_equal(other, "\"5-e10075bcd15-gzip\""); /* a variant is not what it is one of */
+    assert_string_equal(other, "\"4001-e10075bcd15-gzip\""); /* a variant is not the same */
+}
+
+/* Of a small file the content alone counts, however and whenever it was written. */
+static void test_tags_of_small_files(void **state)
+{
+    (void)state;
+    char etag[FILE_ETAG_BYTES];
+    put_old("a", "hello");
+    tag_of("/a", etag);
+    assert_string_equal(etag, HELLO_ETAG);
+    rewrite("a", "other");
+    turn++;
+    tag_of("/a", etag);
+    assert_string_not_equal(etag, HELLO_ETAG);
+    rewrite("a", "hello"); /* just now, and yet strong */
+    turn++;
+    tag_of("/a", etag);
+    assert_string_equal(etag, HELLO_ETAG);
+    put_old("a.br", "hello");
+    tag_of("/a.br", etag);
+    assert_string_equal(etag, "\"5-a430d84680aabd0b-br\"");
 }
 
 static void test_tags_with_the_inode(void **state)
@@ -595,12 +636,12 @@ static void test_tags_with_the_inode(void **state)
     char etag[FILE_ETAG_BYTES], other[FILE_ETAG_BYTES], expected[FILE_ETAG_BYTES];
     struct stat status;
     put_copies();
-    make_cache(FILE_ETAG_INODE_MTIME_SIZE);
+    make_cache(FILE_ETAG_INODE);
     tag_of("/a", etag);
     tag_of("/copy", other);
     assert_string_not_equal(etag, other);
     assert_int_equal(stat(at("a"), &status), 0);
-    snprintf(expected, sizeof(expected), "\"%llx-5-e10075bcd15\"",
+    snprintf(expected, sizeof(expected), "\"%llx-4001-e10075bcd15\"",
              (unsigned long long)status.st_ino);
     assert_string_equal(etag, expected);
 }
@@ -622,7 +663,7 @@ static void test_the_tag_of_what_has_just_changed_is_weak(void **state)
 {
     (void)state;
     char etag[FILE_ETAG_BYTES];
-    put_old("a", "first");
+    put_bytes("a", LARGE_BYTES);
     date_file("a", OLD_S, 500000000);
     const struct {
         uint64_t at_ms;
@@ -635,7 +676,8 @@ static void test_the_tag_of_what_has_just_changed_is_weak(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++, turn++, now_ms += 1000) {
         realtime_ms = cases[i].at_ms;
         tag_of("/a", etag);
-        assert_string_equal(etag, cases[i].weak ? "W/\"5-e101dcd6500\"" : "\"5-e101dcd6500\"");
+        assert_string_equal(etag,
+                            cases[i].weak ? "W/\"4001-e101dcd6500\"" : "\"4001-e101dcd6500\"");
     }
 }
 
@@ -643,7 +685,7 @@ static void test_a_file_system_that_counts_seconds(void **state)
 {
     (void)state;
     char etag[FILE_ETAG_BYTES];
-    put_old("a", "first");
+    put_bytes("a", LARGE_BYTES);
     date_file("a", OLD_S, 0);
     const uint64_t ages_ms[] = {0, 2000, 2001};
     for (size_t i = 0; i < 3; i++, turn++, now_ms += 1000) {
@@ -688,15 +730,6 @@ static void test_the_root_leads_elsewhere(void **state)
     now_ms += 1000;
     file_cache_follow_root(cache, now_ms);
     assert_int_equal(open_descriptors(), before - 2);
-}
-
-static void put_bytes(const char *name, size_t bytes)
-{
-    char *content = malloc(bytes + 1);
-    memset(content, 'c', bytes);
-    content[bytes] = '\0';
-    put_old(name, content);
-    free(content);
 }
 
 static void test_small_content_is_kept(void **state)
@@ -746,7 +779,7 @@ static void test_descriptors_are_bounded(void **state)
     assert_int_equal(open_descriptors(), before + ENTRIES);
     file_cache_destroy(cache);
     assert_int_equal(open_descriptors(), before);
-    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_MTIME_SIZE);
+    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_PORTABLE);
 }
 
 /* Whether the cache still holds it: then it is not opened anew. */
@@ -794,7 +827,7 @@ static void test_references_outlive_the_cache(void **state)
     assert_int_equal(byte, '0');
     assert_int_equal(open_descriptors(), before + ENTRIES + 1);
     file_cache_destroy(cache);
-    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_MTIME_SIZE);
+    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_PORTABLE);
     file_entry_release(held);
     assert_int_equal(pread(held->fd, &byte, 1, 0), 1);
     assert_memory_equal(held->content, "0", 1);
@@ -806,7 +839,7 @@ static void test_a_cache_of_one(void **state)
 {
     (void)state;
     file_cache_destroy(cache);
-    cache = file_cache_create(document_root, 1, FILE_ETAG_MTIME_SIZE);
+    cache = file_cache_create(document_root, 1, FILE_ETAG_PORTABLE);
     put_numbered(3);
     for (int i = 0; i < 9; i++) {
         char expected[8];
@@ -902,7 +935,7 @@ static void test_does_not_hold_still(void **state)
     assert_int_equal(ending_pread.calls, reads + 2);
 }
 
-/* but not forever: then what was found is served, with no validator that vouches for it. */
+/* but not forever: then what was found is served. */
 static void test_never_holds_still(void **state)
 {
     (void)state;
@@ -912,7 +945,7 @@ static void test_never_holds_still(void **state)
     struct file_entry *entry = get("/a");
     assert_int_equal(ending_pread.calls, 3);
     assert_int_equal(entry->size_bytes, 0);
-    assert_memory_equal(entry->etag, "W/\"0-", 5);
+    assert_string_equal(entry->etag, "\"0-cbf29ce484222325\"");
     turn++;
     assert_content("/a", "hello"); /* it is looked at again at once */
     file_entry_release(entry);
@@ -923,7 +956,7 @@ static void test_never_holds_still(void **state)
     ever_changing = false;
     assert_int_equal(entry->size_bytes, 5);
     assert_memory_equal(entry->content, "hello", 5);
-    assert_memory_equal(entry->etag, "W/\"5-", 5);
+    assert_string_equal(entry->etag, HELLO_ETAG);
     assert_null(file_cache_gzip(cache, entry));
     file_entry_release(entry);
     assert_int_equal(open_descriptors(), before + 1);
@@ -1001,7 +1034,7 @@ static void test_shared_buckets(void **state)
     for (size_t size = FILES; size >= FILES / 2; size -= FILES / 2) {
         struct file_entry *entries[FILES];
         file_cache_destroy(cache);
-        cache = file_cache_create(document_root, size, FILE_ETAG_MTIME_SIZE);
+        cache = file_cache_create(document_root, size, FILE_ETAG_PORTABLE);
         for (int i = 0; i < FILES; i++) {
             char name[16];
             int bytes = snprintf(name, sizeof(name), "%d", i);
@@ -1087,7 +1120,7 @@ static void test_gzipped(void **state)
     file_entry_release(entry);
     assert_memory_equal(gzipped->content, "\x1f\x8b", 2); /* outlives both */
     file_entry_release(gzipped);
-    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_MTIME_SIZE);
+    cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_PORTABLE);
 }
 
 /* Whether it pays is found out once. */
@@ -1224,6 +1257,7 @@ int main(void)
         TEST(test_last_modified_is_not_in_the_future),
         TEST(test_extreme_dates),
         TEST(test_equal_copies_have_equal_tags),
+        TEST(test_tags_of_small_files),
         TEST(test_tags_with_the_inode),
         TEST(test_no_tags),
         TEST(test_the_tag_of_what_has_just_changed_is_weak),

@@ -720,7 +720,7 @@ static int make_files(void **state)
     if (document_root == NULL) {
         return -1;
     }
-    context.files = file_cache_create(document_root, 4, FILE_ETAG_MTIME_SIZE);
+    context.files = file_cache_create(document_root, 4, FILE_ETAG_PORTABLE);
     return 0;
 }
 
@@ -767,7 +767,7 @@ static void test_requests_behind_a_file_from_elsewhere(void **state)
     serve();
     for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
         struct file_cache *files =
-            file_cache_create(document_root, 4, FILE_ETAG_MTIME_SIZE); /* of another thread */
+            file_cache_create(document_root, 4, FILE_ETAG_PORTABLE); /* of another thread */
         char text[256];
         int fd = connect_client();
         snprintf(text, sizeof(text), GET("/away") "%s", behind[i]);
