@@ -83,6 +83,9 @@ static int run_server(const struct server_origin *origin, struct config *config)
     struct server server;
     char error[SERVER_ERROR_BYTES];
     stop_signals_block();
+    if (!config->bare) {
+        confinement_hide(config->seccomp); /* after an upgrade there are workers already */
+    }
     if (!pid_file_create(config->pid_file, inheritance_is_offered(), error) ||
         !server_open(&server, origin->kind, config, error)) {
         pid_file_remove();

@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 enum { START_RETRY_MS = 200 };
@@ -54,16 +53,14 @@ static void close_masters_own(struct master *master)
     }
 }
 
-/* What becomes of the forked process. PR_SET_PDEATHSIG makes it die with its master, however that
- * dies; the check of the parent closes the gap before it is set. It comes after the confinement,
- * since the kernel forgets it when a process changes its user. Ctrl-C reaches it, too: what that
- * means the master tells it. */
+/* What becomes of the forked process. The confinement makes it die with its master; the check of
+ * the parent closes the gap before that. Ctrl-C reaches it, too: what that means the master tells
+ * it. */
 static _Noreturn void run_child(struct master *master, const struct child *child, pid_t master_pid)
 {
     static const int signals[] = {SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, 0};
     log_set_name("process %u", child->number); /* until its threads name themselves */
-    if (!confinement_enter(master->server) || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
-        getppid() != master_pid) {
+    if (!confinement_enter(master->server) || getppid() != master_pid) {
         _exit(PROCESS_EXIT_BOOT_FAILED);
     }
     close_masters_own(master);
@@ -132,6 +129,7 @@ void children_start(struct master *master, uint32_t number, struct child **place
         return;
     }
     struct child *child = create_child(master, number, first_slot);
+    confinement_hide(master->server->config.seccomp);
     fflush(NULL); /* or buffered output would be written twice */
     child->pid = fork();
     if (child->pid == 0) {

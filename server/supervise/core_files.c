@@ -2,7 +2,6 @@
 
 #include "common/base/log.h"
 
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
 void core_files_allow(bool allowed)
@@ -19,9 +18,5 @@ void core_files_allow(bool allowed)
     limit.rlim_cur = allowed ? limit.rlim_max : 0;
     if (setrlimit(RLIMIT_CORE, &limit) != 0) {
         log_write(LOG_WARN, "cannot set the limit of core files: %m");
-    }
-    /* The kernel clears it when a process changes its user, and then writes no core file. */
-    if (allowed && prctl(PR_SET_DUMPABLE, 1) != 0) {
-        log_write(LOG_WARN, "cannot allow core files: %m");
     }
 }

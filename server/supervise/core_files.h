@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-/* For the calling process and those it will fork. On: as large as the hard limit allows, even when
- * the process has changed its user. Off: none. Reports in the log what could not be done. */
+/* For the calling process and those it will fork. On: as large as the hard limit allows, if the
+ * process is dumpable (confinement.c). Off: none. Reports in the log what could not be done. */
 void core_files_allow(bool allowed);
 
 #endif

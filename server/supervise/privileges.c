@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -190,6 +191,29 @@ bool privileges_drop(const struct privileges *privileges, char error[PRIVILEGES_
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         snprintf(error, PRIVILEGES_ERROR_BYTES,
                  "cannot rule out new privileges: %s; Linux 3.5 or later is needed",
+                 strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+bool privileges_drop_tracing(char error[PRIVILEGES_ERROR_BYTES])
+{
+    const size_t set = CAP_TO_INDEX(CAP_SYS_PTRACE);
+    const uint32_t others = ~(uint32_t)CAP_TO_MASK(CAP_SYS_PTRACE);
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct mine[_LINUX_CAPABILITY_U32S_3];
+    if (geteuid() != 0) {
+        return true; /* has nothing left */
+    }
+    bool good = syscall(SYS_capget, &header, mine) == 0;
+    mine[set].effective &= others;
+    mine[set].permitted &= others;
+    mine[set].inheritable &= others;
+    if (!good || syscall(SYS_capset, &header, mine) != 0) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES,
+                 "cannot give up the right to trace processes: %s; name an ordinary user with "
+                 "--user",
                  strerror(errno));
         return false;
     }

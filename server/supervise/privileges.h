@@ -52,4 +52,8 @@ bool privileges_check_log(const struct privileges *privileges, const char *path,
  * process needs of these is to be set after this. To be called before any thread is started. */
 bool privileges_drop(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES]);
 
+/* Who stays root gives up CAP_SYS_PTRACE: else no memory of any process would be out of its reach.
+ * False with one line in error. */
+bool privileges_drop_tracing(char error[PRIVILEGES_ERROR_BYTES]);
+
 #endif

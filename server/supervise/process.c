@@ -4,7 +4,6 @@
 #include "common/base/crash_story.h"
 #include "common/base/log.h"
 #include "server/supervise/balance.h"
-#include "server/supervise/core_files.h"
 #include "server/supervise/crash_report.h"
 #include "server/supervise/crash_teller.h"
 #include "server/supervise/stack_report.h"
@@ -35,7 +34,6 @@ static void tell_crash(void *data)
 void process_open(struct process *process)
 {
     const struct server *server = process->server;
-    core_files_allow(server->config.core_files);
     crash_report_open(&server->scoreboard->slots[process->first_slot].crash,
                       server->config.bare ? tell_crash : NULL, process);
     stack_report_open();
