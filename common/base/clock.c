@@ -28,8 +28,10 @@ uint64_t clock_realtime_ms(void)
 void clock_format_iso8601(uint64_t realtime_ms, char out[CLOCK_ISO8601_BYTES])
 {
     time_t seconds = (time_t)(realtime_ms / 1000u);
-    struct tm utc;
-    gmtime_r(&seconds, &utc);
+    struct tm utc = {0};
+    if (gmtime_r(&seconds, &utc) == NULL) { /* a year that no int can hold */
+        gmtime_r(&(time_t){0}, &utc);
+    }
     size_t used = strftime(out, CLOCK_ISO8601_BYTES, "%Y-%m-%dT%H:%M:%S", &utc);
     snprintf(out + used, CLOCK_ISO8601_BYTES - used, ".%03uZ", (unsigned)(realtime_ms % 1000u));
 }

@@ -1,6 +1,7 @@
 #include "common/base/scoreboard.h"
 
 #include "common/base/clock.h"
+#include "common/base/shared_copy.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -42,73 +43,10 @@ void scoreboard_destroy(struct scoreboard *scoreboard)
     }
 }
 
-static bool is_dead(const struct worker_slot *slot)
-{
-    return atomic_load(&slot->state) == SLOT_DEAD;
-}
-
-static bool is_free(const struct worker_slot *slot)
-{
-    return atomic_load(&slot->state) == SLOT_EMPTY || is_dead(slot);
-}
-
-/* The first of so many slots in a row that are all as asked; SCOREBOARD_FULL: there are none. */
-static uint32_t find_run(const struct scoreboard *scoreboard, uint32_t count,
-                         bool (*suits)(const struct worker_slot *slot))
-{
-    uint32_t run = 0;
-    for (uint32_t i = 0; i < scoreboard->slot_capacity; i++) {
-        run = suits(&scoreboard->slots[i]) ? run + 1 : 0;
-        if (run == count) {
-            return i + 1 - count;
-        }
-    }
-    return SCOREBOARD_FULL;
-}
-
-/* A successor takes the place of the dead, where there is one: else the dead would stay on show. */
-static uint32_t find_room(const struct scoreboard *scoreboard, uint32_t count)
-{
-    uint32_t first = find_run(scoreboard, count, is_dead);
-    return first != SCOREBOARD_FULL ? first : find_run(scoreboard, count, is_free);
-}
-
-uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count)
-{
-    uint32_t first = find_room(scoreboard, count);
-    if (first == SCOREBOARD_FULL) {
-        return first;
-    }
-    for (uint32_t i = first; i < first + count; i++) {
-        atomic_store(&scoreboard->slots[i].draining, false);
-        atomic_store(&scoreboard->slots[i].spares_wanted, 0);
-        atomic_store(&scoreboard->slots[i].ready_ns, 0);
-        atomic_store(&scoreboard->slots[i].state, SLOT_CLAIMED);
-    }
-    if (first + count > atomic_load(&scoreboard->slot_count)) {
-        atomic_store(&scoreboard->slot_count, first + count);
-    }
-    return first;
-}
-
 void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count)
 {
     for (uint32_t i = first; i < first + count; i++) {
-        atomic_store(&scoreboard->slots[i].draining, true);
-    }
-}
-
-void scoreboard_give_up_listener(struct scoreboard *scoreboard, uint32_t epoch)
-{
-    if (!scoreboard_listener_is_given_up(scoreboard, epoch)) {
-        atomic_store(&scoreboard->listeners_given_up, epoch);
-    }
-}
-
-void scoreboard_keep_listener(struct scoreboard *scoreboard, uint32_t epoch)
-{
-    if (scoreboard_listener_is_given_up(scoreboard, epoch)) {
-        atomic_store(&scoreboard->listeners_given_up, epoch - 1);
+        atomic_store(&scoreboard->slots[i].draining, 1);
     }
 }
 
@@ -218,49 +156,6 @@ bool slot_note_read(const struct worker_slot *slot, struct request_copy *copy)
     return false;
 }
 
-static uint64_t take(_Atomic uint64_t *counter)
-{
-    return atomic_exchange(counter, 0);
-}
-
-/* What one slot adds to the record, and leaves behind in the totals; the process is dead, so
- * nothing changes meanwhile. */
-static void empty_slot(struct scoreboard *scoreboard, uint32_t index, struct death_record *record)
-{
-    struct worker_slot *slot = &scoreboard->slots[index];
-    struct slot_counters *counters = &slot->counters;
-    uint64_t open = take(&slot->connections_open);
-    uint64_t busy = take(&slot->connections_busy);
-    uint64_t idle = take(&slot->connections_idle);
-    uint64_t started = take(&counters->requests_started);
-    uint64_t finished = take(&counters->requests_finished);
-    uint64_t aborted = take(&counters->requests_aborted);
-    /* A process can die between two stores that belong together: never below zero. */
-    record->in_progress += started > finished + aborted ? started - finished - aborted : 0;
-    record->awaited += open > busy + idle ? open - busy - idle : 0;
-    record->idle_cut += idle;
-    if (record->request_count < DEATH_REQUESTS) {
-        struct request_copy *copy = &record->requests[record->request_count];
-        if (slot_note_read(slot, copy)) {
-            copy->slot = index;
-            record->request_count++;
-        }
-    }
-    atomic_fetch_add(&scoreboard->dead.requests_started, started);
-    atomic_fetch_add(&scoreboard->dead.requests_finished, finished);
-    atomic_fetch_add(&scoreboard->dead.requests_aborted, aborted);
-    atomic_fetch_add(&scoreboard->dead.requests_handled, take(&counters->requests_handled));
-    atomic_fetch_add(&scoreboard->dead.bytes_sent, take(&counters->bytes_sent));
-    atomic_fetch_add(&scoreboard->dead.connections_accepted, take(&counters->connections_accepted));
-    atomic_fetch_add(&scoreboard->dead.connections_adopted, take(&counters->connections_adopted));
-    atomic_fetch_add(&scoreboard->dead.connections_refused, take(&counters->connections_refused));
-    atomic_fetch_add(&scoreboard->dead.faults_recovered, take(&counters->faults_recovered));
-    slot_note_end(slot);
-    atomic_store(&slot->verdict, SLOT_MOVING);
-    atomic_store(&slot->current.sequence, 0); /* it may have died while it wrote a note */
-    atomic_store(&slot->crash.written, 0);
-}
-
 /* Where the frame of this depth is kept. */
 static uint32_t frame_place(uint32_t depth)
 {
@@ -294,7 +189,7 @@ static bool read_crash_note(const struct crash_note *note, struct crash_story *s
     if (atomic_load_explicit(&note->written, memory_order_acquire) == 0) {
         return false;
     }
-    story->told = true;
+    story->told = 1;
     story->stack_overflow = note->stack_overflow != 0;
     story->signal = note->signal;
     story->code = note->code;
@@ -331,35 +226,6 @@ uint64_t death_requests_lost(const struct death_record *record)
     return record->in_progress + record->awaited;
 }
 
-struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
-                                     const struct death_record *cause)
-{
-    uint64_t number = atomic_load(&scoreboard->deaths);
-    struct death_record *record = &scoreboard->records[number % DEATH_RECORDS];
-    atomic_fetch_add(&scoreboard->death_sequence, 1);
-    *record = *cause;
-    record->crash_state = cause->crash.told ? CRASH_BURIED : CRASH_NONE;
-    for (uint32_t i = cause->first_slot; i < cause->first_slot + cause->slot_count; i++) {
-        empty_slot(scoreboard, i, record);
-        atomic_fetch_add(&scoreboard->slots[i].deaths, 1);
-        atomic_store(&scoreboard->slots[i].state, SLOT_DEAD);
-    }
-    atomic_fetch_add(&scoreboard->requests_lost, death_requests_lost(record));
-    atomic_store(&scoreboard->deaths, number + 1);
-    atomic_fetch_add(&scoreboard->death_sequence, 1);
-    return record;
-}
-
-void scoreboard_retire(struct scoreboard *scoreboard, uint32_t first, uint32_t count)
-{
-    struct death_record unused = {.request_count = 0};
-    for (uint32_t i = first; i < first + count; i++) {
-        empty_slot(scoreboard, i, &unused);
-        atomic_store(&scoreboard->slots[i].deaths, 0);
-        atomic_store(&scoreboard->slots[i].state, SLOT_EMPTY);
-    }
-}
-
 void scoreboard_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct crash_story *story)
 {
     scoreboard_read_crash(scoreboard, slot, 1, story);
@@ -367,23 +233,19 @@ void scoreboard_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct 
     slot_note_end(&scoreboard->slots[slot]);
 }
 
-void scoreboard_publish_crash(struct death_record *record, const struct crash_story *story)
+void scoreboard_publish_crash(struct scoreboard *scoreboard, uint64_t death,
+                              const struct crash_story *story)
 {
-    record->crash = *story;
-    atomic_store_explicit(&record->crash_state, CRASH_PUBLISHED, memory_order_release);
+    struct death_record *record = &scoreboard->records[death % DEATH_RECORDS];
+    if (record->number == death) {
+        record->crash = *story;
+        atomic_store_explicit(&record->crash_state, CRASH_PUBLISHED, memory_order_release);
+    }
 }
 
-static void copy_death(const struct death_record *record, struct death_record *out)
+struct number_range scoreboard_deaths(const struct scoreboard *scoreboard)
 {
-    uint32_t state = atomic_load_explicit(&record->crash_state, memory_order_acquire);
-    *out = *record;
-    out->crash.told = state == CRASH_PUBLISHED;
-}
-
-uint64_t scoreboard_oldest_death(const struct scoreboard *scoreboard)
-{
-    uint64_t deaths = atomic_load(&scoreboard->deaths);
-    return deaths < DEATH_RECORDS ? 0 : deaths - DEATH_RECORDS;
+    return number_range_last(atomic_load(&scoreboard->deaths), DEATH_RECORDS);
 }
 
 bool scoreboard_copy_death(const struct scoreboard *scoreboard, uint64_t number,
@@ -392,11 +254,11 @@ bool scoreboard_copy_death(const struct scoreboard *scoreboard, uint64_t number,
     enum { TRIES = 8 };
     for (int try = 0; try < TRIES; try++) {
         uint64_t before = atomic_load(&scoreboard->death_sequence);
-        if (number >= atomic_load(&scoreboard->deaths) ||
-            number < scoreboard_oldest_death(scoreboard)) {
+        struct number_range remembered = scoreboard_deaths(scoreboard);
+        if (number < remembered.first || number >= remembered.end) {
             return false;
         }
-        copy_death(&scoreboard->records[number % DEATH_RECORDS], out);
+        shared_copy_death(out, &scoreboard->records[number % DEATH_RECORDS]);
         if (before % 2 == 0 && before == atomic_load(&scoreboard->death_sequence)) {
             return true;
         }

@@ -3,7 +3,12 @@
  *
  * A slot belongs to one thread that runs an event loop or handlers. Only that thread writes to it
  * (single writer, so plain load and store of relaxed atomics do); anybody may read. Master and
- * bookkeeping fields are written by the master alone. */
+ * bookkeeping fields are written by the master alone.
+ *
+ * That is the custom, and nothing enforces it: a process that has gone astray, or has been taken
+ * over, can write anything anywhere. So whoever reads takes a copy, bounds all that it uses as an
+ * index, a length or a count (shared_copy.h), and decides by nothing else that matters: the master
+ * has books of its own (ledger.h). */
 #ifndef TWINHTTPD_COMMON_BASE_SCOREBOARD_H
 #define TWINHTTPD_COMMON_BASE_SCOREBOARD_H
 
@@ -132,7 +137,7 @@ struct stuck_thread {
     uint32_t verdict;                      /* enum slot_verdict */
     char state;                            /* in the kernel: R, S, D... */
     char wait_channel[WAIT_CHANNEL_BYTES]; /* in the kernel; "": none, or not to be read */
-    bool has_request;
+    uint8_t has_request;                   /* 0: no */
     struct request_copy request;
     struct stack_story stack; /* without frames: it has not answered */
 };
@@ -163,9 +168,9 @@ enum crash_state {
 
 /* A crash note as a reader holds it, with the request it belongs to. */
 struct crash_story {
-    bool told; /* false: nothing was written, as by SIGKILL */
-    bool stack_overflow;
-    bool has_request;
+    uint8_t told; /* 0: nothing was written, as by SIGKILL */
+    uint8_t stack_overflow;
+    uint8_t has_request;
     int32_t signal;
     int32_t code;
     int32_t pid;
@@ -200,8 +205,9 @@ struct worker_slot {
     _Atomic uint32_t role;          /* enum slot_role */
     _Atomic uint32_t inbox;         /* where it is handed connections; 0: nowhere */
     _Atomic uint32_t spares_wanted; /* in a process's first slot; written by the master */
-    _Atomic bool draining;          /* set before the order, so that a busy worker knows in time */
-    _Atomic uint64_t heartbeat_ms;  /* CLOCK_MONOTONIC, written by the loop or pool thread itself */
+    _Atomic uint32_t
+        draining; /* 0: no; set before the order, so that a busy worker knows in time */
+    _Atomic uint64_t heartbeat_ms; /* CLOCK_MONOTONIC, written by the loop or pool thread itself */
     _Atomic uint64_t ready_ns; /* in a process's first slot: since when all of it is; 0: is not */
     alignas(64) struct slot_counters counters;
     /* Gauges. A connection counts as open until its last response has been sent. */
@@ -217,6 +223,7 @@ struct worker_slot {
 
 /* What one death cost. Written by the master. */
 struct death_record {
+    uint64_t number;  /* counted from 0 */
     uint64_t time_ms; /* wall clock */
     uint64_t died_ns; /* CLOCK_MONOTONIC, when the master learned of it */
     uint64_t lived_ns;
@@ -254,7 +261,7 @@ struct scoreboard {
     _Atomic uint32_t slot_count; /* slots[] from here on have never been used */
     _Atomic int32_t master_pid;
     _Atomic uint32_t generation;         /* of the newest process */
-    _Atomic uint32_t listeners_given_up; /* up to this epoch: see scoreboard_give_up_listener */
+    _Atomic uint32_t listeners_given_up; /* up to this epoch: see scoreboard_listener_is_given_up */
     struct slot_counters dead;           /* sums of the processes that are gone */
     _Atomic uint64_t deaths;
     _Atomic uint64_t requests_lost;
@@ -271,23 +278,18 @@ struct scoreboard {
 struct scoreboard *scoreboard_create(uint32_t slot_capacity);
 void scoreboard_destroy(struct scoreboard *scoreboard);
 
-enum { SCOREBOARD_FULL = UINT32_MAX };
-
-/* Master: takes the first so many free slots in a row, those of the dead before others, for a
- * process that is about to be forked, and returns the index of the first; SCOREBOARD_FULL when
- * there are none. They become free again
- * by scoreboard_bury or scoreboard_retire. */
-uint32_t scoreboard_claim(struct scoreboard *scoreboard, uint32_t count);
+/* How many slots there may be that have ever been used: never more than there are. */
+static inline uint32_t scoreboard_slot_count(const struct scoreboard *scoreboard)
+{
+    uint32_t count = atomic_load_explicit(&scoreboard->slot_count, memory_order_relaxed);
+    return count < scoreboard->slot_capacity ? count : scoreboard->slot_capacity;
+}
 
 /* Master: tells the slots' owners that they are to drain, before they are told by a signal. */
 void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count);
 
-/* Master: nobody is to serve at the listening sockets of this epoch and the earlier ones any more,
- * so that whoever shares them may shut them down. */
-void scoreboard_give_up_listener(struct scoreboard *scoreboard, uint32_t epoch);
-
-/* Takes that back. */
-void scoreboard_keep_listener(struct scoreboard *scoreboard, uint32_t epoch);
+/* Whether nobody is to serve at the listening sockets of this epoch any more, so that whoever
+ * shares them may shut them down. */
 bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t epoch);
 
 /* For the one writer of a counter: no locked instruction needed. */
@@ -314,6 +316,15 @@ void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
                 enum slot_role role);
 void slot_set_state(struct worker_slot *slot, enum slot_state state);
 
+/* The owner's heart beats, in this state: said again each time, should somebody have written over
+ * it.
+ */
+static inline void slot_beat(struct worker_slot *slot, uint64_t now_ms, enum slot_state state)
+{
+    atomic_store_explicit(&slot->heartbeat_ms, now_ms, memory_order_relaxed);
+    atomic_store_explicit(&slot->state, state, memory_order_relaxed);
+}
+
 /* All of the process is ready, whose first slot this is. */
 void slot_note_process_ready(struct worker_slot *slot);
 
@@ -334,15 +345,6 @@ void slot_note_end(struct worker_slot *slot);
 /* Copies the note. False when there is none (or it changed on every try). */
 bool slot_note_read(const struct worker_slot *slot, struct request_copy *copy);
 
-/* Master: sums up what the death of a process cost, remembers it, moves its counters into the
- * totals and frees its slots. The record given holds cause, times and slots; the rest is filled in.
- * Returns the stored record. */
-struct death_record *scoreboard_bury(struct scoreboard *scoreboard,
-                                     const struct death_record *cause);
-
-/* Master: the same for a process that has ended because it was asked to: no death, nothing lost. */
-void scoreboard_retire(struct scoreboard *scoreboard, uint32_t first, uint32_t count);
-
 /* Reads what a dying process wrote into its slots; to be called before it is buried. The frames
  * have addresses and no names yet. */
 void scoreboard_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint32_t count,
@@ -352,14 +354,29 @@ void scoreboard_read_crash(const struct scoreboard *scoreboard, uint32_t first, 
  * note. */
 void scoreboard_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct crash_story *story);
 
-/* Puts the complete story into a record, from any process. */
-void scoreboard_publish_crash(struct death_record *record, const struct crash_story *story);
+/* Puts the complete story into the record of a death, if that is still remembered; from any
+ * process.
+ */
+void scoreboard_publish_crash(struct scoreboard *scoreboard, uint64_t death,
+                              const struct crash_story *story);
 
 /* Requests that a death cost: in progress and awaited. */
 uint64_t death_requests_lost(const struct death_record *record);
 
-/* Deaths are numbered from 0; the number of the oldest that is still remembered. */
-uint64_t scoreboard_oldest_death(const struct scoreboard *scoreboard);
+/* Numbers from first on, without end. */
+struct number_range {
+    uint64_t first;
+    uint64_t end;
+};
+
+/* The last ones of so many things that were numbered from 0, of which places are remembered. */
+static inline struct number_range number_range_last(uint64_t count, uint64_t places)
+{
+    return (struct number_range){count < places ? 0 : count - places, count};
+}
+
+/* The deaths that are still remembered. */
+struct number_range scoreboard_deaths(const struct scoreboard *scoreboard);
 
 /* Copies the record of a death. False: it is no longer remembered, has not happened yet, or changed
  * on every try. A crash story that is not complete yet is not told. */

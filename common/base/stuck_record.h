@@ -5,11 +5,13 @@
 
 #include "common/base/scoreboard.h"
 
-/* Puts the complete record where every process sees it; from any process. */
-void stuck_record_publish(struct scoreboard *scoreboard, const struct stuck_record *record);
+/* Puts the complete record where every process sees it; from any process. number is the one that
+ * ledger_next_stuck_record gave. */
+void stuck_record_publish(struct scoreboard *scoreboard, uint64_t number,
+                          const struct stuck_record *record);
 
-/* Records are numbered from 0; the number of the oldest that is still remembered. */
-uint64_t stuck_record_oldest(const struct scoreboard *scoreboard);
+/* Those that are still remembered, or about to be written. */
+struct number_range stuck_record_remembered(const struct scoreboard *scoreboard);
 
 /* Copies a record, which is too large for a stack. False: it is not remembered, or is being
  * written. */

@@ -4,6 +4,7 @@
 static void register_demonstrations(struct router *router, struct handler_environment *environment)
 {
     fault_register(router, environment);
+    scribble_register(router, environment);
     lab_layout_register(router);
     lab_peek_register(router);
     lab_park_register(router);

@@ -29,6 +29,8 @@ void counter_register(struct router *router, struct handler_environment *env); /
 void whoami_register(struct router *router, struct handler_environment *env);  /* /whoami */
 void status_register(struct router *router, struct handler_environment *env);  /* /status */
 void fault_register(struct router *router, struct handler_environment *env);   /* /fault/... */
+void scribble_register(struct router *router,
+                       struct handler_environment *env);                       /* /fault/scribble */
 void lab_layout_register(struct router *router);                               /* /lab/layout */
 void lab_peek_register(struct router *router);                                 /* /lab/peek, poke */
 void lab_park_register(struct router *router);    /* /lab/park, parked */

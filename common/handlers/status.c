@@ -28,7 +28,7 @@ static void put_totals(struct json_writer *json, const struct scoreboard *scoreb
 {
     struct totals totals = {0};
     add_counters(&totals, &scoreboard->dead);
-    uint32_t count = atomic_load(&scoreboard->slot_count);
+    uint32_t count = scoreboard_slot_count(scoreboard);
     for (uint32_t i = 0; i < count; i++) {
         const struct worker_slot *slot = &scoreboard->slots[i];
         add_counters(&totals, &slot->counters);
@@ -95,7 +95,7 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
 static void put_workers(struct json_writer *json, const struct scoreboard *scoreboard,
                         uint64_t now_ms)
 {
-    uint32_t count = atomic_load(&scoreboard->slot_count);
+    uint32_t count = scoreboard_slot_count(scoreboard);
     json_key(json, "workers");
     json_array_begin(json);
     for (uint32_t i = 0; i < count; i++) {
@@ -165,11 +165,11 @@ static void put_death(struct json_writer *json, const struct death_record *death
 /* One after the other: all of them together would take most of a megabyte. */
 static void put_deaths(struct json_writer *json, const struct scoreboard *scoreboard)
 {
-    uint64_t count = atomic_load(&scoreboard->deaths);
+    struct number_range remembered = scoreboard_deaths(scoreboard);
     struct death_record death;
     json_key(json, "deaths");
     json_array_begin(json);
-    for (uint64_t i = scoreboard_oldest_death(scoreboard); i < count; i++) {
+    for (uint64_t i = remembered.first; i < remembered.end; i++) {
         if (scoreboard_copy_death(scoreboard, i, &death)) {
             put_death(json, &death);
         }

@@ -59,10 +59,10 @@ static void put_record(struct json_writer *json, const struct stuck_record *reco
 }
 
 static void put_records(struct json_writer *json, const struct scoreboard *scoreboard,
-                        uint64_t count)
+                        struct number_range remembered)
 {
     struct stuck_record *record = memory_alloc_zeroed(1, sizeof(*record));
-    for (uint64_t i = stuck_record_oldest(scoreboard); i < count; i++) {
+    for (uint64_t i = remembered.first; i < remembered.end; i++) {
         if (stuck_record_copy(scoreboard, i, record)) {
             put_record(json, record);
         }
@@ -72,11 +72,11 @@ static void put_records(struct json_writer *json, const struct scoreboard *score
 
 void status_put_stuck(struct json_writer *json, const struct scoreboard *scoreboard)
 {
-    uint64_t count = atomic_load(&scoreboard->stuck_records);
+    struct number_range remembered = stuck_record_remembered(scoreboard);
     json_key(json, "stuck_processes");
     json_array_begin(json);
-    if (count > 0) {
-        put_records(json, scoreboard, count);
+    if (remembered.end > 0) {
+        put_records(json, scoreboard, remembered);
     }
     json_array_end(json);
 }

@@ -81,7 +81,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     (void)what;
     struct worker *worker = argument;
     uint64_t now_ms = worker_now_ms(worker);
-    atomic_store_explicit(&worker_slot_of(worker)->heartbeat_ms, now_ms, memory_order_relaxed);
+    slot_beat(worker_slot_of(worker), now_ms, worker->draining ? SLOT_DRAINING : SLOT_READY);
     render_date(worker);
     if (now_ms - worker->swept_ms >= SWEEP_MS) {
         worker->swept_ms = now_ms;

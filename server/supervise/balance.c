@@ -6,9 +6,15 @@ enum {
     ALIVE_MS = 500 /* whose heartbeat is older cannot be relied on to take its share */
 };
 
+/* Whatever stands there: so many at most, and sums of them stay sums. */
+static uint64_t at_most_all(uint64_t connections)
+{
+    return connections < UINT32_MAX ? connections : UINT32_MAX;
+}
+
 static uint64_t open_of(const struct worker_slot *slot)
 {
-    return atomic_load_explicit(&slot->connections_open, memory_order_relaxed);
+    return at_most_all(atomic_load_explicit(&slot->connections_open, memory_order_relaxed));
 }
 
 static uint64_t in_use_of(const struct worker_slot *slot)
@@ -36,7 +42,7 @@ static bool is_clearly_more(uint64_t own, uint64_t other)
 uint32_t balance_neighbours(const struct scoreboard *scoreboard, uint32_t slot_index,
                             uint32_t neighbours[BALANCE_NEIGHBOURS])
 {
-    uint32_t slots = atomic_load_explicit(&scoreboard->slot_count, memory_order_relaxed);
+    uint32_t slots = scoreboard_slot_count(scoreboard);
     uint32_t count = 0;
     for (uint32_t i = 1; i < slots && i <= BALANCE_REACH && count < BALANCE_NEIGHBOURS; i++) {
         uint32_t other = (slot_index + i) % slots;

@@ -51,13 +51,12 @@ static void announce_bare(void *data)
 static int run_bare(struct server *server)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, 0};
-    atomic_store(&server->scoreboard->generation, 1);
-    scoreboard_give_up_listener(server->scoreboard, server->epoch); /* it ends with this process */
+    ledger_give_up_listener(server->ledger, server->epoch); /* it ends with this process */
     struct bare bare = {.server = server};
     struct process process = {
         .server = server,
-        .first_slot = scoreboard_claim(server->scoreboard, server->plan.slots_per_process),
-        .generation = 1,
+        .first_slot = ledger_claim(server->ledger, server->plan.slots_per_process),
+        .generation = ledger_next_generation(server->ledger),
         .signal_fd = stop_signals_open(signals),
         .ready = announce_bare,
         .ready_data = &bare,

@@ -29,10 +29,9 @@ struct birth {
 static void on_child_ready(void *data)
 {
     const struct birth *birth = data;
-    const struct master *master = birth->master;
+    struct master *master = birth->master;
     slot_note_process_ready(&master->server->scoreboard->slots[birth->child->first_slot]);
-    ssize_t ignored = write(master->ready_fd, &(uint64_t){1}, sizeof(uint64_t));
-    (void)ignored;
+    readiness_tell(&master->readiness, birth->child->generation);
 }
 
 /* What the master keeps open for itself. A listening socket that is given up must not stay open in
@@ -40,6 +39,7 @@ static void on_child_ready(void *data)
 static void close_masters_own(struct master *master)
 {
     close(master->signal_fd);
+    readiness_forget(&master->readiness);
     service_manager_close(&master->service_manager);
     control_forget(master->control);
     master->control = NULL;
@@ -101,7 +101,6 @@ static void on_start_failure(struct master *master, uint32_t number)
 static struct child *create_child(struct master *master, uint32_t number, uint32_t first_slot)
 {
     const struct server *server = master->server;
-    struct scoreboard *scoreboard = server->scoreboard;
     struct child *child = memory_alloc_zeroed(1, sizeof(*child));
     child->number = number;
     child->epoch = server->epoch;
@@ -109,9 +108,10 @@ static struct child *create_child(struct master *master, uint32_t number, uint32
     child->owns_listener = server->listener.count > 1;
     child->drain_timeout_ms = server->config.drain_timeout_ms;
     child->slot_count = server->plan.slots_per_process;
+    child->loop_count = server->plan.loops;
     child->spare_count = server->plan.spare_threads;
     child->first_slot = first_slot;
-    child->generation = atomic_fetch_add(&scoreboard->generation, 1) + 1;
+    child->generation = ledger_next_generation(server->ledger);
     child->started_ns = clock_monotonic_ns();
     child->kill_at_ms = clock_monotonic_ms() + server->config.start_timeout_ms;
     return child;
@@ -119,10 +119,10 @@ static struct child *create_child(struct master *master, uint32_t number, uint32
 
 void children_start(struct master *master, uint32_t number, struct child **place)
 {
-    struct scoreboard *scoreboard = master->server->scoreboard;
+    struct ledger *ledger = master->server->ledger;
     pid_t master_pid = getpid();
-    uint32_t first_slot = scoreboard_claim(scoreboard, master->server->plan.slots_per_process);
-    if (first_slot == SCOREBOARD_FULL) {
+    uint32_t first_slot = ledger_claim(ledger, master->server->plan.slots_per_process);
+    if (first_slot == LEDGER_FULL) {
         log_write(LOG_WARN, "no room for worker process %u: its predecessors are still draining",
                   number);
         master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
@@ -137,7 +137,7 @@ void children_start(struct master *master, uint32_t number, struct child **place
     }
     if (child->pid < 0) {
         on_start_failure(master, number);
-        scoreboard_retire(scoreboard, child->first_slot, child->slot_count);
+        ledger_retire(ledger, child->first_slot, child->slot_count);
         free(child);
         return;
     }
@@ -162,17 +162,24 @@ void children_start_due(struct master *master)
 
 /* ---- Readiness ---- */
 
-static void note_recovery(struct seat *seat, const struct child *child, uint64_t ready_ns)
+/* The process has noted when that was, where anybody may have written since. */
+static uint64_t ready_since_ns(const struct master *master, const struct child *child)
 {
-    struct death_record *death = seat->last_death;
-    if (death == NULL) {
+    const struct worker_slot *slot = &master->server->scoreboard->slots[child->first_slot];
+    uint64_t ready_ns = atomic_load(&slot->ready_ns);
+    uint64_t now_ns = clock_monotonic_ns();
+    return ready_ns > child->started_ns && ready_ns < now_ns ? ready_ns : now_ns;
+}
+
+static void note_recovery(struct master *master, struct seat *seat, const struct child *child,
+                          uint64_t ready_ns)
+{
+    if (!seat->bereaved) {
         return;
     }
-    seat->last_death = NULL;
+    seat->bereaved = false;
     uint64_t recovery_ns = ready_ns > seat->died_ns ? ready_ns - seat->died_ns : 1;
-    if (death->died_ns == seat->died_ns) {
-        death->recovery_ns = recovery_ns;
-    }
+    ledger_note_recovery(master->server->ledger, seat->death, recovery_ns);
     log_write(LOG_NOTICE,
               "worker %u (pid %d, generation %u) is ready %.3f ms after the death of its "
               "predecessor",
@@ -192,7 +199,7 @@ static void on_ready(struct master *master, struct child *child, uint64_t ready_
         return;
     }
     struct seat *seat = &master->seats[child->number];
-    note_recovery(seat, child, ready_ns);
+    note_recovery(master, seat, child, ready_ns);
     if (seat->successor == child) {
         rolling_succeed(master, seat);
     }
@@ -208,15 +215,25 @@ static bool all_seats_ready(const struct master *master)
     return true;
 }
 
-void children_check_readiness(struct master *master)
+static struct child *find_unready(struct master *master, uint32_t generation)
 {
-    const struct scoreboard *scoreboard = master->server->scoreboard;
     struct child *child;
     TAILQ_FOREACH(child, &master->children, link)
     {
-        uint64_t ready_ns = atomic_load(&scoreboard->slots[child->first_slot].ready_ns);
-        if (!child->ready && ready_ns != 0) {
-            on_ready(master, child, ready_ns);
+        if (child->generation == generation && !child->ready) {
+            return child;
+        }
+    }
+    return NULL;
+}
+
+void children_check_readiness(struct master *master)
+{
+    uint32_t generation;
+    while (readiness_next(&master->readiness, &generation)) {
+        struct child *child = find_unready(master, generation);
+        if (child != NULL) {
+            on_ready(master, child, ready_since_ns(master, child));
         }
     }
     if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
@@ -270,7 +287,7 @@ void children_retire(struct master *master, struct child *child)
     scoreboard_mark_draining(scoreboard, child->first_slot, child->slot_count);
     bool leaves = leaves_address(master, child);
     if (leaves) {
-        scoreboard_give_up_listener(scoreboard, child->listener_epoch);
+        ledger_give_up_listener(master->server->ledger, child->listener_epoch);
     }
     children_order(master, child, leaves ? SIGQUIT : SIGUSR2);
 }

@@ -69,7 +69,7 @@ static void put_process(struct json_writer *json, const struct master *master,
     for (uint32_t i = 0; i < child->slot_count; i++) {
         uint32_t index = child->first_slot + i;
         const struct worker_slot *slot = &master->server->scoreboard->slots[index];
-        if (atomic_load(&slot->generation) == child->generation && /* its thread has begun */
+        if (atomic_load(&slot->tid) != 0 && /* its thread has begun */
             atomic_load(&slot->state) != SLOT_SPARE) {
             put_thread(json, slot, index);
         }

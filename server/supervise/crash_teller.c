@@ -4,47 +4,51 @@
 #include "server/supervise/crash_teller.h"
 
 #include "common/base/crash_story.h"
-#include "common/base/log.h"
+#include "common/base/memory.h"
 #include "server/supervise/crash_symbols.h"
 #include "server/supervise/teller.h"
+#include "server/supervise/tellers.h"
 
 #include <errno.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static _Noreturn void tell(struct crash_story *story, struct death_record *record, uint32_t worker)
+struct crash_tale {
+    struct tale tale;
+    uint64_t death;
+    uint32_t worker;
+    struct crash_story story;
+};
+
+static void resolve(struct tale *tale)
+{
+    crash_symbols_resolve(&((struct crash_tale *)(void *)tale)->story.stack);
+}
+
+static void tell(const struct tale *tale, struct scoreboard *scoreboard)
+{
+    const struct crash_tale *crash = (const void *)tale;
+    scoreboard_publish_crash(scoreboard, crash->death, &crash->story);
+    crash_log(&crash->story, crash->worker);
+}
+
+void crash_teller_add(struct tellers *tellers, const struct death_record *death)
+{
+    static const struct tale_kind kind = {"crash teller", resolve, tell};
+    struct crash_tale *crash = memory_alloc_zeroed(1, sizeof(*crash));
+    crash->tale.kind = &kind;
+    crash->death = death->number;
+    crash->worker = death->process;
+    crash->story = death->crash;
+    tellers_add(tellers, &crash->tale);
+}
+
+static _Noreturn void tell_and_exit(struct crash_story *story, uint32_t worker)
 {
     teller_begin("crash teller");
     crash_symbols_resolve(&story->stack);
-    if (record != NULL) {
-        scoreboard_publish_crash(record, story);
-    }
     crash_log(story, worker);
     _exit(0);
-}
-
-static void start(struct death_record *record)
-{
-    struct crash_story story = record->crash;
-    pid_t pid = fork();
-    if (pid == 0) {
-        tell(&story, record, record->process);
-    }
-    if (pid < 0) { /* without names, then */
-        scoreboard_publish_crash(record, &story);
-        crash_log(&story, record->process);
-    }
-}
-
-void crash_teller_start(struct scoreboard *scoreboard)
-{
-    for (uint32_t i = 0; i < DEATH_RECORDS; i++) {
-        struct death_record *record = &scoreboard->records[i];
-        uint32_t buried = CRASH_BURIED;
-        if (atomic_compare_exchange_strong(&record->crash_state, &buried, CRASH_IN_HANDS)) {
-            start(record);
-        }
-    }
 }
 
 /* _Fork may be called in a signal handler, and so may what the child does with libbacktrace (see
@@ -58,7 +62,7 @@ void crash_teller_run(const struct crash_story *story, uint32_t worker)
     pid_t pid = _Fork();
 #endif
     if (pid == 0) {
-        tell(&copy, NULL, worker);
+        tell_and_exit(&copy, worker);
     }
     if (pid < 0) {
         crash_log(story, worker);

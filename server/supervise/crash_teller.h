@@ -4,9 +4,11 @@
 
 #include "common/base/scoreboard.h"
 
-/* For the master, behind everything that is urgent: starts a teller for each buried process that
- * left a note. The story then gets its names, is written to the log, and appears in /status. */
-void crash_teller_start(struct scoreboard *scoreboard);
+struct tellers;
+
+/* For the master: the story of a death gets its names, is written to the log, and appears in
+ * /status, as soon as a teller is free. */
+void crash_teller_add(struct tellers *tellers, const struct death_record *death);
 
 /* For a process whose master does not: writes the story to the log, and returns when it is written.
  * Async-signal-safe. */

@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/signal_name.h"
+#include "server/supervise/crash_teller.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,18 +21,6 @@ static void describe_cause(const struct death_record *death, const struct child 
     char name[SIGNAL_NAME_BYTES];
     signal_name(death->signal, name);
     snprintf(out, bytes, "was killed by %s%s", name, child->aborted ? " (by the watchdog)" : "");
-}
-
-/* Workers can write to the record, too: what bounds a loop or ends a text is not left to them. */
-static void copy_record(const struct death_record *record, struct death_record *copy)
-{
-    *copy = *record;
-    copy->request_count =
-        copy->request_count < DEATH_REQUESTS ? copy->request_count : DEATH_REQUESTS;
-    for (uint32_t i = 0; i < copy->request_count; i++) {
-        copy->requests[i].line[NOTE_LINE_BYTES] = '\0';
-        copy->requests[i].client[CLIENT_TEXT_BYTES - 1] = '\0';
-    }
 }
 
 static void log_death(const struct death_record *death, const struct child *child)
@@ -52,10 +41,12 @@ static void log_death(const struct death_record *death, const struct child *chil
     }
 }
 
-static struct death_record *bury(struct master *master, const struct child *child, int wait_status)
+/* From here on nothing is read of what the process has left behind: death has it. */
+static void bury(struct master *master, const struct child *child, int wait_status,
+                 struct death_record *death)
 {
     uint64_t now_ns = clock_monotonic_ns();
-    struct death_record cause = {
+    *death = (struct death_record){
         .time_ms = clock_realtime_ms(),
         .died_ns = now_ns,
         .lived_ns = now_ns - child->started_ns,
@@ -67,9 +58,9 @@ static struct death_record *bury(struct master *master, const struct child *chil
         .first_slot = child->first_slot,
         .slot_count = child->slot_count,
     };
-    scoreboard_read_crash(master->server->scoreboard, cause.first_slot, cause.slot_count,
-                          &cause.crash);
-    return scoreboard_bury(master->server->scoreboard, &cause);
+    scoreboard_read_crash(master->server->scoreboard, death->first_slot, death->slot_count,
+                          &death->crash);
+    ledger_bury(master->server->ledger, death);
 }
 
 /* ---- What follows from it ---- */
@@ -83,9 +74,10 @@ static bool was_asked_to(const struct master *master, const struct child *child,
            watchdog_stuck_threads(master, child) == 0;
 }
 
-static void schedule_respawn(struct seat *seat, struct death_record *death, uint64_t lived_ms)
+static void schedule_respawn(struct seat *seat, const struct death_record *death, uint64_t lived_ms)
 {
-    seat->last_death = death;
+    seat->bereaved = true;
+    seat->death = death->number;
     seat->died_ns = death->died_ns;
     uint64_t now_ms = death->died_ns / 1000000;
     uint64_t delay_ms = respawn_delay_ms(&seat->respawn, lived_ms, now_ms, death->died_ns);
@@ -97,7 +89,8 @@ static void schedule_respawn(struct seat *seat, struct death_record *death, uint
 }
 
 /* The seat forgets its dead; with death it is to be filled again. */
-static void leave_seat(struct master *master, const struct child *child, struct death_record *death)
+static void leave_seat(struct master *master, const struct child *child,
+                       const struct death_record *death)
 {
     if (child->number >= master->seat_count) { /* the seat itself is gone */
         return;
@@ -126,14 +119,16 @@ static bool leaves_places(const struct master *master, const struct child *child
 
 static void on_death(struct master *master, struct child *child, int wait_status)
 {
-    struct death_record *death = bury(master, child, wait_status);
-    struct death_record copy;
-    copy_record(death, &copy);
-    log_death(&copy, child);
+    struct death_record death;
+    bury(master, child, wait_status, &death);
+    log_death(&death, child);
     if (!leaves_places(master, child)) { /* they would stay on show as dead */
-        scoreboard_retire(master->server->scoreboard, child->first_slot, child->slot_count);
+        ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
     }
-    leave_seat(master, child, death);
+    leave_seat(master, child, &death);
+    if (death.crash.told) {
+        crash_teller_add(&master->tellers, &death);
+    }
     if (child->ready) {
         return;
     }
@@ -150,7 +145,7 @@ static void on_end(struct master *master, struct child *child, int wait_status)
 {
     TAILQ_REMOVE(&master->children, child, link);
     if (was_asked_to(master, child, wait_status)) {
-        scoreboard_retire(master->server->scoreboard, child->first_slot, child->slot_count);
+        ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
         leave_seat(master, child, NULL);
     } else {
         on_death(master, child, wait_status);
@@ -178,7 +173,7 @@ void deaths_reap(struct master *master)
         struct child *child = find_child(master, pid);
         if (child != NULL) {
             on_end(master, child, wait_status);
-        } else {
+        } else if (!tellers_reap(&master->tellers, pid)) {
             upgrade_is_over(master, pid, wait_status);
         }
     }

@@ -4,7 +4,6 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "server/supervise/control_commands.h"
-#include "server/supervise/crash_teller.h"
 #include "server/supervise/inheritance.h"
 #include "server/supervise/master_internal.h"
 #include "server/supervise/stop_signals.h"
@@ -13,7 +12,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 static const int master_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGCHLD, SIGHUP,
@@ -80,7 +78,7 @@ void master_drain(struct master *master)
     master->phase = MASTER_DRAINING;
     master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
     if (!inheritance_is_recalled()) {
-        scoreboard_give_up_listener(master->server->scoreboard, master->last_epoch);
+        ledger_give_up_listener(master->server->ledger, master->last_epoch);
     }
     listener_close(&master->server->listener);
     upgrade_abandon(master);
@@ -192,6 +190,7 @@ static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
     due_ms = earlier(due_ms, watchdog_due_ms(master));
     due_ms = earlier(due_ms, recycling_due_ms(master));
     due_ms = earlier(due_ms, upgrade_due_ms(master, now_ms));
+    due_ms = earlier(due_ms, tellers_due_ms(&master->tellers));
     bool starts = master->phase == MASTER_STARTING || master->phase == MASTER_RUNNING;
     for (uint32_t i = 0; i < master->seat_count && starts; i++) {
         due_ms = earlier_start(due_ms, &master->seats[i], now_ms);
@@ -220,7 +219,7 @@ static void wait_for_news(struct master *master)
 {
     struct pollfd watched[] = {
         {.fd = master->signal_fd, .events = POLLIN},
-        {.fd = master->ready_fd, .events = POLLIN},
+        {.fd = readiness_fd(&master->readiness), .events = POLLIN},
         {.fd = master->upgrade_fd, .events = POLLIN}, /* -1 is passed over */
         {.fd = control_fd(master->control), .events = POLLIN},
     };
@@ -239,16 +238,13 @@ static void loop(struct master *master)
         watchdog_run(master);
         recycling_run(master);
         rolling_advance(master);
-        crash_teller_start(master->server->scoreboard);
+        tellers_run(&master->tellers);
         if (is_over(master)) {
             return;
         }
         wait_for_news(master);
         act_on_signals(master);
-        uint64_t count;
-        if (read(master->ready_fd, &count, sizeof(count)) > 0) {
-            children_check_readiness(master);
-        }
+        children_check_readiness(master);
         if (master->upgrade_fd >= 0) {
             upgrade_on_news(master);
         }
@@ -263,10 +259,10 @@ static void loop(struct master *master)
 static bool open_master(struct master *master)
 {
     TAILQ_INIT(&master->children);
+    tellers_open(&master->tellers, master->server->scoreboard);
     master->upgrade_fd = -1;
     master->signal_fd = stop_signals_open(master_signals);
-    master->ready_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (master->signal_fd < 0 || master->ready_fd < 0) {
+    if (master->signal_fd < 0 || !readiness_open(&master->readiness)) {
         log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
         return false;
     }
@@ -290,9 +286,10 @@ static void close_master(struct master *master)
     service_manager_close(&master->service_manager);
     control_destroy(master->control);
     watchdog_close(master);
+    tellers_close(&master->tellers);
+    readiness_close(&master->readiness);
     free(master->seats);
     close(master->signal_fd);
-    close(master->ready_fd);
 }
 
 int master_run(struct server *server, const struct server_origin *origin,
@@ -301,7 +298,7 @@ int master_run(struct server *server, const struct server_origin *origin,
     struct master master = {
         .server = server, .last_epoch = server->epoch, .origin = origin, .announce = announce};
     log_set_name("master");
-    atomic_store(&server->scoreboard->master_pid, (int32_t)getpid());
+    ledger_name_master(server->ledger, (int32_t)getpid());
     if (!open_master(&master)) {
         return 1;
     }

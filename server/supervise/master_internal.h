@@ -5,10 +5,12 @@
 #define TWINHTTPD_SERVER_SUPERVISE_MASTER_INTERNAL_H
 
 #include "server/supervise/control.h"
+#include "server/supervise/readiness.h"
 #include "server/supervise/recycling.h"
 #include "server/supervise/respawn.h"
 #include "server/supervise/server.h"
 #include "server/supervise/service_manager.h"
+#include "server/supervise/tellers.h"
 #include "server/supervise/watchdog.h"
 
 #include <sys/queue.h>
@@ -33,7 +35,9 @@ struct child {
     uint32_t number; /* of its seat; others may have sat there before */
     uint32_t first_slot;
     uint32_t slot_count;
-    uint32_t spare_count; /* of these, for spare threads */
+    uint32_t loop_count;    /* of these, the first ones: with an event loop */
+    uint32_t spare_count;   /* of these, for spare threads */
+    uint32_t spares_wanted; /* of these, as last ordered */
     uint32_t generation;
     uint32_t epoch; /* of the configuration that it was started with */
     uint32_t listener_epoch;
@@ -54,8 +58,9 @@ struct seat {
     bool outdated;           /* child is to be replaced, without a gap */
     uint64_t start_at_ms;    /* without child: not before this */
     struct respawn respawn;
-    struct death_record *last_death; /* whose recovery is still to be noted; NULL: none */
-    uint64_t died_ns;                /* of that death: its record may be another's by now */
+    bool bereaved;  /* the recovery from the last death is still to be noted: */
+    uint64_t death; /* its number */
+    uint64_t died_ns;
 };
 
 struct master {
@@ -69,13 +74,14 @@ struct master {
     enum master_phase phase;
     int exit_status;
     int signal_fd;
-    int ready_fd;        /* eventfd: a child has become ready */
+    struct readiness readiness;
     uint64_t kill_at_ms; /* when draining or stopping */
     bool powerless;      /* its children do not get its signals; reported */
     bool rolling;        /* seats are outdated; to be told when none is any more */
     uint32_t seat_count;
     struct seat *seats;
     TAILQ_HEAD(child_list, child) children;
+    struct tellers tellers;
     struct watchdog watchdog;
     struct recycling recycling;
     pid_t upgrade_pid;        /* the new program; 0: none */

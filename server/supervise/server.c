@@ -214,6 +214,7 @@ static bool map_scoreboard(struct server *server, char error[SERVER_ERROR_BYTES]
     snprintf(scoreboard->model, sizeof(scoreboard->model), "%s", plan->model);
     snprintf(scoreboard->dispatch, sizeof(scoreboard->dispatch), "%s", plan->dispatch);
     server->scoreboard = scoreboard;
+    server->ledger = ledger_create(scoreboard);
     return true;
 }
 
@@ -222,6 +223,7 @@ static bool share_memory(struct server *server, const struct server *predecessor
 {
     const struct plan *plan = &server->plan;
     server->scoreboard = predecessor->scoreboard;
+    server->ledger = predecessor->ledger;
     server->shared_cell = predecessor->shared_cell;
     if (strcmp(plan->model, predecessor->plan.model) != 0 ||
         strcmp(plan->dispatch, predecessor->plan.dispatch) != 0) {
@@ -339,10 +341,12 @@ void server_close(struct server *server)
 
 void server_unmap(struct server *server)
 {
+    ledger_destroy(server->ledger);
     scoreboard_destroy(server->scoreboard);
     if (server->shared_cell != NULL) {
         munmap(server->shared_cell, sizeof(struct shared_cell));
     }
+    server->ledger = NULL;
     server->scoreboard = NULL;
     server->shared_cell = NULL;
 }

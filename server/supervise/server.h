@@ -4,6 +4,7 @@
 #define TWINHTTPD_SERVER_SUPERVISE_SERVER_H
 
 #include "common/base/config.h"
+#include "common/base/ledger.h"
 #include "common/base/scoreboard.h"
 #include "common/handlers/handlers.h"
 #include "common/http/document_root.h"
@@ -49,6 +50,7 @@ struct server {
     int error_log_fd;  /* -1: standard error */
     /* In memory that outlives any reload; whoever opened the first server unmaps them. */
     struct scoreboard *scoreboard;
+    struct ledger *ledger;           /* the master's own */
     struct shared_cell *shared_cell; /* placed where the model's workers all see it */
 };
 

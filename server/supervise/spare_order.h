@@ -11,6 +11,6 @@ struct master;
 
 /* Orders as many as are needed, or as there may be. NULL: they stand in for all that are stuck;
  * otherwise why they cannot. */
-const char *spare_order(const struct master *master, const struct child *child);
+const char *spare_order(const struct master *master, struct child *child);
 
 #endif

@@ -16,7 +16,6 @@
 #include "server/supervise/master_internal.h"
 #include "server/supervise/proc.h"
 #include "server/supervise/stack_report.h"
-#include "server/supervise/teller.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -32,7 +31,9 @@ enum {
 };
 
 struct stuck_inquiry {
+    struct tale tale; /* that it becomes when it is over */
     SLIST_ENTRY(stuck_inquiry) link;
+    uint64_t number;  /* of the record */
     uint64_t look_ms; /* when to look for answers again */
     uint64_t until_ms;
     struct stuck_record record;
@@ -77,14 +78,13 @@ static void add_slots(struct stuck_inquiry *inquiry, const struct master *master
 {
     for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
         const struct worker_slot *slot = &master->server->scoreboard->slots[i];
-        uint32_t verdict = atomic_load(&slot->verdict);
-        struct stuck_thread *thread =
-            atomic_load(&slot->pid) == child->pid && slot_verdict_is_stuck(verdict) == stuck
-                ? add_thread(inquiry, atomic_load(&slot->tid))
-                : NULL;
+        uint32_t verdict = master->watchdog.watches[i].verdict;
+        struct stuck_thread *thread = slot_verdict_is_stuck(verdict) == stuck
+                                          ? add_thread(inquiry, atomic_load(&slot->tid))
+                                          : NULL;
         if (thread != NULL) {
             thread->slot = (int32_t)i;
-            thread->role = atomic_load(&slot->role);
+            thread->role = i - child->first_slot < child->loop_count ? SLOT_LOOP : SLOT_POOL;
             thread->verdict = verdict;
             thread->has_request = slot_note_read(slot, &thread->request);
         }
@@ -113,14 +113,17 @@ static void add_others(struct stuck_inquiry *inquiry)
 
 /* ---- Asking ---- */
 
-static void ask(struct stuck_inquiry *inquiry, struct scoreboard *scoreboard)
+/* Each question has a number of its own, which is not 0. */
+static void ask(struct stuck_inquiry *inquiry, struct master *master)
 {
     const struct stuck_record *record = &inquiry->record;
     for (uint32_t i = 0; i < record->thread_count; i++) {
         const struct stuck_thread *thread = &record->threads[i];
         if (thread->slot >= 0) {
-            struct worker_slot *slot = &scoreboard->slots[thread->slot];
-            inquiry->asked[i] = atomic_fetch_add(&slot->inquiry.asked, 1) + 1;
+            struct worker_slot *slot = &master->server->scoreboard->slots[thread->slot];
+            master->watchdog.questions += master->watchdog.questions == UINT32_MAX ? 2 : 1;
+            inquiry->asked[i] = master->watchdog.questions;
+            atomic_store(&slot->inquiry.asked, inquiry->asked[i]);
             syscall(SYS_tgkill, record->pid, thread->tid, STACK_SIGNAL); /* it may have ended */
         }
     }
@@ -137,7 +140,7 @@ void stuck_inquiry_begin(struct master *master, const struct child *child)
     add_slots(inquiry, master, child, true);
     add_slots(inquiry, master, child, false);
     add_others(inquiry);
-    ask(inquiry, master->server->scoreboard);
+    ask(inquiry, master);
     inquiry->until_ms = clock_monotonic_ms() + PATIENCE_MS;
     SLIST_INSERT_HEAD(&master->watchdog.inquiries, inquiry, link);
 }
@@ -189,39 +192,29 @@ static void log_thread(const struct stuck_record *record, const struct stuck_thr
     crash_log_stack(LOG_WARN, who, &thread->stack);
 }
 
-static void tell(struct stuck_inquiry *inquiry, struct scoreboard *scoreboard)
+static void tell(const struct tale *tale, struct scoreboard *scoreboard)
 {
-    struct stuck_record *record = &inquiry->record;
+    const struct stuck_inquiry *inquiry = (const void *)tale;
+    const struct stuck_record *record = &inquiry->record;
     for (uint32_t i = 0; i < record->thread_count; i++) {
         log_thread(record, &record->threads[i], inquiry->kernel[i]);
     }
-    stuck_record_publish(scoreboard, record);
+    stuck_record_publish(scoreboard, inquiry->number, record);
 }
 
-static _Noreturn void be_teller(struct stuck_inquiry *inquiry, struct scoreboard *scoreboard)
+static void resolve(struct tale *tale)
 {
-    teller_begin("stack teller");
-    for (uint32_t i = 0; i < inquiry->record.thread_count; i++) {
-        crash_symbols_resolve(&inquiry->record.threads[i].stack);
+    struct stuck_record *record = &((struct stuck_inquiry *)(void *)tale)->record;
+    for (uint32_t i = 0; i < record->thread_count; i++) {
+        crash_symbols_resolve(&record->threads[i].stack);
     }
-    tell(inquiry, scoreboard);
-    _exit(0);
 }
 
-static void start_teller(struct stuck_inquiry *inquiry, struct scoreboard *scoreboard)
-{
-    pid_t pid = fork();
-    if (pid == 0) {
-        be_teller(inquiry, scoreboard);
-    }
-    if (pid < 0) { /* without names, then */
-        tell(inquiry, scoreboard);
-    }
-}
+static const struct tale_kind stack_tale = {"stack teller", resolve, tell};
 
 /* ---- The end ---- */
 
-/* The answer to a later question does as well. */
+/* The answer to a later question does as well. Whoever forges one forges a stack, no more. */
 static bool has_answered(const struct stuck_inquiry *inquiry, const struct scoreboard *scoreboard,
                          uint32_t index)
 {
@@ -244,7 +237,7 @@ static bool is_over(const struct stuck_inquiry *inquiry, const struct scoreboard
     return true;
 }
 
-static void end(struct stuck_inquiry *inquiry, struct scoreboard *scoreboard)
+static void read_answers(struct stuck_inquiry *inquiry, const struct scoreboard *scoreboard)
 {
     for (uint32_t i = 0; i < inquiry->record.thread_count; i++) {
         struct stuck_thread *thread = &inquiry->record.threads[i];
@@ -252,21 +245,28 @@ static void end(struct stuck_inquiry *inquiry, struct scoreboard *scoreboard)
             stack_note_read(&scoreboard->slots[thread->slot].inquiry.stack, &thread->stack);
         }
     }
-    start_teller(inquiry, scoreboard);
+}
+
+/* The tellers free it. */
+static void end(struct master *master, struct stuck_inquiry *inquiry)
+{
+    read_answers(inquiry, master->server->scoreboard);
+    SLIST_REMOVE(&master->watchdog.inquiries, inquiry, stuck_inquiry, link);
+    inquiry->tale.kind = &stack_tale;
+    inquiry->number = ledger_next_stuck_record(master->server->ledger);
+    tellers_add(&master->tellers, &inquiry->tale);
 }
 
 bool stuck_inquiries_run(struct master *master)
 {
-    struct scoreboard *scoreboard = master->server->scoreboard;
+    const struct scoreboard *scoreboard = master->server->scoreboard;
     struct stuck_inquiry *inquiry = SLIST_FIRST(&master->watchdog.inquiries);
     bool some_ended = false;
     while (inquiry != NULL) {
         struct stuck_inquiry *next = SLIST_NEXT(inquiry, link);
         inquiry->look_ms = clock_monotonic_ms() + LOOK_AGAIN_MS;
         if (is_over(inquiry, scoreboard)) {
-            end(inquiry, scoreboard);
-            SLIST_REMOVE(&master->watchdog.inquiries, inquiry, stuck_inquiry, link);
-            free(inquiry);
+            end(master, inquiry);
             some_ended = true;
         }
         inquiry = next;

@@ -172,7 +172,7 @@ static void serve_again(struct master *master)
     const struct server *server = master->server;
     master->phase = MASTER_RUNNING;
     master->address_left = false;
-    scoreboard_keep_listener(server->scoreboard, server->listener_epoch);
+    ledger_keep_listener(server->ledger, server->listener_epoch);
     if (!listener_listen(&server->listener)) {
         log_write(LOG_ERROR, "cannot listen again: %m; restart the server");
     }

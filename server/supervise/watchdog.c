@@ -61,22 +61,29 @@ static void describe_request(const struct worker_slot *slot, char *out, size_t b
     }
 }
 
-static void tell(enum log_level level, const struct worker_slot *slot, uint32_t index,
-                 const char *what)
+/* One thread, as it is looked at. */
+struct look {
+    struct master *master;
+    const struct child *child;
+    uint32_t index; /* of its slot */
+    struct worker_slot *slot;
+    struct watch *watch;
+};
+
+static void tell(enum log_level level, const struct look *look, const char *what)
 {
     char request[NOTE_LINE_BYTES + CLIENT_TEXT_BYTES + 16];
-    describe_request(slot, request, sizeof(request));
-    log_write(level, "watchdog: worker %u (pid %d, thread %d) %s: heartbeat %llu ms ago, %s", index,
-              atomic_load(&slot->pid), atomic_load(&slot->tid), what,
-              (unsigned long long)(clock_monotonic_ms() - atomic_load(&slot->heartbeat_ms)),
-              request);
+    describe_request(look->slot, request, sizeof(request));
+    log_write(level, "watchdog: worker %u (pid %d, thread %d) %s: heartbeat %llu ms ago, %s",
+              look->index, (int)look->child->pid, atomic_load(&look->slot->tid), what,
+              (unsigned long long)(clock_monotonic_ms() - look->watch->heartbeat_ms), request);
 }
 
 /* ---- Finding ---- */
 
-static bool is_stuck(const struct worker_slot *slot)
+static bool is_stuck(const struct watch *watch)
 {
-    return slot_verdict_is_stuck(atomic_load(&slot->verdict));
+    return slot_verdict_is_stuck(watch->verdict);
 }
 
 static bool has_heartbeat(const struct worker_slot *slot)
@@ -85,59 +92,66 @@ static bool has_heartbeat(const struct worker_slot *slot)
     return state == SLOT_READY || state == SLOT_DRAINING;
 }
 
-/* Its heart beats, or it has none now. */
-static void acquit(struct watch *watch, struct worker_slot *slot, uint32_t index)
+static void set_verdict(const struct look *look, uint32_t verdict)
 {
-    if (is_stuck(slot)) {
-        log_write(LOG_NOTICE, "watchdog: worker %u (pid %d, thread %d) moves again", index,
-                  atomic_load(&slot->pid), atomic_load(&slot->tid));
+    look->watch->verdict = verdict;
+    atomic_store(&look->slot->verdict, verdict);
+}
+
+/* Its heart beats, or it has none now. */
+static void acquit(const struct look *look, uint64_t heartbeat_ms)
+{
+    struct watch *watch = look->watch;
+    if (is_stuck(watch) && watch->generation == look->child->generation) {
+        log_write(LOG_NOTICE, "watchdog: worker %u (pid %d, thread %d) moves again", look->index,
+                  (int)look->child->pid, atomic_load(&look->slot->tid));
     }
-    atomic_store(&slot->verdict, SLOT_MOVING);
-    *watch = (struct watch){.generation = atomic_load(&slot->generation),
-                            .heartbeat_ms = atomic_load(&slot->heartbeat_ms)};
+    *watch = (struct watch){.generation = look->child->generation, .heartbeat_ms = heartbeat_ms};
+    set_verdict(look, SLOT_MOVING);
 }
 
 /* Whoever stopped it wants it so, and has to let it go on: its time begins anew. */
-static void excuse(struct watch *watch, struct worker_slot *slot, uint32_t index)
+static void excuse(const struct look *look)
 {
-    watch->still_ms = 0;
-    watch->suspected = false;
-    if (atomic_exchange(&slot->verdict, SLOT_STOPPED) != SLOT_STOPPED) {
-        tell(LOG_WARN, slot, index, "is stopped by a signal or a debugger and left alone");
+    bool is_news = look->watch->verdict != SLOT_STOPPED;
+    look->watch->still_ms = 0;
+    look->watch->suspected = false;
+    set_verdict(look, SLOT_STOPPED);
+    if (is_news) {
+        tell(LOG_WARN, look, "is stopped by a signal or a debugger and left alone");
     }
 }
 
-static void convict(struct scoreboard *scoreboard, struct worker_slot *slot, uint32_t index,
-                    uint32_t verdict)
+static void convict(const struct look *look, uint32_t verdict)
 {
     char what[32];
-    atomic_store(&slot->verdict, verdict);
-    atomic_fetch_add(&scoreboard->stuck_incidents, 1);
+    set_verdict(look, verdict);
+    ledger_count_incident(look->master->server->ledger);
     snprintf(what, sizeof(what), "is stuck, %s", verdict_name(verdict));
-    tell(LOG_ERROR, slot, index, what);
+    tell(LOG_ERROR, look, what);
 }
 
 /* Either it is about to be reaped, or there is no /proc, which would tell more. */
-static bool examine_unseen(struct scoreboard *scoreboard, struct watch *watch, uint32_t index)
+static bool examine_unseen(const struct look *look)
 {
-    if (!watch->unseen) {
-        watch->unseen = true;
+    if (!look->watch->unseen) {
+        look->watch->unseen = true;
         return false;
     }
-    convict(scoreboard, &scoreboard->slots[index], index, SLOT_BLOCKED);
+    convict(look, SLOT_BLOCKED);
     return true;
 }
 
 /* True: it has just been found stuck. */
-static bool examine(struct scoreboard *scoreboard, struct watch *watch, uint32_t index)
+static bool examine(const struct look *look)
 {
-    struct worker_slot *slot = &scoreboard->slots[index];
+    struct watch *watch = look->watch;
     struct proc_thread thread;
-    if (!proc_thread_read(atomic_load(&slot->pid), atomic_load(&slot->tid), &thread)) {
-        return examine_unseen(scoreboard, watch, index);
+    if (!proc_thread_read(look->child->pid, atomic_load(&look->slot->tid), &thread)) {
+        return examine_unseen(look);
     }
     if (thread.state == 'T' || thread.state == 't') {
-        excuse(watch, slot, index);
+        excuse(look);
         return false;
     }
     if (!watch->suspected) {
@@ -148,36 +162,37 @@ static bool examine(struct scoreboard *scoreboard, struct watch *watch, uint32_t
     if (thread.state == 'R' && thread.cpu_ticks == watch->cpu_ticks) {
         return false; /* it would run, and gets no CPU */
     }
-    convict(scoreboard, slot, index,
-            thread.cpu_ticks > watch->cpu_ticks ? SLOT_SPINNING : SLOT_BLOCKED);
+    convict(look, thread.cpu_ticks > watch->cpu_ticks ? SLOT_SPINNING : SLOT_BLOCKED);
     return true;
 }
 
 static bool look_at_slot(struct master *master, const struct child *child, uint32_t index,
                          uint64_t step_ms)
 {
-    struct worker_slot *slot = &master->server->scoreboard->slots[index];
     struct watch *watch = &master->watchdog.watches[index];
-    if (!has_heartbeat(slot) || watch->generation != child->generation ||
-        watch->heartbeat_ms != atomic_load(&slot->heartbeat_ms)) {
-        acquit(watch, slot, index);
+    const struct look look = {master, child, index, &master->server->scoreboard->slots[index],
+                              watch};
+    uint64_t heartbeat_ms = atomic_load(&look.slot->heartbeat_ms);
+    if (!has_heartbeat(look.slot) || watch->generation != child->generation ||
+        watch->heartbeat_ms != heartbeat_ms) {
+        acquit(&look, heartbeat_ms);
         return false;
     }
     watch->still_ms += step_ms;
-    return watch->still_ms >= stuck_after_ms(master) && !is_stuck(slot) &&
-           examine(master->server->scoreboard, watch, index);
+    return watch->still_ms >= stuck_after_ms(master) && !is_stuck(watch) && examine(&look);
 }
 
-bool watchdog_is_stuck(const struct worker_slot *slot)
+bool watchdog_is_stuck(const struct master *master, uint32_t slot)
 {
-    return is_stuck(slot) && has_heartbeat(slot);
+    return is_stuck(&master->watchdog.watches[slot]) &&
+           has_heartbeat(&master->server->scoreboard->slots[slot]);
 }
 
 uint32_t watchdog_stuck_threads(const struct master *master, const struct child *child)
 {
     uint32_t stuck = 0;
     for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
-        stuck += watchdog_is_stuck(&master->server->scoreboard->slots[i]);
+        stuck += watchdog_is_stuck(master, i);
     }
     return stuck;
 }
@@ -243,9 +258,27 @@ static void decide(struct master *master)
     }
 }
 
+/* What others may have written over would stay so for the life of the process. */
+static void restate(const struct master *master, const struct child *child)
+{
+    const struct ledger_process process = {
+        .pid = child->pid,
+        .number = child->number,
+        .generation = child->generation,
+        .first_slot = child->first_slot,
+        .slot_count = child->slot_count,
+        .loop_count = child->loop_count,
+        .draining = child->retiring || master->phase == MASTER_DRAINING,
+    };
+    struct worker_slot *first = &master->server->scoreboard->slots[child->first_slot];
+    ledger_restate_process(master->server->ledger, &process);
+    atomic_store(&first->spares_wanted, child->spares_wanted);
+}
+
 static void look_at_child(struct master *master, struct child *child, uint64_t step_ms)
 {
     bool news = false;
+    restate(master, child);
     for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
         news = look_at_slot(master, child, i, step_ms) || news;
     }
@@ -272,6 +305,7 @@ static void look(struct master *master)
     uint64_t step_ms = min_ms(now_ms - watchdog->looked_ms, 2 * interval_ms(master));
     watchdog->looked_ms = now_ms;
     watchdog->next_look_ms = now_ms + interval_ms(master);
+    ledger_restate(master->server->ledger);
     TAILQ_FOREACH(child, &master->children, link)
     {
         if (child->ready) {

@@ -10,11 +10,11 @@
 
 struct child;
 struct master;
-struct worker_slot;
 
 /* What the watchdog knows of the thread in one slot. */
 struct watch {
     uint32_t generation;   /* of whom */
+    uint32_t verdict;      /* enum slot_verdict; the slot shows it */
     uint64_t heartbeat_ms; /* the last one seen */
     uint64_t still_ms;     /* for which it has not changed while the master itself ran */
     bool unseen;           /* at the last look /proc did not have it */
@@ -26,6 +26,7 @@ struct watchdog {
     struct watch *watches; /* for each slot */
     uint64_t looked_ms;
     uint64_t next_look_ms;
+    uint32_t questions; /* asked so far */
     struct stuck_inquiries inquiries;
 };
 
@@ -36,7 +37,7 @@ void watchdog_close(struct master *master);
 void watchdog_run(struct master *master);
 
 /* Whether the thread in this slot has been found so, and has neither moved nor ended since. */
-bool watchdog_is_stuck(const struct worker_slot *slot);
+bool watchdog_is_stuck(const struct master *master, uint32_t slot);
 
 /* How many of its threads have been found stuck, and have neither moved nor ended since. */
 uint32_t watchdog_stuck_threads(const struct master *master, const struct child *child);

@@ -175,7 +175,7 @@ static void *run_pool_thread(void *argument)
         struct http_exchange *batch = queue_pop(pool->queue, HEARTBEAT_MS, &closed);
         member->context.turn++;
         member->context.now_ms = clock_monotonic_ms();
-        atomic_store_explicit(&slot->heartbeat_ms, member->context.now_ms, memory_order_relaxed);
+        slot_beat(slot, member->context.now_ms, SLOT_READY);
         file_cache_follow_root(member->context.files, member->context.now_ms);
         sound = run_batch(member, batch, &story);
         needed = !sound || !member->is_spare || !spare_threads_may_end(&pool->spares);

@@ -31,13 +31,12 @@ enum {
 };
 
 static struct scoreboard *scoreboard;
-static struct death_record copies[DEATH_RECORDS];
 
 static int make(void **state)
 {
     (void)state;
     scoreboard = scoreboard_create(SLOTS);
-    return scoreboard == NULL || scoreboard_claim(scoreboard, SLOTS) != 0;
+    return scoreboard == NULL;
 }
 
 static int discard(void **state)
@@ -45,16 +44,6 @@ static int discard(void **state)
     (void)state;
     scoreboard_destroy(scoreboard);
     return 0;
-}
-
-/* All that are remembered, oldest first; returns how many. */
-static uint32_t copy_deaths(void)
-{
-    uint32_t count = 0;
-    for (uint64_t i = scoreboard_oldest_death(scoreboard); i < scoreboard->deaths; i++) {
-        count += scoreboard_copy_death(scoreboard, i, &copies[count]);
-    }
-    return count;
 }
 
 static struct client_address client_at(const char *ip, uint16_t port)
@@ -70,24 +59,14 @@ static void note(uint32_t slot, const char *line)
     slot_note_begin(&scoreboard->slots[slot], span_of(line), &client);
 }
 
-static struct death_record *bury(uint32_t process)
-{
-    return scoreboard_bury(scoreboard, &(struct death_record){.process = process,
-                                                              .first_slot = process * SLOTS_EACH,
-                                                              .slot_count = SLOTS_EACH,
-                                                              .signal = 9});
-}
-
 static void test_create(void **state)
 {
     (void)state;
-    assert_int_equal(scoreboard->slot_count, SLOTS);
     assert_true(scoreboard->started_ms > 0);
     for (uint32_t i = 0; i < SLOTS; i++) {
-        assert_int_equal(scoreboard->slots[i].state, SLOT_CLAIMED);
+        assert_int_equal(scoreboard->slots[i].state, SLOT_EMPTY);
         assert_int_equal((uintptr_t)&scoreboard->slots[i] % 64, 0);
     }
-    assert_int_equal(copy_deaths(), 0);
     scoreboard_destroy(NULL);
 }
 
@@ -107,58 +86,6 @@ static void test_the_capacity_is_each_processs_own(void **state)
     assert_int_equal(board->slot_capacity, 2);
     assert_int_equal(board->generation, 7); /* the rest is shared */
     scoreboard_destroy(board);
-}
-
-static void test_claims(void **state)
-{
-    (void)state;
-    struct scoreboard *board = scoreboard_create(6);
-    assert_non_null(board);
-    assert_int_equal(board->slot_count, 0);
-    assert_int_equal(scoreboard_claim(board, 2), 0);
-    assert_int_equal(scoreboard_claim(board, 2), 2);
-    assert_int_equal(board->slot_count, 4);
-    assert_int_equal(scoreboard_claim(board, 3), SCOREBOARD_FULL);
-    atomic_store(&board->slots[0].draining, true);
-    scoreboard_retire(board, 0, 2);
-    assert_int_equal(scoreboard_claim(board, 3), SCOREBOARD_FULL); /* not in a row */
-    assert_int_equal(scoreboard_claim(board, 1), 0);
-    assert_false(board->slots[0].draining);
-    scoreboard_bury(board, &(struct death_record){.first_slot = 2, .slot_count = 2});
-    assert_int_equal(scoreboard_claim(board, 5), 1);
-    assert_int_equal(board->slot_count, 6);
-    scoreboard_destroy(board);
-}
-
-/* Who was asked to end leaves its counts behind, and no death. */
-static void test_a_successor_takes_the_place_of_the_dead(void **state)
-{
-    (void)state;
-    struct scoreboard *board = scoreboard_create(6);
-    assert_non_null(board);
-    assert_int_equal(scoreboard_claim(board, 2), 0);
-    assert_int_equal(scoreboard_claim(board, 2), 2);
-    scoreboard_retire(board, 0, 2);
-    scoreboard_bury(board, &(struct death_record){.first_slot = 2, .slot_count = 2});
-    assert_int_equal(scoreboard_claim(board, 2), 2);
-    assert_int_equal(scoreboard_claim(board, 2), 0);
-    scoreboard_destroy(board);
-}
-
-static void test_retire(void **state)
-{
-    (void)state;
-    slot_add(&scoreboard->slots[2].counters.requests_finished, 5);
-    slot_add(&scoreboard->slots[3].connections_open, 1);
-    scoreboard->slots[2].deaths = 3;
-    scoreboard_retire(scoreboard, 2, 2);
-    assert_int_equal(scoreboard->dead.requests_finished, 5);
-    assert_int_equal(scoreboard->slots[2].counters.requests_finished, 0);
-    assert_int_equal(scoreboard->slots[3].connections_open, 0);
-    assert_int_equal(scoreboard->slots[2].state, SLOT_EMPTY);
-    assert_int_equal(scoreboard->slots[2].deaths, 0);
-    assert_int_equal(scoreboard->deaths, 0);
-    assert_int_equal(scoreboard->requests_lost, 0);
 }
 
 static void test_enter_in_a_child_is_seen(void **state)
@@ -311,182 +238,6 @@ static void test_notes_are_never_torn(void **state)
     assert_int_equal(pthread_join(writer, NULL), 0);
 }
 
-static void test_bury_counts_what_was_lost(void **state)
-{
-    (void)state;
-    struct worker_slot *first = &scoreboard->slots[2], *second = &scoreboard->slots[3];
-    first->counters.requests_started = 100;
-    first->counters.requests_finished = 90;
-    first->counters.requests_aborted = 3;
-    first->connections_open = 20;
-    first->connections_busy = 6;
-    first->connections_idle = 5;
-    second->counters.requests_started = 7;
-    second->counters.requests_finished = 7;
-    second->connections_open = 2;
-    scoreboard->slots[4].counters.requests_started = 1000; /* of another process */
-    scoreboard->slots[4].connections_open = 1000;
-    struct death_record *record = bury(1);
-    assert_int_equal(record->process, 1);
-    assert_int_equal(record->signal, 9);
-    assert_int_equal(record->in_progress, 7);
-    assert_int_equal(record->awaited, 9 + 2);
-    assert_int_equal(record->idle_cut, 5);
-    assert_int_equal(death_requests_lost(record), 7 + 11);
-    assert_int_equal(scoreboard->requests_lost, 18);
-    assert_int_equal(scoreboard->deaths, 1);
-    assert_int_equal(scoreboard->slots[4].connections_open, 1000);
-    assert_int_equal(scoreboard->slots[4].counters.requests_started, 1000);
-}
-
-/* A process can die between two stores that belong together. */
-static void test_bury_never_goes_below_zero(void **state)
-{
-    (void)state;
-    struct worker_slot *slot = &scoreboard->slots[0];
-    slot->counters.requests_started = 5;
-    slot->counters.requests_finished = 5;
-    slot->counters.requests_aborted = 1;
-    slot->connections_open = 3;
-    slot->connections_busy = 2;
-    slot->connections_idle = 2;
-    /* What is missing in one slot is not taken from the other one. */
-    scoreboard->slots[1].counters.requests_started = 2;
-    scoreboard->slots[1].connections_open = 1;
-    struct death_record *record = bury(0);
-    assert_int_equal(record->in_progress, 2);
-    assert_int_equal(record->awaited, 1);
-    assert_int_equal(record->idle_cut, 2);
-    assert_int_equal(scoreboard->requests_lost, 3);
-}
-
-static void test_bury_moves_the_counters(void **state)
-{
-    (void)state;
-    for (uint64_t death = 1; death <= 2; death++) {
-        for (uint32_t i = 0; i < SLOTS_EACH; i++) {
-            struct worker_slot *slot = &scoreboard->slots[i];
-            slot->counters.requests_started = 10;
-            slot->counters.requests_finished = 8;
-            slot->counters.requests_aborted = 1;
-            slot->counters.requests_handled = 9;
-            slot->counters.bytes_sent = 12345;
-            slot->counters.connections_accepted = 4;
-            slot->counters.connections_adopted = 3;
-            slot->connections_open = 3;
-            slot->connections_busy = 1;
-            slot->connections_idle = 1;
-            slot->state = SLOT_READY;
-        }
-        bury(0);
-        assert_int_equal(scoreboard->dead.requests_started, death * 20);
-        assert_int_equal(scoreboard->dead.requests_finished, death * 16);
-        assert_int_equal(scoreboard->dead.requests_aborted, death * 2);
-        assert_int_equal(scoreboard->dead.requests_handled, death * 18);
-        assert_int_equal(scoreboard->dead.bytes_sent, death * 24690);
-        assert_int_equal(scoreboard->dead.connections_accepted, death * 8);
-        assert_int_equal(scoreboard->dead.connections_adopted, death * 6);
-        for (uint32_t i = 0; i < SLOTS_EACH; i++) {
-            struct worker_slot *slot = &scoreboard->slots[i];
-            static const struct slot_counters none;
-            assert_memory_equal(&slot->counters, &none, sizeof(none));
-            assert_int_equal(slot->connections_open, 0);
-            assert_int_equal(slot->connections_busy, 0);
-            assert_int_equal(slot->connections_idle, 0);
-            assert_int_equal(slot->state, SLOT_DEAD);
-            assert_int_equal(slot->deaths, death);
-        }
-        assert_int_equal(scoreboard->slots[SLOTS_EACH].deaths, 0);
-    }
-    assert_int_equal(scoreboard->requests_lost, 2 * 2 * (1 + 1));
-}
-
-static void test_bury_names_the_requests(void **state)
-{
-    (void)state;
-    struct request_copy copy;
-    note(4, "GET /four HTTP/1.1");
-    note(5, "GET /five HTTP/1.1");
-    note(0, "GET /elsewhere HTTP/1.1");
-    struct death_record *record = bury(2);
-    assert_int_equal(record->request_count, 2);
-    assert_int_equal(record->requests[0].slot, 4);
-    assert_string_equal(record->requests[0].line, "GET /four HTTP/1.1");
-    assert_string_equal(record->requests[0].client, "10.1.2.3:1004");
-    assert_int_equal(record->requests[1].slot, 5);
-    assert_string_equal(record->requests[1].line, "GET /five HTTP/1.1");
-    assert_false(slot_note_read(&scoreboard->slots[4], &copy)); /* told once */
-    assert_true(slot_note_read(&scoreboard->slots[0], &copy));
-    assert_int_equal(bury(2)->request_count, 0);
-}
-
-static void test_bury_names_only_so_many_requests(void **state)
-{
-    (void)state;
-    struct scoreboard *wide = scoreboard_create(DEATH_REQUESTS + 4);
-    scoreboard_claim(wide, DEATH_REQUESTS + 4);
-    struct client_address client = client_at("10.0.0.1", 1);
-    assert_non_null(wide);
-    for (uint32_t i = 0; i < wide->slot_count; i++) {
-        slot_note_begin(&wide->slots[i], SPAN("GET / HTTP/1.1"), &client);
-        wide->slots[i].counters.requests_started = 1;
-    }
-    struct death_record *record =
-        scoreboard_bury(wide, &(struct death_record){.slot_count = DEATH_REQUESTS + 4});
-    assert_int_equal(record->request_count, DEATH_REQUESTS);
-    assert_int_equal(record->requests[DEATH_REQUESTS - 1].slot, DEATH_REQUESTS - 1);
-    assert_int_equal(record->in_progress, DEATH_REQUESTS + 4); /* counted all the same */
-    scoreboard_destroy(wide);
-}
-
-/* Killed in the middle of writing a note: the successor in the slot must not inherit the half. */
-static void test_a_death_within_a_note_does_not_spoil_the_slot(void **state)
-{
-    (void)state;
-    struct worker_slot *slot = &scoreboard->slots[0];
-    struct request_copy copy;
-    note(0, "GET /before HTTP/1.1");
-    slot_note_end(slot);
-    atomic_fetch_add(&slot->current.sequence, 1); /* as slot_note_begin leaves it meanwhile */
-    bury(0);
-    slot_enter(slot, 0, 2, SLOT_LOOP);
-    assert_false(slot_note_read(slot, &copy));
-    note(0, "GET /after HTTP/1.1");
-    assert_true(slot_note_read(slot, &copy));
-    assert_string_equal(copy.line, "GET /after HTTP/1.1");
-}
-
-static void test_the_newest_deaths_are_remembered(void **state)
-{
-    (void)state;
-    for (int32_t death = 1; death <= 2 * DEATH_RECORDS + 5; death++) {
-        const struct death_record cause = {
-            .process = 1,
-            .first_slot = SLOTS_EACH,
-            .slot_count = SLOTS_EACH,
-            .pid = death,
-            .exit_status = 3,
-        };
-        struct death_record *record = scoreboard_bury(scoreboard, &cause);
-        record->recovery_ns = (uint64_t)death * 10; /* the record given is the one that is kept */
-        uint32_t count = copy_deaths();
-        assert_int_equal(count, death < DEATH_RECORDS ? death : DEATH_RECORDS);
-        for (uint32_t i = 0; i < count; i++) {
-            int32_t expected = death - (int32_t)(count - 1 - i);
-            assert_int_equal(copies[i].pid, expected);
-            assert_int_equal(copies[i].recovery_ns, expected * 10);
-            assert_int_equal(copies[i].exit_status, 3);
-        }
-    }
-    assert_int_equal(scoreboard->deaths, 2 * DEATH_RECORDS + 5);
-    assert_false(scoreboard_copy_death(scoreboard, DEATH_RECORDS + 4, &copies[0])); /* forgotten */
-    assert_true(scoreboard_copy_death(scoreboard, DEATH_RECORDS + 5, &copies[0]));
-    assert_false(
-        scoreboard_copy_death(scoreboard, 2 * DEATH_RECORDS + 5, &copies[0])); /* to come */
-    atomic_fetch_add(&scoreboard->death_sequence, 1); /* a record is being written */
-    assert_int_equal(copy_deaths(), 0);
-}
-
 static void test_add_and_subtract(void **state)
 {
     (void)state;
@@ -544,9 +295,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_create),
         TEST(test_the_capacity_is_each_processs_own),
-        TEST(test_claims),
-        TEST(test_a_successor_takes_the_place_of_the_dead),
-        TEST(test_retire),
         TEST(test_enter_in_a_child_is_seen),
         TEST(test_enter_in_a_thread),
         TEST(test_notes),
@@ -554,13 +302,6 @@ int main(void)
         TEST(test_notes_read_no_further_than_the_span),
         TEST(test_a_half_written_note_is_not_read),
         TEST(test_notes_are_never_torn),
-        TEST(test_bury_counts_what_was_lost),
-        TEST(test_bury_never_goes_below_zero),
-        TEST(test_bury_moves_the_counters),
-        TEST(test_bury_names_the_requests),
-        TEST(test_bury_names_only_so_many_requests),
-        TEST(test_a_death_within_a_note_does_not_spoil_the_slot),
-        TEST(test_the_newest_deaths_are_remembered),
         TEST(test_add_and_subtract),
         TEST(test_client_addresses),
         TEST(test_unknown_client_addresses),

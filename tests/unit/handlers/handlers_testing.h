@@ -2,6 +2,7 @@
 #ifndef TWINHTTPD_TESTS_UNIT_HANDLERS_HANDLERS_TESTING_H
 #define TWINHTTPD_TESTS_UNIT_HANDLERS_HANDLERS_TESTING_H
 
+#include "common/base/ledger.h"
 #include "common/handlers/handlers.h"
 #include "common/http/exchange.h"
 
@@ -20,6 +21,7 @@ enum { HEAD_BYTES = 4096 };
 static const struct http_limits limits = {
     .request_line_bytes = 8192, .header_bytes = 32768, .headers = 100, .body_bytes = 1000};
 static struct scoreboard *scoreboard;
+static struct ledger *ledger;
 static struct shared_cell process_cell, shared_cell;
 static struct handler_environment environment;
 static struct handler_context context;
@@ -31,7 +33,8 @@ static inline int open_handlers(void **state)
 {
     (void)state;
     scoreboard = scoreboard_create(4);
-    scoreboard_claim(scoreboard, 4);
+    ledger = ledger_create(scoreboard);
+    ledger_claim(ledger, 4);
     shared_cell_init(&process_cell, SHARED_CELL_THREADS);
     shared_cell_init(&shared_cell, SHARED_CELL_THREADS);
     environment = (struct handler_environment){
@@ -51,6 +54,7 @@ static inline int close_handlers(void **state)
     (void)state;
     http_exchange_destroy(exchange);
     router_destroy(router);
+    ledger_destroy(ledger);
     scoreboard_destroy(scoreboard);
     return 0;
 }

@@ -101,7 +101,7 @@ static void test_stuck_processes(void **state)
     stuck->stack.frame_count = 1;
     strcpy(stuck->stack.frames[0].function, "wait_for_ever");
     record->threads[1] = (struct stuck_thread){.tid = 77, .slot = -1, .state = 'R'};
-    stuck_record_publish(scoreboard, record);
+    stuck_record_publish(scoreboard, ledger_next_stuck_record(ledger), record);
     free(record);
     assert_contains(
         status(),
@@ -133,8 +133,7 @@ static void test_totals(void **state)
         scoreboard->slots[i].connections_open = 4;
         scoreboard->slots[i].connections_idle = 1;
     }
-    scoreboard_bury(scoreboard,
-                    &(struct death_record){.process = 1, .first_slot = 2, .slot_count = 2});
+    ledger_bury(ledger, &(struct death_record){.process = 1, .first_slot = 2, .slot_count = 2});
     scoreboard->stuck_incidents = 3;
     assert_contains(
         status(),
@@ -153,17 +152,17 @@ static void test_deaths(void **state)
     slot->connections_open = 4;
     slot->connections_idle = 1;
     slot_note_begin(slot, SPAN("GET /\"x\" HTTP/1.1"), &client);
-    const struct death_record killed = {.time_ms = 1795222923456u,
-                                        .process = 1,
-                                        .first_slot = 2,
-                                        .slot_count = 2,
-                                        .pid = 55,
-                                        .generation = 6,
-                                        .signal = SIGSEGV,
-                                        .lived_ns = 1234567890};
-    scoreboard_bury(scoreboard, &killed)->recovery_ns = 1234567;
-    scoreboard_bury(scoreboard,
-                    &(struct death_record){.process = 0, .slot_count = 2, .exit_status = 3});
+    struct death_record killed = {.time_ms = 1795222923456u,
+                                  .process = 1,
+                                  .first_slot = 2,
+                                  .slot_count = 2,
+                                  .pid = 55,
+                                  .generation = 6,
+                                  .signal = SIGSEGV,
+                                  .lived_ns = 1234567890};
+    ledger_bury(ledger, &killed);
+    ledger_note_recovery(ledger, killed.number, 1234567);
+    ledger_bury(ledger, &(struct death_record){.process = 0, .slot_count = 2, .exit_status = 3});
     const char *text = status();
     assert_contains(
         text, "\"deaths\":[{\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,"
@@ -199,9 +198,8 @@ static void test_crash_of_a_thread(void **state)
                                                  {.address = UINT64_MAX}}};
     strcpy(story.request.line, "GET /\"x\" HTTP/1.1");
     strcpy(story.request.client, "127.0.0.1:4711");
-    struct death_record *record =
-        scoreboard_bury(scoreboard, &(struct death_record){.signal = SIGSEGV});
-    scoreboard_publish_crash(record, &story);
+    ledger_bury(ledger, &(struct death_record){.signal = SIGSEGV});
+    scoreboard_publish_crash(scoreboard, 0, &story);
     assert_contains(status(),
                     "\"crash\":{\"signal\":\"SIGSEGV\",\"code\":\"SEGV_MAPERR\","
                     "\"address\":\"0x18\",\"stack_overflow\":false,\"sender\":null,\"tid\":78,"
@@ -224,14 +222,34 @@ static void test_crash_by_a_signal_from_outside(void **state)
                                 .slot = -1,
                                 .sender_pid = 99,
                                 .sender_uid = 1000};
-    struct death_record *record =
-        scoreboard_bury(scoreboard, &(struct death_record){.signal = SIGABRT});
-    scoreboard_publish_crash(record, &story);
+    ledger_bury(ledger, &(struct death_record){.signal = SIGABRT});
+    scoreboard_publish_crash(scoreboard, 0, &story);
     assert_contains(status(), "\"crash\":{\"signal\":\"SIGABRT\",\"code\":\"SI_USER\","
                               "\"address\":null,\"stack_overflow\":false,"
                               "\"sender\":{\"pid\":99,\"uid\":1000},\"tid\":78,"
                               "\"worker\":null,\"request\":null,\"frames_left_out\":0,"
                               "\"frames\":[]}}");
+}
+
+/* What somebody may write who has taken over a process: the answer is shorter or longer, and JSON.
+ */
+static void test_whatever_is_written_there(void **state)
+{
+    (void)state;
+    for (int byte = 0; byte <= UINT8_MAX; byte += 15) {
+        memset((char *)scoreboard + SCOREBOARD_PAGE_BYTES, byte,
+               sizeof(*scoreboard) - SCOREBOARD_PAGE_BYTES + 4 * sizeof(struct worker_slot));
+        scoreboard->death_sequence = 2;
+        for (uint64_t i = 0; i < STUCK_RECORDS; i++) {
+            uint64_t number = scoreboard->stuck_records - 1 - i;
+            scoreboard->stuck_places[number % STUCK_RECORDS].number = number;
+            scoreboard->stuck_places[number % STUCK_RECORDS].sequence = 2 * number + 2;
+        }
+        assert_int_equal(get("/status"), 200);
+        const struct buffer *text = &exchange->response.text;
+        assert_in_range(text->len, 1000, 64 << 20);
+        assert_memory_equal(text->data + text->len - 2, "]}", 2);
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_handlers, close_handlers)
@@ -245,6 +263,7 @@ int main(void)
         TEST(test_deaths),
         TEST(test_crash_of_a_thread),
         TEST(test_crash_by_a_signal_from_outside),
+        TEST(test_whatever_is_written_there),
         TEST(test_who_does_not_move),
         TEST(test_stuck_processes),
     };

@@ -15,7 +15,7 @@ static int make(void **state)
 {
     (void)state;
     scoreboard = scoreboard_create(SLOTS);
-    scoreboard_claim(scoreboard, SLOTS);
+    scoreboard->slot_count = SLOTS;
     for (uint32_t i = 0; scoreboard != NULL && i < SLOTS; i++) {
         struct worker_slot *slot = &scoreboard->slots[i];
         slot->state = SLOT_READY;
@@ -115,7 +115,7 @@ static void test_alone(void **state)
 {
     (void)state;
     struct scoreboard *alone = scoreboard_create(1);
-    scoreboard_claim(alone, 1);
+    alone->slot_count = 1;
     alone->slots[0].connections_open = 1000;
     assert_true(balance_may_accept(alone, 0));
     scoreboard_destroy(alone);

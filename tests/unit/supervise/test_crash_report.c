@@ -1,6 +1,8 @@
 /* A process dies in each way that leaves a report; its parent reads the report. */
 #include "server/supervise/crash_report.h"
 
+#include "common/base/ledger.h"
+
 #include "server/supervise/crash_symbols.h"
 
 #include <pthread.h>
@@ -224,14 +226,17 @@ static void test_a_burial_clears_the_note(void **state)
     (void)state;
     die(abort, NULL, board_note());
     assert_true(story.told);
-    struct death_record cause = {.slot_count = 4, .crash = story};
-    struct death_record *record = scoreboard_bury(scoreboard, &cause);
+    static struct death_record cause;
+    cause = (struct death_record){.slot_count = 4, .crash = story};
+    struct ledger *ledger = ledger_create(scoreboard);
+    ledger_bury(ledger, &cause);
+    ledger_destroy(ledger);
     scoreboard_read_crash(scoreboard, 0, 4, &story);
     assert_false(story.told);
     static struct death_record copy;
     assert_true(scoreboard_copy_death(scoreboard, 0, &copy));
     assert_false(copy.crash.told); /* not published yet */
-    scoreboard_publish_crash(record, &cause.crash);
+    scoreboard_publish_crash(scoreboard, cause.number, &cause.crash);
     assert_true(scoreboard_copy_death(scoreboard, 0, &copy));
     assert_true(copy.crash.told);
     assert_int_equal(copy.crash.signal, SIGABRT);

@@ -75,14 +75,18 @@ static int make(void **state)
     server = (struct server){.scoreboard = scoreboard_create(SLOTS)};
     server.config.stuck_after_ms = STUCK_AFTER_MS;
     log_set_level(LOG_ERROR + 1);
-    scoreboard_claim(server.scoreboard, SLOTS);
+    server.ledger = ledger_create(server.scoreboard);
+    ledger_claim(server.ledger, SLOTS);
     for (uint32_t i = 0; i < SLOTS; i++) {
         slot_enter(slot(i), 0, GENERATION, SLOT_LOOP);
         slot(i)->pid = PID;
         slot_set_state(slot(i), SLOT_READY);
     }
-    child =
-        (struct child){.pid = PID, .slot_count = SLOTS, .generation = GENERATION, .ready = true};
+    child = (struct child){.pid = PID,
+                           .slot_count = SLOTS,
+                           .loop_count = SLOTS,
+                           .generation = GENERATION,
+                           .ready = true};
     master = (struct master){.server = &server};
     TAILQ_INIT(&master.children);
     TAILQ_INSERT_TAIL(&master.children, &child, link);
@@ -95,6 +99,7 @@ static int discard(void **state)
 {
     (void)state;
     watchdog_close(&master);
+    ledger_destroy(server.ledger);
     scoreboard_destroy(server.scoreboard);
     return 0;
 }
@@ -244,12 +249,12 @@ static void test_report_only(void **state)
     assert_int_equal(replaced, 0);
 }
 
-/* The thread in slot 0 is one of a pool. */
+/* The threads are a pool's. */
 static void have_spares(uint32_t count)
 {
     server.config.on_stuck = CONFIG_STUCK_SPARE;
     child.spare_count = count;
-    slot(0)->role = SLOT_POOL;
+    child.loop_count = 0;
 }
 
 static void test_a_spare_thread_stands_in(void **state)
@@ -271,7 +276,6 @@ static void test_more_are_stuck_than_spare_threads_may_be(void **state)
 {
     (void)state;
     have_spares(1);
-    server.scoreboard->slots[1].role = SLOT_POOL;
     child.slot_count = SLOTS;
     pass(STUCK_AFTER_MS + STEP_MS, 1);
     assert_int_equal(replaced, 0);
@@ -294,7 +298,7 @@ static void test_a_loop_has_no_spare(void **state)
 {
     (void)state;
     have_spares(1);
-    slot(0)->role = SLOT_LOOP;
+    child.loop_count = SLOTS;
     pass(STUCK_AFTER_MS + STEP_MS, 1);
     assert_int_equal(slot(0)->spares_wanted, 0);
     assert_int_equal(replaced, 1);
