@@ -1,21 +1,18 @@
-/* GET /fault/scribble?ms=N&seed=N: a thread of this worker writes over the whole scoreboard, for so
- * long, what a process might that has gone astray or been taken over: words without sense, words
- * that could be true, all ones, single bits, whole parts in each other's places, and one and the
- * same word again and again while somebody else may be looking at it twice. The same seed does the
- * same in the same order. It is for tests: whatever is written, the master must go on. */
+/* GET /fault/scribble?ms=N&seed=N: writes over the whole scoreboard, for so long, what a process
+ * might that has gone astray or been taken over: words without sense, words that could be true, all
+ * ones, single bits, whole parts in each other's places, and one and the same word again and again
+ * while somebody else may be looking at it twice. The same seed does the same in the same order. It
+ * is for tests: whatever is written, the master must go on. */
 #include "common/base/clock.h"
-#include "common/base/memory.h"
 #include "common/handlers/handlers.h"
 #include "common/http/uri.h"
 
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
-    DEFAULT_MS = 1000,
-    LONGEST_MS = 600000,
+    DEFAULT_MS = 100,
+    LONGEST_MS = 10000,
     WORDS_AT_A_TIME = 64,
     CHANGES_OF_A_WORD = 20000, /* some 100 us */
     SEED_MAX = 1 << 30
@@ -201,33 +198,17 @@ DELIBERATE static void write_counts(struct scribbler *scribbler)
     scoreboard->stuck_records = draw_value(scribbler);
 }
 
-/* ---- The thread ---- */
+/* ---- The handler ---- */
 
-static void *scribble(void *argument)
+static void scribble(struct scribbler *scribbler)
 {
     static void (*const ways[])(struct scribbler *) = {
         write_words,    flip_bits,   fill,          fill_all,     change_a_word,
         exchange_slots, write_slots, write_records, write_counts,
     };
-    struct scribbler *scribbler = argument;
     while (clock_monotonic_ms() < scribbler->until_ms) {
         ways[below(scribbler, sizeof(ways) / sizeof(ways[0]))](scribbler);
     }
-    free(scribbler);
-    return NULL;
-}
-
-static bool start(struct scribbler *scribbler)
-{
-    pthread_t thread;
-    pthread_attr_t attributes;
-    if (pthread_attr_init(&attributes) != 0) {
-        return false;
-    }
-    bool started = pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) == 0 &&
-                   pthread_create(&thread, &attributes, scribble, scribbler) == 0;
-    pthread_attr_destroy(&attributes);
-    return started;
 }
 
 static void fault_scribble(const struct http_request *request, struct http_response *response,
@@ -239,25 +220,21 @@ static void fault_scribble(const struct http_request *request, struct http_respo
     if (!uri_query_uint(request->query, "ms", DEFAULT_MS, LONGEST_MS, &ms) ||
         !uri_query_uint(request->query, "seed", 1, SEED_MAX, &seed)) {
         http_response_text(response, 400,
-                           "ms must be a number from 0 to 600000, seed one from 0 to 1073741824");
+                           "ms must be a number from 0 to 10000, seed one from 0 to 1073741824");
         return;
     }
-    struct scribbler *scribbler = memory_alloc(sizeof(*scribbler));
-    *scribbler = (struct scribbler){.scoreboard = (struct scoreboard *)(uintptr_t)env->scoreboard,
-                                    .chance = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15),
-                                    .until_ms = clock_monotonic_ms() + ms};
-    if (!start(scribbler)) {
-        free(scribbler);
-        http_response_error(response, 503);
-        return;
-    }
-    http_response_text(response, 200, "scribbling");
+    struct scribbler scribbler = {.scoreboard = (struct scoreboard *)(uintptr_t)env->scoreboard,
+                                  .chance = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15),
+                                  .until_ms = clock_monotonic_ms() + ms};
+    scribble(&scribbler);
+    http_response_text(response, 200, "scribbled");
 }
 
 void scribble_register(struct router *router, struct handler_environment *env)
 {
     router_add(router, &(struct route){.path = "/fault/scribble",
                                        .methods = METHOD_BIT(METHOD_GET),
+                                       .blocks = true,
                                        .handler = fault_scribble,
                                        .data = env});
 }

@@ -1,13 +1,21 @@
-"""The filter of system calls. Every other test of the build dev runs with it, too."""
+"""What a serving process can still do: the filter of system calls, and what keeps it from the others of its user.
+Every other test of the build dev runs with it, too."""
 
+import ctypes
+import os
+import pwd
 import re
+import shutil
 import signal
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from support import models, server as servers
+from support import models, processes, server as servers
 from support.client import ConnectionLost, request_bytes
+from support.waiting import wait_until
 
 NOT_SANITIZED = pytest.mark.skipif(servers.SECCOMP == "off",
                                    reason="instrumented builds make calls of their own")
@@ -67,3 +75,150 @@ def test_the_other_modes_let_it_pass(model, start_server, mode):
     server = start_server(model, "--faults", "on", "--seccomp", mode)
     death = server.wait_for_death(exec_in_worker(server))
     assert (death["cause"], death["exit_status"]) == ("exit", 0)
+
+
+# What is left for who has taken a worker over. Master and workers have one user, as in the systemd units.
+
+USER = pwd.getpwnam("nobody")
+AS_USER = [] if os.getuid() != 0 else ["setpriv", f"--reuid={USER.pw_uid}", f"--regid={USER.pw_gid}",
+                                       "--clear-groups"]
+DENIED = "EACCES"
+SYS_LANDLOCK_CREATE_RULESET, LANDLOCK_VERSION = 444, 1
+HAS_LANDLOCK = ctypes.CDLL(None).syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION) > 0
+
+
+@pytest.fixture
+def start_of_one_user(start_server, public_directory, build_preload, monkeypatch):
+    """Starts a server as an ordinary user, with an intruder in each of its processes."""
+    intruder = Path(shutil.copy(build_preload("intruder"), public_directory))
+    intruder.chmod(0o755)
+
+    def start(model, *options, seccomp="on"):
+        # setpriv, and who is the master, must not take it for a client's.
+        monkeypatch.setenv("LD_PRELOAD", str(intruder))
+        try:
+            return start_server(model, "--seccomp", seccomp, *options, root=public_directory, prefix=AS_USER)
+        finally:
+            monkeypatch.delenv("LD_PRELOAD")
+    return start
+
+
+def intrude(server, what):
+    """Has the intruder in a worker do something. Returns the worker's pid, and what became of it: "" is death."""
+    with server.connect() as client:
+        pid = server.whoami(client)["pid"]
+        client.send(what.encode())
+        received = b""
+        try:
+            while piece := client.socket.recv(4096):
+                received += piece
+        except ConnectionResetError:
+            pass
+    return pid, received.decode().strip()
+
+
+def opened(server, path):
+    """What becomes of an attempt to open for writing, and of one to open for reading."""
+    return intrude(server, f"INTRUDE-OPEN {path}")[1].split()
+
+
+@NOT_SANITIZED
+@SUPERVISED
+def test_the_master_is_out_of_reach(model, start_of_one_user):
+    server = start_of_one_user(model)
+    for secret in ("mem", "environ", "maps", "fd/2", "auxv"):
+        assert opened(server, f"/proc/{server.pid}/{secret}") == [DENIED, DENIED]
+
+
+@NOT_SANITIZED
+@SUPERVISED
+def test_the_master_is_out_of_reach_without_landlock(model, start_of_one_user):
+    """What any process of its user finds, which is in no domain: its memory is root's."""
+    server = start_of_one_user(model)
+    assert Path(f"/proc/{server.pid}/mem").stat().st_uid == 0
+    assert Path(f"/proc/{server.pid}/stat").stat().st_uid == 0
+
+
+@NOT_SANITIZED
+@pytest.mark.models(("prefork", "hybrid"))
+def test_siblings_are_out_of_reach(model, start_of_one_user):
+    server = start_of_one_user(model)
+    for pid in server.worker_pids():
+        with server.connect() as client:
+            own = server.whoami(client)["pid"]
+            client.send(f"INTRUDE-OPEN /proc/{pid}/mem".encode())
+            answer = client.socket.recv(100).decode().split()
+        assert answer == (["open", "open"] if pid == own else [DENIED, DENIED])
+
+
+@NOT_SANITIZED
+@SUPERVISED
+@pytest.mark.skipif(not HAS_LANDLOCK, reason="this kernel has no Landlock")
+def test_other_processes_of_the_user_are_out_of_reach(model, start_of_one_user):
+    server = start_of_one_user(model)
+    with subprocess.Popen([*AS_USER, "sleep", "600"]) as stranger:
+        try:
+            wait_until(lambda: processes.read_process(stranger.pid).name == "sleep", "it has become the user")
+            assert opened(server, f"/proc/{stranger.pid}/mem") == [DENIED, DENIED]
+        finally:
+            stranger.kill()
+
+
+@NOT_SANITIZED
+@pytest.mark.models(("prefork",))
+def test_without_the_sandbox_nothing_is_out_of_reach(model, start_of_one_user):
+    """As the documentation says; and so that the tests above do not pass by chance."""
+    server = start_of_one_user(model, seccomp="off")
+    assert opened(server, f"/proc/{server.pid}/mem") == ["open", "open"]
+
+
+@NOT_SANITIZED
+@SUPERVISED
+def test_no_connection_is_opened(model, start_of_one_user):
+    server = start_of_one_user(model)
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        service.setblocking(False)
+        victim, answer = intrude(server, f"INTRUDE-CONNECT {service.getsockname()[1]}")
+        assert answer == ""
+        server.wait_for_log(rf"pid {victim}, generation \d+\) was killed by SIGSYS")
+        with pytest.raises(BlockingIOError):
+            service.accept()
+
+
+@NOT_SANITIZED
+@SUPERVISED
+def test_who_stays_root_traces_nobody(model, start_server):
+    if os.getuid() != 0:
+        pytest.skip("only root can stay root")
+    server = start_server(model, "--seccomp", "on")
+    cap_sys_ptrace = 1 << 19
+    for pid in server.worker_pids():
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert not int(re.search(r"CapEff:\s*(\w+)", status)[1], 16) & cap_sys_ptrace
+        assert not int(re.search(r"CapPrm:\s*(\w+)", status)[1], 16) & cap_sys_ptrace
+
+
+# What the master, without privileges, sees of its workers all the same.
+
+@NOT_SANITIZED
+@pytest.mark.models(models.EACH_KIND)
+def test_the_master_looks_into_a_stuck_worker(model, start_of_one_user):
+    server = start_of_one_user(model, "--faults", "on", "--stuck-after-ms", "1000", "--on-stuck", "report")
+    with server.connect() as client:
+        client.send(request_bytes(target="/fault/deadlock"))
+        server.wait_for_log(r"is stuck, blocked")
+        wanted = r"waits in \w*futex\w*, system call" if HAS_LANDLOCK else "state S"
+        server.wait_for_log(wanted)
+        server.wait_for_log(r"#\d+ fault_deadlock at ")
+
+
+@NOT_SANITIZED
+@pytest.mark.models(models.EACH_KIND)
+@pytest.mark.skipif(not HAS_LANDLOCK, reason="without Landlock workers are closed to their master, too")
+def test_the_master_reads_the_memory_of_its_workers(model, start_of_one_user):
+    server = start_of_one_user(model, "--recycle-above-pss-kib", "102400", "--faults", "on")
+    with server.connect() as client:
+        leaking = server.whoami(client)["pid"]
+        assert client.get(f"/fault/leak?bytes={160 << 20}").status == 200
+    wait_until(lambda: leaking not in server.worker_pids(), "it is recycled", 60)
+    assert "cannot read" not in server.log()

@@ -4,12 +4,13 @@ decides by nothing that stands there, and what it shows there is true again when
 By default a worker scribbles for two seconds. TWINHTTPD_SCRIBBLE_S=60 makes it a minute, TWINHTTPD_SCRIBBLE_SEED=N
 chooses what is written."""
 
+import itertools
 import json
 import os
 import re
 import signal
+import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -21,25 +22,46 @@ from support.waiting import wait_until
 SCRIBBLE_S = float(os.environ.get("TWINHTTPD_SCRIBBLE_S", "2"))
 SEED = int(os.environ.get("TWINHTTPD_SCRIBBLE_SEED", "1"))
 TELLERS = 2
+BURST_MS = 200
 LOG_BYTES_A_SECOND = 1 << 20
 pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(300 + 10 * SCRIBBLE_S)]
 
 
 class Scribbled:
-    """A server, one of whose workers scribbles now."""
+    """A server, one of whose workers scribbles now: asked again and again, on one connection; should it be replaced, the
+    next one does."""
 
-    def __init__(self, server, control, seed=SEED, seconds=SCRIBBLE_S):
+    def __init__(self, server, control, seconds=SCRIBBLE_S):
         self.server = server
         self.control = control
         self.begin_s = time.monotonic()
         self.end_s = self.begin_s + seconds
-        with server.connect() as client:
-            self.scribbler = server.whoami(client)["pid"]
-            response = client.get(f"/fault/scribble?ms={int(seconds * 1000)}&seed={seed}")
-            assert response.status == 200
+        self.scribblers = []
+        self._numbers = itertools.count(SEED)
+        self._thread = threading.Thread(target=self._have_it_scribble, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self.scribblers, "somebody scribbles")
+
+    @property
+    def scribbler(self):
+        return self.scribblers[-1]
 
     def is_going_on(self):
         return time.monotonic() < self.end_s
+
+    def _have_it_scribble(self):
+        while self.is_going_on() and not self.server.is_stopped():
+            try:
+                with self.server.connect() as client:
+                    self.scribblers.append(self.server.whoami(client)["pid"])
+                    while self.is_going_on():
+                        client.get(f"/fault/scribble?ms={BURST_MS}&seed={next(self._numbers)}")
+            except (OSError, ConnectionLost):
+                pass
+
+    def end(self):
+        self.end_s = 0
+        self._thread.join()
 
     def ask_for(self, target):
         """What a worker answers, if one does: siblings may be replaced meanwhile."""
@@ -64,9 +86,11 @@ class Scribbled:
         """As if nothing had been."""
         server, model = self.server, self.server.model
         lasted_s = time.monotonic() - self.begin_s
-        if self.scribbler in server.worker_pids():
-            os.kill(self.scribbler, signal.SIGKILL)
-        server.wait_for_full_strength(without_pid=self.scribbler)
+        self.end()
+        for pid in set(self.scribblers) & set(server.worker_pids()):
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: pid not in server.worker_pids(), f"{pid} has ended")
+        server.wait_for_full_strength()
         before = server.worker_pids()
         wait_until(lambda: ask(self.control, "reload")["ok"], "a reload is begun")
         wait_until(lambda: not set(before) & set(server.worker_pids()), "a reload replaces all processes")
@@ -127,8 +151,7 @@ def test_a_reload_while_one_scribbles(model, start_scribbling):
     scribbled = start_scribbling(model, seconds=max(SCRIBBLE_S, 5))
     before = scribbled.server.worker_pids()
     assert ask(scribbled.control, "reload")["ok"]
-    wait_until(lambda: not set(before) - {scribbled.scribbler} & set(scribbled.server.worker_pids()),
-               "a reload replaces the others")
+    wait_until(lambda: not set(before) & set(scribbled.server.worker_pids()), "a reload replaces all", 30)
     scribbled.check_afterwards()
 
 
@@ -136,9 +159,11 @@ def test_a_stop_while_one_scribbles(model, start_scribbling):
     scribbled = start_scribbling(model, seconds=60)
     scribbled.check_meanwhile()
     scribbled.server.stop()
+    scribbled.end()
 
 
 def test_a_drain_while_one_scribbles(model, start_scribbling):
     scribbled = start_scribbling(model, "--drain-timeout-ms", "1000", seconds=60)
     scribbled.check_meanwhile()
     scribbled.server.stop(signal.SIGQUIT)
+    scribbled.end()
