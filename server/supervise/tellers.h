@@ -11,7 +11,7 @@
 
 enum {
     TELLERS = 2,          /* at a time */
-    TALES_WAITING = 16,   /* of more, the oldest is given up */
+    TALES_WAITING = 64,   /* of more, the oldest is given up */
     TELLER_OVERDUE_S = 12 /* a teller ends itself before; then it is killed */
 };
 

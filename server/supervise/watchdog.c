@@ -173,6 +173,7 @@ static bool look_at_slot(struct master *master, const struct child *child, uint3
     const struct look look = {master, child, index, &master->server->scoreboard->slots[index],
                               watch};
     uint64_t heartbeat_ms = atomic_load(&look.slot->heartbeat_ms);
+    set_verdict(&look, watch->verdict);
     if (!has_heartbeat(look.slot) || watch->generation != child->generation ||
         watch->heartbeat_ms != heartbeat_ms) {
         acquit(&look, heartbeat_ms);

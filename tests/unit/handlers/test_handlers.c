@@ -221,11 +221,17 @@ static void test_faults_are_on(void **state)
                   {"/fault/segv-holding-lock", false},
                   {"/fault/die-holding-lock", false}};
     fault_register(router, &environment);
+    scribble_register(router, &environment);
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
         const struct route *route = router_match(router, span_of(faults[i].path));
         assert_string_equal(route->path, faults[i].path);
         assert_int_equal(route->blocks, faults[i].blocks);
     }
+    scoreboard->deaths = 5;
+    assert_int_equal(get("/fault/scribble?ms=0"), 200);
+    assert_int_equal(scoreboard->deaths, 5);
+    assert_int_equal(get("/fault/scribble?ms=10001"), 400);
+    assert_int_equal(get("/fault/scribble?ms=1&seed=x"), 400);
     assert_int_equal(get("/fault/leak?bytes=4096"), 200);
     assert_string_equal(body(), "leaked 4096 bytes\n");
     assert_int_equal(get("/fault/leak?bytes=0"), 200);

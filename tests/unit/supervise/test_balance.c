@@ -267,6 +267,29 @@ static void test_it_settles(void **state)
     }
 }
 
+/* Whatever somebody writes there: no division by 0, and nothing is read behind the slots. */
+static void test_numbers_that_cannot_be(void **state)
+{
+    (void)state;
+    static const uint64_t numbers[] = {0, 1, UINT32_MAX, INT64_MAX, UINT64_MAX - 4, UINT64_MAX};
+    enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
+    struct balance_share shares[BALANCE_NEIGHBOURS];
+    scoreboard->slot_count = UINT32_MAX;
+    for (uint32_t own = 0; own < NUMBERS; own++) {
+        for (uint32_t other = 0; other < NUMBERS; other++) {
+            for (uint32_t i = 0; i < SLOTS; i++) {
+                scoreboard->slots[i].connections_open = numbers[i == 3 ? own : other];
+                scoreboard->slots[i].connections_idle = numbers[(own + other + i) % NUMBERS];
+                scoreboard->slots[i].heartbeat_ms = numbers[(other + i) % NUMBERS];
+            }
+            for (uint32_t i = 0; i < SLOTS; i++) {
+                balance_may_accept(scoreboard, i);
+                assert_in_range(balance_shares(scoreboard, i, shares), 0, BALANCE_NEIGHBOURS);
+            }
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
@@ -285,6 +308,7 @@ int main(void)
         TEST(test_idle_ones_do_not_count),
         TEST(test_all_at_once),
         TEST(test_it_settles),
+        TEST(test_numbers_that_cannot_be),
     };
     return cmocka_run_group_tests_name("balance", tests, NULL, NULL);
 }

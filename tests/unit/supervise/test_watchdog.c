@@ -314,6 +314,29 @@ static void test_nobody_works_but_a_place_is_free(void **state)
     assert_int_equal(killed_by, SIGABRT);
 }
 
+/* What others write of a thread is neither its verdict nor who it is. */
+static void test_verdicts_are_the_masters(void **state)
+{
+    (void)state;
+    pass(STUCK_AFTER_MS + STEP_MS, 1);
+    assert_int_equal(watchdog_stuck_threads(&master, &child), 1);
+    slot(0)->verdict = SLOT_MOVING;
+    slot(1)->verdict = SLOT_BLOCKED;
+    assert_int_equal(watchdog_stuck_threads(&master, &child), 1);
+    slot(1)->verdict = UINT32_MAX;
+    slot(0)->pid = slot(1)->pid = 1;
+    slot(0)->generation = slot(1)->generation = 0;
+    slot(0)->spares_wanted = UINT32_MAX;
+    slot(1)->draining = 1;
+    pass(STEP_MS, 1);
+    assert_verdicts(SLOT_BLOCKED, SLOT_MOVING, 1); /* said again */
+    assert_int_equal(watchdog_stuck_threads(&master, &child), 1);
+    assert_int_equal(slot(0)->pid, PID);
+    assert_int_equal(slot(0)->generation, GENERATION);
+    assert_int_equal(slot(0)->spares_wanted, 0);
+    assert_int_equal(slot(1)->draining, 0);
+}
+
 static void test_off(void **state)
 {
     (void)state;
@@ -345,6 +368,7 @@ int main(void)
         TEST(test_there_is_no_spare_thread),
         TEST(test_a_loop_has_no_spare),
         TEST(test_nobody_works_but_a_place_is_free),
+        TEST(test_verdicts_are_the_masters),
         TEST(test_off),
     };
     return cmocka_run_group_tests_name("watchdog", tests, NULL, NULL);
