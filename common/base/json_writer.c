@@ -1,5 +1,7 @@
 #include "common/base/json_writer.h"
 
+#include "common/base/escape.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -116,11 +118,6 @@ static size_t utf8_bytes(const unsigned char *text, size_t len)
     return 0;
 }
 
-static bool is_plain(unsigned char c)
-{
-    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
-}
-
 static void append_escaped(struct json_writer *writer, unsigned char c)
 {
     switch (c) {
@@ -148,10 +145,7 @@ static void append_escaped(struct json_writer *writer, unsigned char c)
 /* Appends what begins at the front of text; returns how many bytes that was. */
 static size_t append_piece(struct json_writer *writer, const unsigned char *text, size_t len)
 {
-    size_t plain = 0;
-    while (plain < len && is_plain(text[plain])) {
-        plain++;
-    }
+    size_t plain = escape_plain_bytes((struct span){(const char *)text, len});
     if (plain > 0) {
         buffer_append(writer->out, text, plain);
         return plain;
