@@ -55,7 +55,7 @@ static void redirect_to_directory(const struct http_request *request,
     buffer_append_span(&response->headers, SPAN("/"));
     if (request->query.len > 0) {
         buffer_append_span(&response->headers, SPAN("?"));
-        buffer_append_span(&response->headers, request->query);
+        uri_encode_query(&response->headers, request->query);
     }
     buffer_append_span(&response->headers, SPAN("\r\n"));
 }

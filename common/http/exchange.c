@@ -125,7 +125,8 @@ void http_exchange_run(struct http_exchange *exchange, struct handler_context *c
 {
     const struct route *route = exchange->route;
     assert(route != NULL);
-    slot_note_begin(context->slot, http_request_text(&exchange->request, exchange->request.line),
+    slot_note_begin(context->slot,
+                    http_request_shown_line(&exchange->request, &exchange->request.arena),
                     exchange->client);
     route->handler(&exchange->request, &exchange->response, context, route->data);
     if (context->gzip) {

@@ -38,6 +38,23 @@ static struct http_refusal scan_version(struct span text, struct http_request *r
     return (struct http_refusal){0, NULL};
 }
 
+/* How many bytes at the start of the text can be a target's. A URI is visible ASCII, but clients
+ * send bytes from 0x80, those of names in UTF-8, as they are. */
+static size_t target_bytes(const char *text, size_t len, bool *has_8_bit)
+{
+    size_t n = 0;
+    unsigned char seen = 0;
+    for (; n < len; n++) {
+        unsigned char c = (unsigned char)text[n];
+        if (c <= 0x20 || c == 0x7f) {
+            break;
+        }
+        seen |= c;
+    }
+    *has_8_bit = seen >= 0x80;
+    return n;
+}
+
 /* method SP request-target SP HTTP-version (RFC 9112, 3). */
 static struct http_refusal scan_request_line(const char *data, struct http_part line,
                                              struct http_request *request)
@@ -49,10 +66,8 @@ static struct http_refusal scan_request_line(const char *data, struct http_part 
         return malformed;
     }
     size_t target_at = method_bytes + 1;
-    size_t at = target_at;
-    while (at < line.len && (unsigned char)text[at] > 0x20 && (unsigned char)text[at] < 0x7f) {
-        at++;
-    }
+    size_t at = target_at +
+                target_bytes(text + target_at, line.len - target_at, &request->target_has_8_bit);
     if (at == target_at || at == line.len || text[at] != ' ') {
         return malformed;
     }

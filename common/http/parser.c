@@ -115,12 +115,23 @@ static bool execute(struct http_parser *parser, const char *data, size_t bytes, 
     return error == HPE_OK || (error == HPE_PAUSED && parser->message_complete);
 }
 
-/* What is legal but not taken by every llhttp: tabs around a value, a version above 1.1. It gets
- * a copy of the head with spaces and 1.1 instead. */
+static void replace_8_bit(char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        if ((unsigned char)text[i] >= 0x80) {
+            text[i] = 'x';
+        }
+    }
+}
+
+/* What is good but not taken by every llhttp: tabs around a value, a version above 1.1, bytes from
+ * 0x80 in the target. It gets a copy of the head with spaces, 1.1 and letters instead: it has to
+ * find the framing, and no more. */
 static const char *plain_head(struct http_request *request, const char *data)
 {
     const size_t version_at = request->line.offset + request->line.len - 1;
-    if (data[version_at] <= '1' && memchr(data, '\t', request->head_bytes) == NULL) {
+    if (data[version_at] <= '1' && !request->target_has_8_bit &&
+        memchr(data, '\t', request->head_bytes) == NULL) {
         return data;
     }
     char *copy = arena_alloc(&request->arena, request->head_bytes);
@@ -131,6 +142,7 @@ static const char *plain_head(struct http_request *request, const char *data)
     if (copy[version_at] > '1') {
         copy[version_at] = '1';
     }
+    replace_8_bit(copy + request->target.offset, request->target.len);
     return copy;
 }
 

@@ -20,6 +20,34 @@ void http_request_free(struct http_request *request)
     buffer_free(&request->body);
 }
 
+static bool is_8_bit(char byte)
+{
+    return (unsigned char)byte >= 0x80;
+}
+
+/* Every such byte lies in the target: the rest of the line has been checked. */
+struct span http_request_shown_line(const struct http_request *request, struct arena *arena)
+{
+    static const char HEX[] = "0123456789ABCDEF";
+    struct span line = http_request_text(request, request->line);
+    if (!request->target_has_8_bit) {
+        return line;
+    }
+    char *shown = arena_alloc(arena, line.len * 3);
+    size_t len = 0;
+    for (size_t i = 0; i < line.len; i++) {
+        unsigned byte = (unsigned char)line.ptr[i];
+        if (is_8_bit(line.ptr[i])) {
+            shown[len++] = '%';
+            shown[len++] = HEX[byte >> 4];
+            shown[len++] = HEX[byte & 15];
+        } else {
+            shown[len++] = line.ptr[i];
+        }
+    }
+    return (struct span){shown, len};
+}
+
 const char *http_method_name(enum http_method method)
 {
     static const char *const names[] = {

@@ -60,10 +60,12 @@ struct http_request {
     struct http_part line;  /* the request line without its CRLF */
     struct http_part method_name;
     struct http_part target;
+    bool target_has_8_bit;                      /* bytes from 0x80, as they are */
     struct http_part fields[HTTP_FIELD_IDS];    /* the first of each known field's values */
     uint32_t field_occurrences[HTTP_FIELD_IDS]; /* 0: absent */
     uint32_t field_count;                       /* all fields, known or not */
     bool keep_alive;                            /* as the client asks (RFC 9112, 9.3) */
+    bool expects_continue;                      /* before it sends the body (RFC 9110, 10.1.1) */
     bool has_body;                              /* a body follows the head, even if empty */
     bool body_wanted;                           /* keep it in body; else it is only counted */
     uint64_t body_bytes;                        /* received so far, decoded */
@@ -89,6 +91,10 @@ static inline struct span http_request_field(const struct http_request *request,
     }
     return http_request_text(request, request->fields[id]);
 }
+
+/* The request line for logs and notes: bytes from 0x80 in the target stand as %HH, as they would in
+ * a URI. Lives in the head, or in the arena. */
+struct span http_request_shown_line(const struct http_request *request, struct arena *arena);
 
 /* Forgets everything but the memory. */
 void http_request_reset(struct http_request *request);

@@ -221,17 +221,40 @@ static bool stays_in_path(char c)
     return is_alphanumeric(c) || (c != '\0' && strchr("-._~/!$()*+,;=@", c) != NULL);
 }
 
-void uri_encode_path(struct buffer *out, struct span path)
+static void append_encoded(struct buffer *out, char c)
 {
     static const char HEX[] = "0123456789ABCDEF";
+    unsigned byte = (unsigned char)c;
+    char encoded[] = {'%', HEX[byte >> 4], HEX[byte & 15]};
+    buffer_append(out, encoded, sizeof encoded);
+}
+
+void uri_encode_path(struct buffer *out, struct span path)
+{
     for (size_t i = 0; i < path.len; i++) {
         char c = path.ptr[i];
         if (stays_in_path(c)) {
             buffer_append(out, &c, 1);
         } else {
-            unsigned byte = (unsigned char)c;
-            char encoded[] = {'%', HEX[byte >> 4], HEX[byte & 15]};
-            buffer_append(out, encoded, sizeof encoded);
+            append_encoded(out, c);
+        }
+    }
+}
+
+/* Whether a URI may hold the byte at all (RFC 3986, 2). */
+static bool is_uri_byte(char c)
+{
+    return is_alphanumeric(c) || (c != '\0' && strchr("-._~:/?#[]@!$&'()*+,;=%", c) != NULL);
+}
+
+void uri_encode_query(struct buffer *out, struct span query)
+{
+    for (size_t i = 0; i < query.len; i++) {
+        char c = query.ptr[i];
+        if (is_uri_byte(c)) {
+            buffer_append(out, &c, 1);
+        } else {
+            append_encoded(out, c);
         }
     }
 }

@@ -24,7 +24,7 @@ struct uri {
 };
 
 /* Splits an origin-form or absolute-form target (http or https). The parser has already made sure
- * that it holds the bytes 0x21 to 0x7e only. URI_BAD_REQUEST for anything else: "*" and the
+ * that it holds neither spaces nor control bytes. URI_BAD_REQUEST for anything else: "*" and the
  * authority-form of CONNECT (which the caller handles before), another scheme, a fragment, user
  * information (RFC 9110, 4.2.4), an empty host (RFC 9110, 4.2.1). The caller still checks the
  * authority as it checks a Host field. *uri is filled with URI_OK only. */
@@ -55,6 +55,10 @@ bool uri_path_is_hidden(struct span path);
  * let stand, ":" is encoded too, so that a relative link never looks like a scheme, and so are "&"
  * and "'". A path that starts with "//" would name a host: normalize it first. */
 void uri_encode_path(struct buffer *out, struct span path);
+
+/* Appends a query as it was sent, percent-encoding the bytes that no URI may hold: those from 0x80
+ * and a few of ASCII. What is encoded already stays as it is. */
+void uri_encode_query(struct buffer *out, struct span query);
 
 /* Finds the first pair with this name in a query "a=1&b=2". Names are compared byte for byte, and
  * neither names nor values are percent-decoded. A name without "=" has an empty value. *value

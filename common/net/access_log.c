@@ -1,6 +1,7 @@
 #include "common/net/access_log.h"
 
 #include "common/base/clock.h"
+#include "common/base/escape.h"
 #include "common/base/json_writer.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -82,20 +83,11 @@ static void append_host(struct buffer *out, const struct client_address *client)
     buffer_append_span(out, host);
 }
 
-static void append_escaped(struct buffer *out, struct span text)
+static void append_quoted(struct buffer *out, struct span text)
 {
-    if (text.len == 0) {
-        buffer_append_span(out, SPAN("-"));
-        return;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\') {
-            buffer_printf(out, "\\x%02X", c);
-        } else {
-            buffer_append(out, &text.ptr[i], 1);
-        }
-    }
+    buffer_append_span(out, SPAN("\""));
+    escape_text(out, text.len > 0 ? text : SPAN("-"));
+    buffer_append_span(out, SPAN("\""));
 }
 
 static void render_time(struct access_log *log)
@@ -125,29 +117,29 @@ static uint32_t count_digits(uint64_t number)
 }
 
 /* Both write one line, and where in the buffer its time and the end of its size are. */
-static void append_combined(struct access_log *log, const struct http_exchange *exchange,
-                            uint64_t size, size_t *time_at, size_t *size_end)
+static void append_combined(struct access_log *log, struct http_exchange *exchange, uint64_t size,
+                            size_t *time_at, size_t *size_end)
 {
-    const struct http_request *request = &exchange->request;
+    struct http_request *request = &exchange->request;
     struct buffer *out = &log->noted;
     append_host(out, exchange->client);
     buffer_append_span(out, SPAN(" - - ["));
     *time_at = out->len;
-    buffer_printf(out, "%s] \"", log->time_text);
-    append_escaped(out, http_request_text(request, request->line));
-    buffer_printf(out, "\" %u %llu", exchange->response.status, (unsigned long long)size);
+    buffer_printf(out, "%s] ", log->time_text);
+    append_quoted(out, http_request_shown_line(request, &request->arena));
+    buffer_printf(out, " %u %llu", exchange->response.status, (unsigned long long)size);
     *size_end = out->len;
-    buffer_append_span(out, SPAN(" \""));
-    append_escaped(out, http_request_field(request, HTTP_FIELD_REFERER));
-    buffer_append_span(out, SPAN("\" \""));
-    append_escaped(out, http_request_field(request, HTTP_FIELD_USER_AGENT));
-    buffer_append_span(out, SPAN("\"\n"));
+    buffer_append_span(out, SPAN(" "));
+    append_quoted(out, http_request_field(request, HTTP_FIELD_REFERER));
+    buffer_append_span(out, SPAN(" "));
+    append_quoted(out, http_request_field(request, HTTP_FIELD_USER_AGENT));
+    buffer_append_span(out, SPAN("\n"));
 }
 
-static void append_json(struct access_log *log, const struct http_exchange *exchange, uint64_t size,
+static void append_json(struct access_log *log, struct http_exchange *exchange, uint64_t size,
                         size_t *time_at, size_t *size_end)
 {
-    const struct http_request *request = &exchange->request;
+    struct http_request *request = &exchange->request;
     char client[CLIENT_TEXT_BYTES];
     client_address_format(exchange->client, client);
     struct json_writer json;
@@ -156,7 +148,7 @@ static void append_json(struct access_log *log, const struct http_exchange *exch
     json_put_string(&json, "time", span_of(log->time_text));
     *time_at = log->noted.len - strlen(log->time_text) - 1; /* the quote */
     json_put_string(&json, "client", span_of(client));
-    json_put_string(&json, "request", http_request_text(request, request->line));
+    json_put_string(&json, "request", http_request_shown_line(request, &request->arena));
     json_put_uint(&json, "status", exchange->response.status);
     json_put_uint(&json, "bytes", size);
     *size_end = log->noted.len;
@@ -166,7 +158,7 @@ static void append_json(struct access_log *log, const struct http_exchange *exch
     buffer_append_span(&log->noted, SPAN("\n"));
 }
 
-void access_log_note(struct access_log *log, const struct http_exchange *exchange,
+void access_log_note(struct access_log *log, struct http_exchange *exchange,
                      const struct access_log_extent *where)
 {
     const uint64_t size = where->end - where->body;

@@ -23,9 +23,11 @@ struct access_log_extent {
 };
 
 /* Prepares the line of an answer that is about to be sent. In the combined format ("%h - - [%t]
- * \"%r\" %s %b \"%{Referer}i\" \"%{User-Agent}i\"") bytes that could forge a line stand as \xHH.
- * One of the next two must follow before an answer of another connection is noted. */
-void access_log_note(struct access_log *log, const struct http_exchange *exchange,
+ * \"%r\" %s %b \"%{Referer}i\" \"%{User-Agent}i\"") bytes that could forge a line stand as \xHH,
+ * and in both formats those from 0x80 in the request's target as %HH. Needs a little of the
+ * request's arena. One of the next two must follow before an answer of another connection is noted.
+ */
+void access_log_note(struct access_log *log, struct http_exchange *exchange,
                      const struct access_log_extent *where);
 
 /* All that was noted has been sent: adds the lines. */

@@ -74,6 +74,21 @@ static void try_path(struct span raw)
     free(out);
 }
 
+/* A query is a URI's once it is encoded, and then stays as it is. */
+static void check_query(struct span query)
+{
+    struct buffer once = {0}, twice = {0};
+    uri_encode_query(&once, query);
+    for (size_t i = 0; i < once.len; i++) {
+        FUZZ_CHECK(once.data[i] > 0x20 && once.data[i] < 0x7f);
+    }
+    uri_encode_query(&twice, (struct span){once.data, once.len});
+    FUZZ_CHECK(
+        span_equal((struct span){once.data, once.len}, (struct span){twice.data, twice.len}));
+    buffer_free(&once);
+    buffer_free(&twice);
+}
+
 static bool is_inside(struct span part, struct span whole)
 {
     return part.ptr >= whole.ptr && part.ptr + part.len <= whole.ptr + whole.len;
@@ -84,7 +99,8 @@ static void try_target(struct span target)
 {
     struct uri uri;
     for (size_t i = 0; i < target.len; i++) {
-        if (target.ptr[i] <= 0x20 || target.ptr[i] >= 0x7f) {
+        unsigned char byte = (unsigned char)target.ptr[i];
+        if (byte <= 0x20 || byte == 0x7f) {
             return;
         }
     }
@@ -97,6 +113,7 @@ static void try_target(struct span target)
                (uri.authority.len > 0 && is_inside(uri.authority, target)));
     FUZZ_CHECK(!uri.has_query || is_inside(uri.query, target));
     try_path(uri.path);
+    check_query(uri.query);
     struct span value = {NULL, 0};
     uint64_t number = 7;
     if (uri_query_param(uri.query, "a", &value)) {

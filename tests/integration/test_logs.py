@@ -177,6 +177,40 @@ def test_no_injection(model, start_logging, log_format):
 
 
 @pytest.mark.models(models.PROTOCOL)
+@pytest.mark.parametrize("log_format", ["combined", "json"])
+def test_8_bit_targets_are_escaped(model, start_logging, log_format):
+    """As in a URI, whatever they mean: names in UTF-8, or bytes that drive a terminal."""
+    server, lines = start_logging(model, "--access-log-format", log_format)
+    with server.connect() as client:
+        client.get("/\xc3\xa4?\x9b\xff")
+        client.request("POST", "/echo?\xe2\x82\xac", body=b"x")
+        client.get("/\xc3\xa4 \xff")  # refused
+    found = [json.loads(line)["request"] if log_format == "json" else COMBINED.fullmatch(line)[1]
+             for line in lines()]
+    assert found[:2] == ["GET /%C3%A4?%9B%FF HTTP/1.1", "POST /echo?%E2%82%AC HTTP/1.1"]
+    assert len(found) == 3 and found[2].isascii()
+
+
+@pytest.mark.models(models.SUPERVISED)
+def test_8_bit_targets_are_escaped_in_notes(model, start_server):
+    """What is in progress, in /status, and what it was when a worker died, in the error log."""
+    server = start_server(model, "--faults", "on")
+    with server.connect() as sleeper:
+        sleeper.send(request_bytes(target="/sleep?ms=3000&\xc3\xa4\xff"))
+        wait_until(lambda: server.is_running("GET /sleep?ms=3000&%C3%A4%FF HTTP/1.1"), "it sleeps")
+        assert sleeper.read_response().status == 200
+    with server.connect() as client:
+        victim = server.whoami(client)["pid"]
+        client.send(request_bytes(target="/fault/segv?\x9b\xc3\xa4"))
+        client.expect_close()
+    story = wait_until(lambda: (server.find_death(victim) or {}).get("crash"), "its story is told")
+    assert story["request"]["line"] == "GET /fault/segv?%9B%C3%A4 HTTP/1.1"
+    server.wait_for_log(r'in progress in worker \d+: "GET /fault/segv\?%9B%C3%A4 HTTP/1.1"')
+    server.wait_for_log(r'SIGSEGV .* handling "GET /fault/segv\?%9B%C3%A4 HTTP/1.1"')
+    assert server.stderr_path.read_bytes().isascii()
+
+
+@pytest.mark.models(models.PROTOCOL)
 def test_no_access_log_unless_asked_for(model, start_server):
     server = start_server(model)
     server.get("/plaintext")

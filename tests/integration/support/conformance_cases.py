@@ -161,6 +161,11 @@ def message(first, *fields, content=b""):
     return bare(first, "Host: test", *fields, content=content)
 
 
+def _raw(text):
+    """The text whose bytes, as a message carries them, are this text's in UTF-8."""
+    return text.encode().decode("latin-1")
+
+
 def get(target, *fields):
     return message(f"GET {target} HTTP/1.1", *fields)
 
@@ -220,6 +225,7 @@ FILES = {
     "future.txt": b"future", "UPPER.TXT": b"upper",
     "odd %?#/index.html": IDENTITY, "%41.txt": b"percent", "a+b.txt": b"plus", "q?x.txt": b"query",
     "#.txt": b"hash", "ä.txt": b"umlaut", "semi;colon.txt": b"semicolon", "a&b=c.txt": b"and",
+    "größe/index.html": IDENTITY, "größe/€ \u4f60\u597d.txt": b"euro",
     ".env": b"hidden", "sub/.hidden/x.txt": b"hidden", "sub/x.txt": b"sub", "..txt": b"hidden",
     "...": b"hidden", "x..y.txt": b"dots", "no-suffix": b"", "two.tar.gz": b"gz",
     **{f"kind.{suffix}": b"kind" for suffix in
@@ -327,9 +333,32 @@ REQUEST_LINE = [
     *rows("target-control", "9112 3; 9110 5.5", refused(400), {
         f"{byte:02x}": b"GET /x%cy HTTP/1.1\r\nHost: test\r\n\r\n" % byte
         for byte in (*range(0x21), 0x7f)}),
-    *rows("target-8-bit", "9112 3.2; 3986 2", refused(400), {
+    *rows("target-8-bit", "9112 3.2; 3986 2", answer(404, end=OPEN), {
         f"{byte:02x}": b"GET /x%cy HTTP/1.1\r\nHost: test\r\n\r\n" % byte
-        for byte in (0x80, 0xa0, 0xc3, 0xe4, 0xff)}),
+        for byte in (0x80, 0x85, 0x9b, 0xa0, 0xc3, 0xe4, 0xfe, 0xff)}),
+    *rows("target-8-bit-query", "9112 3.2; 3986 3.4", ok(HELLO_WORLD, end=OPEN), {
+        "utf-8": get(_raw("/plaintext?ä=ü")), "latin-1": get("/plaintext?\xe4"),
+        "only": get("/plaintext?\xff"), "absolute-form": get("http://test/plaintext?\x80\xff"),
+        "http-1.0": bare("GET /plaintext?\x80 HTTP/1.0", "Connection: keep-alive"),
+        "http-1.2": message("GET /plaintext?\x80 HTTP/1.2"),
+        "tab-in-a-field": get("/plaintext?\x80", "A:\tb\t")}),
+    row("target-8-bit-query-behind-another", "9112 9.3.2; 3986 3.4", get("/plaintext?\xc3\xa4") * 2,
+        ok(HELLO_WORLD, end=OPEN), ok(HELLO_WORLD, end=OPEN)),
+    *rows("target-8-bit-length", "9112 6; 3986 2", ok(body(b"hello"), end=OPEN), {
+        "length": message("POST /echo?\xe2\x82\xac HTTP/1.1", "Content-Length: 5", content="hello"),
+        "chunked": message("POST /echo?\xff HTTP/1.1", "Transfer-Encoding: chunked",
+                           content=chunked(b"he", b"llo"))}),
+    *rows("target-8-bit-authority", "9110 4.2; 3986 3.2.2", answer(400), {
+        "utf-8": message("GET http://\xc3\xa4/plaintext HTTP/1.1"),
+        "latin-1": message("GET http://t\xe4st/plaintext HTTP/1.1"),
+        "port": message("GET http://test:\xb2/plaintext HTTP/1.1")}),
+    *rows("target-8-bit-and-control", "9112 3; 9110 5.5", refused(400), {
+        f"{byte:02x}": b"GET /\xc3\xa4%c\xc3\xa4 HTTP/1.1\r\nHost: test\r\n\r\n" % byte
+        for byte in (0x00, 0x09, 0x0b, 0x0d, 0x1b, 0x20, 0x7f)}),
+    *rows("line-8-bit", "9112 3", refused(400), {
+        "method": message("G\xcbT / HTTP/1.1"), "method-after": message("GET\xa0 / HTTP/1.1"),
+        "no-break-space": message("GET\xa0/\xa0HTTP/1.1"), "version": message("GET / HTTP/1.\xb9"),
+        "version-name": message("GET / H\xd4TP/1.1"), "before": message("\xef\xbb\xbfGET / HTTP/1.1")}),
     *rows("line-bad", "9112 3", refused(400), {
         "two-spaces-after-method": message("GET  /plaintext HTTP/1.1"),
         "two-spaces-after-target": message("GET /plaintext  HTTP/1.1"),
@@ -1135,6 +1164,25 @@ NAMES = [
         "device-link": get(f"/{FOLDER}/socket-like"), "proc": get("/proc/self/environ"),
         "double-slash": get("//etc/passwd"), "drive": get("/c:/windows/win.ini"),
         "only-dots": get("/.."), "only-dots-slash": get("/../"),
+    *rows("path-8-bit", "3986 2.5", ok(body(b"umlaut")), {
+        "utf-8": get(_raw(f"/{FOLDER}/ä.txt")), "query": get(_raw(f"/{FOLDER}/ä.txt?ö")),
+        "half-encoded": get(f"/{FOLDER}/\xc3%a4.txt"), "other-half": get(f"/{FOLDER}/%C3\xa4.txt"),
+        "dots": get(_raw(f"/größe/.././{FOLDER}//ä.txt")),
+        "absolute-form": get(_raw(f"http://test/{FOLDER}/ä.txt"))}),
+    row("path-8-bit-head", "3986 2.5", head(_raw(f"/{FOLDER}/ä.txt")),
+        ok(header("Content-Length", "6"), method="HEAD")),
+    row("path-8-bit-1.0", "3986 2.5", bare(_raw(f"GET /{FOLDER}/ä.txt HTTP/1.0").encode("latin-1")),
+        ok(body(b"umlaut"), end=CLOSED)),
+    row("path-8-bit-and-encoded", "3986 2.4", get(_raw(f"/{FOLDER}/größe/€%20你好.txt")), ok(body(b"euro"))),
+    row("path-8-bit-same-etag", "3986 6.2.2", get(f"/{FOLDER}/%c3%a4.txt") + get(_raw(f"/{FOLDER}/ä.txt")),
+        ok(), ok(same_headers_as_before)),
+    *rows("path-8-bit-no-way-out", "3986 2.4; 3629 10", NO_WAY_OUT, {
+        "overlong-dots": get("/\xc0\xae\xc0\xae/secret.txt"),
+        "overlong-slash": get("/..\xc0\xafsecret.txt"),
+        "full-width-dots": get(_raw("/．．/secret.txt")), "dots-behind": get(_raw("/ä/../../secret.txt"))}),
+    *rows("path-8-bit-other-name", "3986 6.2.2", answer(404), {
+        "latin-1": get(f"/{FOLDER}/\xe4.txt"), "decomposed": get(_raw(f"/{FOLDER}/a\u0308.txt")),
+        "half": get(f"/{FOLDER}/\xc3.txt")}),
         "host": bare("GET /secret.txt HTTP/1.1",
                                                                             "Host: ..")}),
     *rows("hidden", "9110 17.3", NOT_FOUND, {
@@ -1192,6 +1240,14 @@ OTHER_TYPES = {"json": "application/json", "svg": r"image/svg\+xml", "png": "ima
                "xml": "(text|application)/xml.*", "nothing-known": "application/octet-stream"}
 NOSNIFF = header("X-Content-Type-Options", "nosniff")
 
+    *rows("redirect-8-bit", "9110 10.2.2; 3986 2.1", answer(301, 308, checks=[
+        header("Location", re.compile(f"(http://test)?/{FOLDER}/gr%C3%B6%C3%9Fe/"))]), {
+        "raw": get(_raw(f"/{FOLDER}/größe")), "encoded": get(f"/{FOLDER}/gr%c3%b6%c3%9fe"),
+        "absolute-form": get(_raw(f"http://test/{FOLDER}/größe"))}),
+    *rows("redirect-8-bit-query", "9110 10.2.2; 3986 2.1", answer(301, 308, checks=[
+        header("Location", re.compile(r"(http://test)?/directory/\?a=%C3%A4%c3&%22%FF"))]), {
+        "raw": get("/directory?a=\xc3\xa4%c3&\"\xff"),
+        "absolute-form": get("http://test/directory?a=\xc3\xa4%c3&\"\xff")}),
 DESCRIPTIONS = [
     *[row(f"type-{suffix}", "9110 8.3; 2046 4.1.2", get(f"/{FOLDER}/kind.{suffix}"),
           ok(header("Content-Type", re.compile(f"{type_}; ?charset=utf-8", re.I)), NOSNIFF))

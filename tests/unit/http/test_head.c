@@ -135,6 +135,10 @@ static const struct head_case {
     {FIELD("A:\r\n"), 0, NULL},
     {FIELD("A: \t \r\n"), 0, NULL},
     {FIELD("A:b\r\n"), 0, NULL},
+    {TEXT("GET /\xc3\xa4 HTTP/1.1\r\n" HOST "\r\n"), 0, NULL},
+    {TEXT("GET \xff HTTP/1.1\r\n" HOST "\r\n"), 0, NULL}, /* the router's to judge */
+    {TEXT("GET /?\x80\x81\xfe\xff=\xe2\x82\xac HTTP/1.1\r\n" HOST "\r\n"), 0, NULL},
+    {TEXT("GET http://test/\xe4\xbd\xa0\xe5\xa5\xbd?\xff HTTP/1.1\r\n" HOST "\r\n"), 0, NULL},
     {FIELD("A: b: c\r\n"), 0, NULL},
     {FIELD("A: b\tc \xff\x80\xe4\r\n"), 0, NULL},
     {FIELD("!#$%&'*+-.^_`|~09azAZ: x\r\n"), 0, NULL},
@@ -185,7 +189,14 @@ static const struct head_case {
     {TEXT("GET /a\0b HTTP/1.1\r\n\r\n"), 400, line_malformed},
     {TEXT("GET /a\x01 HTTP/1.1\r\n\r\n"), 400, line_malformed},
     {TEXT("GET /a\x7f HTTP/1.1\r\n\r\n"), 400, line_malformed},
-    {TEXT("GET /\xc3\xa4 HTTP/1.1\r\n\r\n"), 400, line_malformed},
+    {TEXT("GET /\x80\x01 HTTP/1.1\r\n\r\n"), 400, line_malformed},
+    {TEXT("GET /\xff\xff\xff\xff\xff\xff\xff\x7f HTTP/1.1\r\n\r\n"), 400, line_malformed},
+    {TEXT("GET /\xe2\x82\xac\xe2\x82\xac\x1f\xe2\x82\xac\xe2\x82\xac HTTP/1.1\r\n\r\n"), 400,
+     line_malformed},
+    {TEXT("GET /\xc2\xa0 \xc2\xa0 HTTP/1.1\r\n\r\n"), 400, line_malformed},
+    {TEXT("GET\xc2\xa0/ HTTP/1.1\r\n\r\n"), 400, line_malformed},
+    {TEXT("GET /\xc2\xa0HTTP/1.1\r\n\r\n"), 400, line_malformed},
+    {TEXT("GET / HTTP/1.\xb9\r\n\r\n"), 400, line_malformed},
     {TEXT("GET /a\rb HTTP/1.1\r\n\r\n"), 400, line_malformed},
     {TEXT("GET / HTTP/1.1\r\r\n\r\n"), 400, line_malformed},
     {TEXT("G@T / HTTP/1.1\r\n\r\n"), 400, line_malformed},
@@ -439,6 +450,60 @@ static void test_all_known_fields(void **state)
         char text[128];
         snprintf(text, sizeof(text), GET "%s: 7\r\n\r\n", names[id]);
         struct outcome outcome = scan(text);
+/* A list of which one member is known, and empty ones mean nothing (RFC 9110, 5.6.1). */
+static void test_expects_continue(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fields;
+        bool expects;
+    } lists[] = {
+        {"", false},
+        {"Expect:\r\n", false},
+        {"Expect: , ,\r\n", false},
+        {"Expect: 100-continue\r\n", true},
+        {"Expect: ,100-Continue\r\n", true},
+        {"Expect: 100-continue , \t,\r\n", true},
+        {"Expect: 100-continue, 100-CONTINUE\r\n", true},
+        {"Expect: 100-continue\r\nExpect: 100-continue\r\n", true},
+        {"Expect:\r\nA: b\r\nExpect: ,100-continue\r\n", true},
+        {"Expect: ,\r\nexpect:\r\n", false},
+    };
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "POST / HTTP/1.1\r\n" HOST "%s\r\n", lists[i].fields);
+        struct outcome outcome = scan(text);
+        assert_int_equal(outcome.result, HTTP_HEAD_DONE);
+        assert_int_equal(outcome.request.expects_continue, lists[i].expects);
+        snprintf(text, sizeof(text), "POST / HTTP/1.0\r\n%s\r\n", lists[i].fields);
+        assert_false(scan(text).request.expects_continue);
+    }
+}
+
+/* Wherever they stand in the target. */
+static void test_8_bit_targets(void **state)
+{
+    (void)state;
+    for (size_t len = 1; len <= 20; len++) {
+        for (size_t at = 0; at < len; at++) {
+            char target[32] = {0};
+            char text[96];
+            memset(target, 'a', len);
+            for (int byte = 1; byte < 256; byte++) {
+                target[at] = (char)byte;
+                snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" HOST "\r\n", target);
+                bool good = byte > 0x20 && byte != 0x7f;
+                struct outcome outcome = scan(text);
+                assert_int_equal(outcome.result, good ? HTTP_HEAD_DONE : HTTP_HEAD_REFUSED);
+                if (good) {
+                    assert_span(text_of(&outcome, outcome.request.target), target);
+                    assert_int_equal(outcome.request.target_has_8_bit, byte >= 0x80);
+                }
+            }
+        }
+    }
+}
+
         for (int other = 0; other < HTTP_FIELD_IDS; other++) {
             assert_int_equal(outcome.request.field_occurrences[other], other == id);
         }
@@ -641,3 +706,5 @@ int main(void)
     };
     return cmocka_run_group_tests_name("head", tests, NULL, NULL);
 }
+        cmocka_unit_test(test_expects_continue),
+        cmocka_unit_test(test_8_bit_targets),

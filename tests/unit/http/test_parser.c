@@ -150,6 +150,9 @@ static const struct message {
     {POST "Transfer-Encoding:\tchunked\t\r\n\r\n0\r\n\r\n", ""},
     {LENGTH "2\t \r\n\r\nab", "ab"},
     {"POST / HTTP/1.3\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", "ab"},
+    {"GET /\xc3\xa4?\xff HTTP/1.1\r\nHost: a\r\n\r\n", NULL},
+    {"GET http://a/\x80\xfe HTTP/1.0\r\n\r\n", NULL},
+    {"POST /\xe2\x82\xac HTTP/1.1\r\nHost: a\r\nContent-Length:\t2\r\n\r\nab", "ab"},
     {CHUNKED "2\r\nab\r\n0\r\nTrailer: x\r\nAnother: y\r\n\r\n", "ab"},
     {CHUNKED "0\r\nContent-Length: 5\r\nHost: other\r\n\r\n", ""},
 };

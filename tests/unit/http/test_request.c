@@ -38,6 +38,23 @@ static void test_texts(void **state)
     assert_int_equal(empty.len, 0);
 }
 
+static void test_shown_line(void **state)
+{
+    (void)state;
+    struct http_request request = {.head = "\r\nGET /\xc3\xa4%C3?\xff\x80 HTTP/1.1\r\n",
+                                   .line = {2, 22},
+                                   .target_has_8_bit = true};
+    struct span shown = http_request_shown_line(&request, &request.arena);
+    assert_true(span_equal(shown, SPAN("GET /%C3%A4%C3?%FF%80 HTTP/1.1")));
+    http_request_reset(&request);
+    request.head = "GET / HTTP/1.1";
+    request.line = (struct http_part){0, 14};
+    shown = http_request_shown_line(&request, &request.arena);
+    assert_ptr_equal(shown.ptr, request.head); /* nothing was copied */
+    assert_int_equal(shown.len, 14);
+    http_request_free(&request);
+}
+
 static void test_reset_keeps_the_memory_alone(void **state)
 {
     (void)state;
@@ -46,6 +63,8 @@ static void test_reset_keeps_the_memory_alone(void **state)
                                    .method = METHOD_POST,
                                    .minor_version = 1,
                                    .keep_alive = true,
+                                   .expects_continue = true,
+                                   .target_has_8_bit = true,
                                    .has_body = true,
                                    .body_wanted = true,
                                    .body_bytes = 3,
@@ -84,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_method_names),
         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_shown_line),
         cmocka_unit_test(test_reset_keeps_the_memory_alone),
         cmocka_unit_test(test_reset_gives_a_large_body_back),
     };

@@ -517,6 +517,30 @@ static void test_encode_is_undone_by_normalize(void **state)
     }
 }
 
+/* What a client has encoded stays so, what it should have encoded is. */
+static void test_encode_query(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *query;
+        const char *encoded;
+    } CASES[] = {
+        {"", ""},
+        {"a=1&b=%C3%A4&c", "a=1&b=%C3%A4&c"},
+        {"AZaz09-._~:/?#[]@!$&'()*+,;=%", "AZaz09-._~:/?#[]@!$&'()*+,;=%"},
+        {"q=\xe2\x82\xac", "q=%E2%82%AC"},
+        {"\x80\xff", "%80%FF"},
+        {"<\"\\^`{|}>", "%3C%22%5C%5E%60%7B%7C%7D%3E"},
+    };
+    for (size_t i = 0; i < COUNT(CASES); i++) {
+        struct buffer out = {0};
+        buffer_append(&out, "?", 1);
+        uri_encode_query(&out, span_of(CASES[i].query));
+        assert_span(CASES[i].query, (struct span){out.data + 1, out.len - 1}, CASES[i].encoded);
+        buffer_free(&out);
+    }
+}
+
 static void test_query_param(void **state)
 {
     (void)state;
@@ -643,6 +667,7 @@ int main(void)
         cmocka_unit_test(test_hidden_paths),
         cmocka_unit_test(test_encode),
         cmocka_unit_test(test_encode_is_undone_by_normalize),
+        cmocka_unit_test(test_encode_query),
         cmocka_unit_test(test_query_param),
         cmocka_unit_test(test_query_uint),
     };

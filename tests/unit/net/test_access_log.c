@@ -202,6 +202,16 @@ static void test_escaping(void **state)
     }
 }
 
+/* The bytes of a name stand as they would in a URI, in both formats. */
+static void test_8_bit_target(void **state)
+{
+    (void)state;
+    set_request("GET /\xc3\xa4\"?\xff HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_logged(" \"GET /%C3%A4\\\\x22\\?%FF HTTP/1\\.1\" 200 0 ");
+    use_json();
+    assert_logged("\"request\":\"GET /%C3%A4\\\\\"\\?%FF HTTP/1\\.1\"");
+}
+
 static void test_json(void **state)
 {
     (void)state;
@@ -471,6 +481,7 @@ int main(void)
         TEST(test_without_a_request),
         TEST(test_size_is_that_of_the_body),
         TEST(test_escaping),
+        TEST(test_8_bit_target),
         TEST(test_json),
         TEST(test_time_is_now),
         TEST(test_deferred),
