@@ -374,6 +374,18 @@ static struct http_refusal check_host(const struct http_request *request)
     return (struct http_refusal){0, NULL};
 }
 
+/* Takes a member off the front of a comma-separated list, without the white space around it; empty
+ * ones are members, too (RFC 9110, 5.6.1). False: it was the last. */
+static bool take_member(struct span *list, struct span *member)
+{
+    const char *comma = list->len > 0 ? memchr(list->ptr, ',', list->len) : NULL;
+    size_t len = comma == NULL ? list->len : (size_t)(comma - list->ptr);
+    size_t used = comma == NULL ? len : len + 1;
+    *member = span_trim((struct span){list->ptr, len});
+    *list = (struct span){list->ptr + used, list->len - used};
+    return comma != NULL;
+}
+
 static bool is_decimal(struct span text)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -384,13 +396,51 @@ static bool is_decimal(struct span text)
     return text.len > 0;
 }
 
+/* A name, and maybe parameters (RFC 9112, 7). */
+static bool is_coding(struct span text)
+{
+    size_t name_bytes = http_token_bytes(text.ptr, text.len);
+    struct span rest = span_trim((struct span){text.ptr + name_bytes, text.len - name_bytes});
+    return name_bytes > 0 && (rest.len == 0 || rest.ptr[0] == ';');
+}
+
+/* A request whose last coding is not chunked has no end (RFC 9112, 6.3); what ends, but in a coding
+ * that we do not know, is not implemented (6.1). */
+static struct http_refusal check_codings(struct http_request *request)
+{
+    struct span list = http_head_field_list(request, HTTP_FIELD_TRANSFER_ENCODING, &request->arena);
+    if (span_equal_nocase(list, SPAN("chunked"))) { /* nearly always */
+        return (struct http_refusal){0, NULL};
+    }
+    bool chunked = false;
+    bool unknown = false;
+    bool more = true;
+    while (more) {
+        struct span coding;
+        more = take_member(&list, &coding);
+        if (!is_coding(coding)) {
+            return (struct http_refusal){400, "malformed Transfer-Encoding"};
+        }
+        if (chunked) { /* what has been chunked cannot be chunked again, or otherwise coded */
+            return (struct http_refusal){400, "chunked is not the last transfer coding"};
+        }
+        chunked = span_equal_nocase(coding, SPAN("chunked"));
+        unknown |= !chunked;
+    }
+    if (!chunked) {
+        return (struct http_refusal){400, "chunked is not the last transfer coding"};
+    }
+    return unknown ? (struct http_refusal){501, "unknown transfer coding"}
+                   : (struct http_refusal){0, NULL};
+}
+
 /* Stricter than RFC 9112, 6.3 allows a server to be: any doubt about where a message ends is an
  * error, since two parties that see different ends are what request smuggling needs. */
-static struct http_refusal check_framing(const struct http_request *request)
+static struct http_refusal check_framing(struct http_request *request)
 {
     uint32_t lengths = request->field_occurrences[HTTP_FIELD_CONTENT_LENGTH];
     uint32_t codings = request->field_occurrences[HTTP_FIELD_TRANSFER_ENCODING];
-    if (lengths + codings > 1) {
+    if (lengths > 1 || (lengths > 0 && codings > 0)) {
         return (struct http_refusal){400, "more than one way of framing the body"};
     }
     if (lengths == 1 && !is_decimal(http_request_field(request, HTTP_FIELD_CONTENT_LENGTH))) {
@@ -402,9 +452,27 @@ static struct http_refusal check_framing(const struct http_request *request)
     if (request->minor_version == 0) {
         return (struct http_refusal){400, "Transfer-Encoding in HTTP/1.0"};
     }
-    struct span coding = http_request_field(request, HTTP_FIELD_TRANSFER_ENCODING);
-    if (!span_equal_nocase(coding, SPAN("chunked"))) {
-        return (struct http_refusal){coding.len == 0 ? 400 : 501, "unknown transfer coding"};
+    return check_codings(request);
+}
+
+/* Expect is a list, too (RFC 9110, 10.1.1), of which one member is known. */
+static struct http_refusal check_expectations(struct http_request *request)
+{
+    if (request->minor_version == 0 || request->field_occurrences[HTTP_FIELD_EXPECT] == 0) {
+        return (struct http_refusal){0, NULL};
+    }
+    struct span list = http_head_field_list(request, HTTP_FIELD_EXPECT, &request->arena);
+    bool more = true;
+    while (more) {
+        struct span expectation;
+        more = take_member(&list, &expectation);
+        if (expectation.len == 0) {
+            continue;
+        }
+        if (!span_equal_nocase(expectation, SPAN("100-continue"))) {
+            return (struct http_refusal){417, "unknown expectation"};
+        }
+        request->expects_continue = true;
     }
     return (struct http_refusal){0, NULL};
 }
@@ -412,14 +480,13 @@ static struct http_refusal check_framing(const struct http_request *request)
 /* Whether a comma-separated list holds the token. */
 static bool list_has_token(struct span list, struct span token)
 {
-    while (list.len > 0) {
-        const char *comma = memchr(list.ptr, ',', list.len);
-        size_t len = comma == NULL ? list.len : (size_t)(comma - list.ptr);
-        if (span_equal_nocase(span_trim((struct span){list.ptr, len}), token)) {
+    bool more = true;
+    while (more) {
+        struct span member;
+        more = take_member(&list, &member);
+        if (span_equal_nocase(member, token)) {
             return true;
         }
-        size_t step = comma == NULL ? len : len + 1;
-        list = (struct span){list.ptr + step, list.len - step};
     }
     return false;
 }
@@ -442,10 +509,8 @@ struct http_refusal http_head_check(struct http_request *request)
     if (refusal.status == 0) {
         refusal = check_framing(request);
     }
-    if (refusal.status == 0 && request->minor_version == 1 &&
-        request->field_occurrences[HTTP_FIELD_EXPECT] > 0 &&
-        !span_equal_nocase(http_request_field(request, HTTP_FIELD_EXPECT), SPAN("100-continue"))) {
-        refusal = (struct http_refusal){417, "unknown expectation"};
+    if (refusal.status == 0) {
+        refusal = check_expectations(request);
     }
     request->keep_alive = wants_keep_alive(request);
     return refusal;

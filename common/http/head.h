@@ -39,7 +39,8 @@ enum http_head_result http_head_scan(struct http_head *head, const char *data, s
                                      struct http_refusal *refusal);
 
 /* Checks what must hold between the fields of a complete head: Host (RFC 9112, 3.2), one way of
- * framing the body (6.1, 6.3), Connection (9.3), Expect (RFC 9110, 10.1.1). Sets keep_alive. */
+ * framing the body (6.1, 6.3), Connection (9.3), Expect (RFC 9110, 10.1.1). Sets keep_alive
+ * and expects_continue. */
 struct http_refusal http_head_check(struct http_request *request);
 
 /* Whether the text is uri-host [ ":" port ] (RFC 9110, 7.2; RFC 3986, 3.2.2): a name, an IPv4

@@ -198,11 +198,6 @@ static void handle(struct connection *c)
 
 /* ---- Reading ---- */
 
-static bool expects_continue(const struct http_request *request)
-{
-    return request->minor_version == 1 && request->field_occurrences[HTTP_FIELD_EXPECT] > 0;
-}
-
 /* The head announces a body. */
 static void begin_body(struct connection *c)
 {
@@ -210,7 +205,7 @@ static void begin_body(struct connection *c)
     bool body_has_begun = c->input.len > c->input_used;
     c->phase = PHASE_BODY;
     c->deadline_ms = worker_now_ms(c->worker) + connection_config(c)->body_timeout_ms;
-    if (!expects_continue(&exchange->request) || body_has_begun) {
+    if (!exchange->request.expects_continue || body_has_begun) {
         return;
     }
     if (exchange->route == NULL) { /* refused already: better that it is not sent at all */

@@ -775,29 +775,33 @@ CODINGS = [
         "no-space": post("Transfer-Encoding:chunked", content=chunked(b"hello")),
         "te-ignored": post("TE: trailers, gzip;q=0.5", "Transfer-Encoding: chunked",
                            content=chunked(b"hello"))}),
-    *rows("coding-unknown", "9112 6.1, 6.3", refused(400, 501), {
+    *rows("coding-without-end", "9112 6.3", refused(400), {
         value: coding(value) for value in (
             "xchunked", "chunkedx", "chunk", "chunke", "gzip", "deflate", "compress", "br",
-            "identity", "chunked, identity", "identity, chunked", "chunked, gzip", "x-foo",
-            "'chunked'", "chunked-1", "cow")}),
+            "identity", "chunked, identity", "chunked, gzip", "chunked, gzip, br", "x-foo",
+            "gzip, identity", "'chunked'", "chunked-1", "cow", "gzip;q=1", "chunked, x;a=b")}),
+    row("coding-without-end-on-get", "9112 6.3", get("/plaintext", "Transfer-Encoding: gzip"),
+        refused(400)),
+    row("coding-without-end-expecting", "9112 6.3; 9110 10.1.1",
+        post("Transfer-Encoding: gzip", "Expect: 100-continue"), refused(400)),
     *rows("coding-before-chunked", "9112 6.1", refused(501), {
         value: coding(value) for value in (
             "gzip, chunked", "gzip,chunked", "deflate, chunked", "foo, chunked",
-            "gzip, br, chunked")}),
-    *rows("coding-doubled", "9112 6.1", refused(400, 501), {
+            "gzip, br, chunked", "identity, chunked", "gzip \t,\t CHUNKED", "x;a=b, chunked")}),
+    *rows("coding-before-chunked-in-lines", "9112 6.1; 9110 5.3", refused(501), {
+        value: post(f"Transfer-Encoding: {value}", "A: b", "transfer-encoding: chunked",
+                    content=chunked(b"hello")) for value in ("gzip", "identity", "gzip, br")}),
+    *rows("coding-doubled", "9112 6.1, 7.1", refused(400), {
+        "list-with-another": coding("chunked, gzip, chunked"),
         "list": coding("chunked, chunked"), "list-without-space": coding("chunked,chunked"),
         "list-of-three": coding("chunked, chunked, chunked"),
         "lines": post("Transfer-Encoding: chunked", "Transfer-Encoding: chunked",
                       content=chunked(b"hello")),
-        "lines-gzip-first": post("Transfer-Encoding: gzip", "Transfer-Encoding: chunked",
-                                 content=chunked(b"hello")),
         "lines-gzip-last": post("Transfer-Encoding: chunked", "Transfer-Encoding: gzip",
                                 content=chunked(b"hello")),
         "lines-empty-last": post("Transfer-Encoding: chunked", "Transfer-Encoding:",
-                                 content=chunked(b"hello")),
-        "lines-identity": post("Transfer-Encoding: identity", "Transfer-Encoding: chunked",
-                               content=chunked(b"hello"))}),
-    *rows("coding-malformed", "9112 6.1, 7", refused(400, 501), {
+                                 content=chunked(b"hello"))}),
+    *rows("coding-malformed", "9112 6.1, 6.3, 7", refused(400), {
         "empty": coding(""), "spaces": coding("  "), "comma": coding(","),
         "quoted": coding('"chunked"'),
         "parameter": coding("chunked;a=b"), "semicolon": coding("chunked;"),
@@ -1075,6 +1079,20 @@ EXPECTATIONS = [
     row("expect-continue-chunked", "9110 10.1.1",
         post("Transfer-Encoding: chunked", "Expect: 100-continue"), GO_ON, chunked(b"hello"),
         ok(body(b"hello"))),
+    *rows("expect-continue-list", "9110 10.1.1, 5.6.1", (GO_ON, b"hello", ok(body(b"hello"))), {
+        "leading": post("Content-Length: 5", "Expect: , 100-continue"),
+        "trailing": post("Content-Length: 5", "Expect: 100-continue ,,"),
+        "both": post("Content-Length: 5", "Expect: , 100-continue,"),
+        "same-again": post("Content-Length: 5", "Expect: 100-continue,\t100-CONTINUE"),
+        "lines": post("Expect: 100-continue", "Content-Length: 5", "Expect: 100-continue"),
+        "lines-empty": post("Expect:", "Content-Length: 5", "Expect: ,100-continue")}),
+    *rows("expect-nothing", "9110 10.1.1, 5.6.1", ok(body(b"hello"), end=OPEN), {
+        "empty": post("Content-Length: 5", "Expect:", content="hello"),
+        "commas": post("Content-Length: 5", "Expect: , ,", content="hello"),
+        "lines": post("Content-Length: 5", "Expect:", "Expect: ,", content="hello")}),
+    row("expect-continue-list-refused", "9110 10.1.1, 5.6.1",
+        message("PUT /hello.txt HTTP/1.1", "Content-Length: 5", "Expect: ,100-continue,"),
+        WAIT, answer(405, end=CLOSED)),
     row("expect-continue-twice", "9110 10.1.1", post(*EXPECTING), GO_ON,
         b"hello" + post(*EXPECTING), ok(body(b"hello")), GO_ON, b"again", ok(body(b"again"))),
     row("expect-continue-behind-another", "9110 10.1.1", PLAINTEXT + post(*EXPECTING),
@@ -1095,6 +1113,11 @@ EXPECTATIONS = [
         "target": message("POST /%zz HTTP/1.1", *EXPECTING)}),
     *rows("expect-other", "9110 10.1.1, 15.5.18", answer(417), {
         "word": field("Expect: foo"), "list": field("Expect: 100-continue, foo"),
+        "list-first": field("Expect: foo, 100-continue"), "list-empty": field("Expect: ,,foo,"),
+        "lines": field("Expect: 100-continue\r\nExpect: foo"),
+        "lines-first": field("Expect: foo\r\nA: b\r\nexpect: 100-continue"),
+        "two-words": field("Expect: 100-continue 100-continue"),
+        "quoted": field('Expect: "100-continue"'),
         "parameter": field("Expect: 100-continue;a=b"), "prefix": field("Expect: 100-continued"),
         "body": post("Content-Length: 5", "Expect: foo")}),
     *rows("expect-other-http-1.0", "9110 10.1.1", answer(200, 417), {
@@ -1141,6 +1164,25 @@ NAMES = [
     row("path-semicolon", "3986 3.3", get(f"/{FOLDER}/semi;colon.txt"), ok(body(b"semicolon"))),
     row("path-sub-delimiters", "3986 3.3", get(f"/{FOLDER}/a&b=c.txt"), ok(body(b"and"))),
     row("path-utf-8", "3986 2.5", get(f"/{FOLDER}/%c3%a4.txt"), ok(body(b"umlaut"))),
+    *rows("path-8-bit", "3986 2.5", ok(body(b"umlaut")), {
+        "utf-8": get(_raw(f"/{FOLDER}/ä.txt")), "query": get(_raw(f"/{FOLDER}/ä.txt?ö")),
+        "half-encoded": get(f"/{FOLDER}/\xc3%a4.txt"), "other-half": get(f"/{FOLDER}/%C3\xa4.txt"),
+        "dots": get(_raw(f"/größe/.././{FOLDER}//ä.txt")),
+        "absolute-form": get(_raw(f"http://test/{FOLDER}/ä.txt"))}),
+    row("path-8-bit-head", "3986 2.5", head(_raw(f"/{FOLDER}/ä.txt")),
+        ok(header("Content-Length", "6"), method="HEAD")),
+    row("path-8-bit-1.0", "3986 2.5", bare(_raw(f"GET /{FOLDER}/ä.txt HTTP/1.0").encode("latin-1")),
+        ok(body(b"umlaut"), end=CLOSED)),
+    row("path-8-bit-and-encoded", "3986 2.4", get(_raw(f"/{FOLDER}/größe/€%20你好.txt")), ok(body(b"euro"))),
+    row("path-8-bit-same-etag", "3986 6.2.2", get(f"/{FOLDER}/%c3%a4.txt") + get(_raw(f"/{FOLDER}/ä.txt")),
+        ok(), ok(same_headers_as_before)),
+    *rows("path-8-bit-no-way-out", "3986 2.4; 3629 10", NO_WAY_OUT, {
+        "overlong-dots": get("/\xc0\xae\xc0\xae/secret.txt"),
+        "overlong-slash": get("/..\xc0\xafsecret.txt"),
+        "full-width-dots": get(_raw("/．．/secret.txt")), "dots-behind": get(_raw("/ä/../../secret.txt"))}),
+    *rows("path-8-bit-other-name", "3986 6.2.2", answer(404), {
+        "latin-1": get(f"/{FOLDER}/\xe4.txt"), "decomposed": get(_raw(f"/{FOLDER}/a\u0308.txt")),
+        "half": get(f"/{FOLDER}/\xc3.txt")}),
     row("path-has-case", "3986 6.2.2.1", get(f"/{FOLDER}/upper.txt"), answer(404)),
     row("path-dots-in-a-name", "3986 3.3", get(f"/{FOLDER}/x..y.txt"), ok(body(b"dots"))),
     *rows("path-encoded-slash", "3986 2.2", answer(400, 404), {
@@ -1164,25 +1206,6 @@ NAMES = [
         "device-link": get(f"/{FOLDER}/socket-like"), "proc": get("/proc/self/environ"),
         "double-slash": get("//etc/passwd"), "drive": get("/c:/windows/win.ini"),
         "only-dots": get("/.."), "only-dots-slash": get("/../"),
-    *rows("path-8-bit", "3986 2.5", ok(body(b"umlaut")), {
-        "utf-8": get(_raw(f"/{FOLDER}/ä.txt")), "query": get(_raw(f"/{FOLDER}/ä.txt?ö")),
-        "half-encoded": get(f"/{FOLDER}/\xc3%a4.txt"), "other-half": get(f"/{FOLDER}/%C3\xa4.txt"),
-        "dots": get(_raw(f"/größe/.././{FOLDER}//ä.txt")),
-        "absolute-form": get(_raw(f"http://test/{FOLDER}/ä.txt"))}),
-    row("path-8-bit-head", "3986 2.5", head(_raw(f"/{FOLDER}/ä.txt")),
-        ok(header("Content-Length", "6"), method="HEAD")),
-    row("path-8-bit-1.0", "3986 2.5", bare(_raw(f"GET /{FOLDER}/ä.txt HTTP/1.0").encode("latin-1")),
-        ok(body(b"umlaut"), end=CLOSED)),
-    row("path-8-bit-and-encoded", "3986 2.4", get(_raw(f"/{FOLDER}/größe/€%20你好.txt")), ok(body(b"euro"))),
-    row("path-8-bit-same-etag", "3986 6.2.2", get(f"/{FOLDER}/%c3%a4.txt") + get(_raw(f"/{FOLDER}/ä.txt")),
-        ok(), ok(same_headers_as_before)),
-    *rows("path-8-bit-no-way-out", "3986 2.4; 3629 10", NO_WAY_OUT, {
-        "overlong-dots": get("/\xc0\xae\xc0\xae/secret.txt"),
-        "overlong-slash": get("/..\xc0\xafsecret.txt"),
-        "full-width-dots": get(_raw("/．．/secret.txt")), "dots-behind": get(_raw("/ä/../../secret.txt"))}),
-    *rows("path-8-bit-other-name", "3986 6.2.2", answer(404), {
-        "latin-1": get(f"/{FOLDER}/\xe4.txt"), "decomposed": get(_raw(f"/{FOLDER}/a\u0308.txt")),
-        "half": get(f"/{FOLDER}/\xc3.txt")}),
         "host": bare("GET /secret.txt HTTP/1.1",
                                                                             "Host: ..")}),
     *rows("hidden", "9110 17.3", NOT_FOUND, {
@@ -1217,6 +1240,14 @@ NAMES = [
         header("Location", re.compile(f"(http://test)?/{FOLDER}/odd%20%25%3[fF]%23/"))])),
     row("redirect-leads-there", "9110 10.2.2", get(f"/{FOLDER}/odd%20%25%3F%23/"),
         ok(body(IDENTITY))),
+    *rows("redirect-8-bit", "9110 10.2.2; 3986 2.1", answer(301, 308, checks=[
+        header("Location", re.compile(f"(http://test)?/{FOLDER}/gr%C3%B6%C3%9Fe/"))]), {
+        "raw": get(_raw(f"/{FOLDER}/größe")), "encoded": get(f"/{FOLDER}/gr%c3%b6%c3%9fe"),
+        "absolute-form": get(_raw(f"http://test/{FOLDER}/größe"))}),
+    *rows("redirect-8-bit-query", "9110 10.2.2; 3986 2.1", answer(301, 308, checks=[
+        header("Location", re.compile(r"(http://test)?/directory/\?a=%C3%A4%c3&%22%FF"))]), {
+        "raw": get("/directory?a=\xc3\xa4%c3&\"\xff"),
+        "absolute-form": get("http://test/directory?a=\xc3\xa4%c3&\"\xff")}),
     *rows("redirect-to-no-other-host", "9110 17.9; 3986 4.2", answer(200, 301, 308, 400, 404), {
         "slashes": get("//evil.example/%2e%2e"),
         "slashes-folder": get("//evil.example/../directory"),
@@ -1240,14 +1271,6 @@ OTHER_TYPES = {"json": "application/json", "svg": r"image/svg\+xml", "png": "ima
                "xml": "(text|application)/xml.*", "nothing-known": "application/octet-stream"}
 NOSNIFF = header("X-Content-Type-Options", "nosniff")
 
-    *rows("redirect-8-bit", "9110 10.2.2; 3986 2.1", answer(301, 308, checks=[
-        header("Location", re.compile(f"(http://test)?/{FOLDER}/gr%C3%B6%C3%9Fe/"))]), {
-        "raw": get(_raw(f"/{FOLDER}/größe")), "encoded": get(f"/{FOLDER}/gr%c3%b6%c3%9fe"),
-        "absolute-form": get(_raw(f"http://test/{FOLDER}/größe"))}),
-    *rows("redirect-8-bit-query", "9110 10.2.2; 3986 2.1", answer(301, 308, checks=[
-        header("Location", re.compile(r"(http://test)?/directory/\?a=%C3%A4%c3&%22%FF"))]), {
-        "raw": get("/directory?a=\xc3\xa4%c3&\"\xff"),
-        "absolute-form": get("http://test/directory?a=\xc3\xa4%c3&\"\xff")}),
 DESCRIPTIONS = [
     *[row(f"type-{suffix}", "9110 8.3; 2046 4.1.2", get(f"/{FOLDER}/kind.{suffix}"),
           ok(header("Content-Type", re.compile(f"{type_}; ?charset=utf-8", re.I)), NOSNIFF))
