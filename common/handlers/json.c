@@ -18,6 +18,8 @@ static void json(const struct http_request *request, struct http_response *respo
 
 void json_register(struct router *router)
 {
-    router_add(router, &(struct route){
-                           .path = "/json", .methods = METHOD_BIT(METHOD_GET), .handler = json});
+    router_add(router, &(struct route){.path = "/json",
+                                       .methods = METHOD_BIT(METHOD_GET),
+                                       .cacheable = true,
+                                       .handler = json});
 }

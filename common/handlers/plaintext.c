@@ -15,5 +15,6 @@ void plaintext_register(struct router *router)
 {
     router_add(router, &(struct route){.path = "/plaintext",
                                        .methods = METHOD_BIT(METHOD_GET),
+                                       .cacheable = true,
                                        .handler = plaintext});
 }

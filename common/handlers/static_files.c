@@ -212,5 +212,7 @@ static void static_files(const struct http_request *request, struct http_respons
 
 void static_files_register(struct router *router)
 {
-    router_add(router, &(struct route){.methods = METHOD_BIT(METHOD_GET), .handler = static_files});
+    router_add(router, &(struct route){.methods = METHOD_BIT(METHOD_GET),
+                                       .cacheable = true,
+                                       .handler = static_files});
 }

@@ -201,7 +201,6 @@ static void status(const struct http_request *request, struct http_response *res
     status_put_stuck(&json, scoreboard);
     json_object_end(&json);
     response->content_type = "application/json";
-    http_response_add_header(response, "Cache-Control", "no-store");
 }
 
 void status_register(struct router *router, struct handler_environment *env)

@@ -106,6 +106,14 @@ static struct span connection_line(const struct http_response *response,
     return request->minor_version == 0 ? SPAN("Connection: keep-alive\r\n") : SPAN("");
 }
 
+/* A cache may keep what has no other life time, errors too (RFC 9111, 4.2.2), and some do with any
+ * error: then others get what one request alone has caused. That there is no such file is as true
+ * for everybody as a file is. */
+static bool is_for_this_request_alone(const struct http_response *response)
+{
+    return response->no_store || (response->status >= 400 && response->status != 404);
+}
+
 static void append_head(const struct http_response *response, const struct http_request *request,
                         struct span date_line, struct buffer *out)
 {
@@ -124,6 +132,9 @@ static void append_head(const struct http_response *response, const struct http_
     }
     if (response->file != NULL) {
         append_literal(out, response->file->headers);
+    }
+    if (is_for_this_request_alone(response)) {
+        append_literal(out, SPAN("Cache-Control: no-store\r\n"));
     }
     append_literal(out, (struct span){response->headers.data, response->headers.len});
     append_literal(out, connection_line(response, request));

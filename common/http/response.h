@@ -22,6 +22,7 @@ struct http_response {
     uint64_t file_offset;
     uint64_t file_bytes;
     struct multipart *parts; /* owned: these parts of the file instead; NULL: none */
+    bool no_store;           /* no cache may keep it, as none may keep an error of the moment */
     bool close;              /* the connection ends after this response */
 };
 

@@ -29,6 +29,7 @@ struct route {
     unsigned methods; /* METHOD_BIT of each; HEAD comes with GET, OPTIONS with all */
     bool blocks;      /* may keep its thread for long: worth handing to another one */
     bool wants_body;  /* keep the request's body */
+    bool cacheable;   /* what it answers may be kept by caches; else it says no-store */
     handler_fn handler;
     void *data; /* owned by whoever registers */
 };

@@ -64,8 +64,8 @@ static void refuse(struct worker *worker, int fd, const struct client_address *c
     char text[REFUSAL_BYTES];
     char discarded[4096];
     int bytes = snprintf(text, sizeof(text),
-                         "%.*sServer: twinhttpd\r\n%.*sContent-Length: 0\r\nRetry-After: 1\r\n"
-                         "Connection: close\r\n\r\n",
+                         "%.*sServer: twinhttpd\r\n%.*sContent-Length: 0\r\n"
+                         "Cache-Control: no-store\r\nRetry-After: 1\r\nConnection: close\r\n\r\n",
                          (int)http_status_line(503).len, http_status_line(503).ptr,
                          (int)worker->date_line_bytes, worker->date_line);
     ssize_t ignored = send(fd, text, (size_t)bytes, MSG_NOSIGNAL);

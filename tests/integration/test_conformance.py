@@ -54,6 +54,8 @@ def check_every_answer(response):
     assert not (response.header("Content-Length") and response.header("Transfer-Encoding"))
     if response.status == 405:
         assert response.header("Allow")
+    if response.status >= 400 and response.status != 404:
+        assert response.header("Cache-Control") == "no-store"
     location = response.header("Location")
     assert location is None or re.match(r"/(?![/\\])|http://(test|evil\.example)/", location)
     assert sites.SECRET not in response.body and b"root:" not in response.body

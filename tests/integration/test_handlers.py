@@ -57,6 +57,34 @@ def test_wrong_methods(client, target, allowed, method):
     assert client.get("/plaintext").status == 200
 
 
+@pytest.mark.parametrize("method, target", [
+    ("GET", "/counter"), ("GET", "/counter?mode=other"), ("GET", "/whoami"), ("HEAD", "/whoami"),
+    ("GET", "/status"), ("GET", "/sleep?ms=0"), ("GET", "/sleep?ms=x"), ("GET", "/cpu?us=0"),
+    ("POST", "/echo"), ("PUT", "/hello.txt"), ("GET", "/%zz"),
+    ("FOO", "/hello.txt"),
+])
+def test_what_no_cache_may_keep(server, method, target):
+    with server.connect() as client:
+        body = b"x" if method == "POST" else b""
+        assert client.request(method, target, body=body).header("Cache-Control") == "no-store"
+
+
+@pytest.mark.parametrize("target, headers, status", [
+    ("/hello.txt", [], 200), ("/hello.txt", [("Range", "bytes=0-1")], 206),
+    ("/hello.txt", [("If-None-Match", "*")], 304), ("/directory", [], 301), ("/no-such-file", [], 404),
+    ("/plaintext", [], 200), ("/json", [], 200),
+])
+def test_what_caches_may_keep(client, target, headers, status):
+    response = client.get(target, headers)
+    assert (response.status, response.header("Cache-Control")) == (status, None)
+
+
+def test_no_cache_may_keep_what_lab_handlers_say(model, start_server):
+    server = start_server(model, "--faults", "on")
+    for target in ("/lab/layout", "/lab/tls", "/lab/peek", "/fault/leak?bytes=1"):
+        assert server.get(target).header("Cache-Control") == "no-store", target
+
+
 @pytest.mark.parametrize("fault", ["segv", "abort", "fpe", "stack-overflow", "hang", "deadlock",
                                    "leak?bytes=1", "exit?status=1", "exec", "", "other"])
 def test_faults_are_not_found_unless_turned_on(client, fault):

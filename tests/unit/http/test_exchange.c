@@ -254,8 +254,24 @@ static void test_run(void **state)
     assert_string_equal(seen.client, "unknown");
     assert_false(slot_note_read(context.slot, &copy)); /* over */
     assert_int_equal(context.slot->counters.requests_handled, 1);
+    assert_true(exchange->response.no_store); /* unless the route says otherwise */
     http_exchange_run(exchange, &context);
     assert_int_equal(context.slot->counters.requests_handled, 2);
+    exchange->route = &(struct route){.handler = handler, .cacheable = true, .data = "mine"};
+    http_exchange_run(exchange, &context);
+    assert_false(exchange->response.no_store);
+}
+
+/* Whoever reads the note finds a URI. */
+static void test_8_bit_target_is_noted_escaped(void **state)
+{
+    (void)state;
+    struct handler_context context = {.slot = &scoreboard->slots[0]};
+    struct client_address client = {{0}};
+    exchange->client = &client;
+    route("GET /get?\xc3\xa4\xff HTTP/1.1\r\nHost: a\r\n\r\n");
+    http_exchange_run(exchange, &context);
+    assert_string_equal(seen.line, "GET /get?%C3%A4%FF HTTP/1.1");
 }
 
 /* Texts are compressed for a thread that is set to do so. */
@@ -295,13 +311,20 @@ static void test_reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_routes),        TEST(test_absolute_form),
-        TEST(test_bad_authority), TEST(test_https_target),
+        TEST(test_routes),
+        TEST(test_absolute_form),
+        TEST(test_bad_authority),
+        TEST(test_https_target),
 
-        TEST(test_bad_targets),   TEST(test_nothing_can_have_that_name),
-        TEST(test_methods),       TEST(test_body_wanted),
-        TEST(test_keep_head),     TEST(test_run),
-        TEST(test_run_with_gzip), TEST(test_reset),
+        TEST(test_bad_targets),
+        TEST(test_nothing_can_have_that_name),
+        TEST(test_methods),
+        TEST(test_body_wanted),
+        TEST(test_keep_head),
+        TEST(test_run),
+        TEST(test_8_bit_target_is_noted_escaped),
+        TEST(test_run_with_gzip),
+        TEST(test_reset),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
 }

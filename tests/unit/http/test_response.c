@@ -139,6 +139,33 @@ static void test_errors(void **state)
                     false);
 }
 
+/* What one request has caused is not for others. */
+static void test_no_store(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned status;
+        bool no_store, says_so;
+    } answers[] = {
+        {200, false, false}, {200, true, true},  {206, false, false}, {301, false, false},
+        {304, false, false}, {400, false, true}, {403, false, true},  {404, false, false},
+        {404, true, true},   {405, false, true}, {408, false, true},  {412, false, true},
+        {413, false, true},  {414, false, true}, {416, false, true},  {417, false, true},
+        {431, false, true},  {500, false, true}, {501, false, true},  {503, false, true},
+    };
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        response.status = answers[i].status;
+        response.no_store = answers[i].no_store;
+        buffer_clear(&out);
+        http_response_render(&response, &request, SPAN(DATE), &out);
+        buffer_append(&out, "", 1);
+        assert_int_equal(strstr(out.data, "\r\nCache-Control: no-store\r\n") != NULL,
+                         answers[i].says_so);
+    }
+    http_response_reset(&response);
+    assert_false(response.no_store);
+}
+
 static void test_text_is_copied(void **state)
 {
     (void)state;
@@ -146,8 +173,8 @@ static void test_text_is_copied(void **state)
     http_response_text(&response, 400, text);
     memset(text, 'x', sizeof(text) - 1);
     assert_rendered("HTTP/1.1 400 Bad Request\r\n" SERVER
-                    "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 11\r\n\r\n"
-                    "100% of it\n",
+                    "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 11\r\n"
+                    "Cache-Control: no-store\r\n\r\n100% of it\n",
                     false);
 }
 
@@ -388,6 +415,7 @@ int main(void)
         TEST(test_close),
         TEST(test_keep_alive_for_1_0),
         TEST(test_errors),
+        TEST(test_no_store),
         TEST(test_text_is_copied),
         TEST(test_file_in_memory),
         TEST(test_part_of_a_file_in_memory),
