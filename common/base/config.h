@@ -45,7 +45,9 @@ struct config {
     uint64_t idle_timeout_ms;        /* between requests */
     uint64_t send_timeout_ms;        /* without progress while a response is sent */
     uint64_t min_send_bytes_per_s;   /* a client that reads more slowly is cut; 0: any rate */
-    uint64_t linger_timeout_ms;      /* lingering close */
+    uint64_t linger_timeout_ms;      /* lingering close: without a byte */
+    uint64_t max_linger_ms;          /* lingering close: in all */
+    uint64_t max_linger_bytes;       /* lingering close: what is discarded */
     uint64_t drain_timeout_ms;       /* graceful stop, and replacement of a process */
     uint64_t start_timeout_ms;       /* for a process to become ready */
     uint64_t upgrade_trial_ms;       /* for which the old program stays */

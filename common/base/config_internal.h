@@ -33,7 +33,7 @@ struct config_setting {
     const char *help;
 };
 
-enum { CONFIG_SETTINGS = 45, CONFIG_ALLOWED_BYTES = 128 };
+enum { CONFIG_SETTINGS = 47, CONFIG_ALLOWED_BYTES = 128 };
 
 extern const struct config_setting config_settings[CONFIG_SETTINGS];
 

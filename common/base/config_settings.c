@@ -137,7 +137,14 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .help = "Slowest reader of a response, beyond its send timeout; 0: as slow as it likes."},
     {MEMBER(linger_timeout_ms), .option = "linger-timeout-ms", TIMEOUT, .default_value = "2000",
      .servers = BOTH_SERVERS,
-     .help = "For reading what a client still sends after an error response, before the close."},
+     .help = "Without a byte of what a client still sends after an error response, before the\n"
+             "      close."},
+    {MEMBER(max_linger_ms), .option = "max-linger-ms", TIMEOUT, .default_value = "30000",
+     .servers = BOTH_SERVERS,
+     .help = "For all that a client still sends after an error response, so that it can read it."},
+    {MEMBER(max_linger_bytes), .option = "max-linger-bytes", RANGE(0, 1099511627776),
+     .default_value = "268435456", .servers = BOTH_SERVERS,
+     .help = "What a client may still send after an error response; more is cut off."},
     {MEMBER(drain_timeout_ms), .option = "drain-timeout-ms", TIMEOUT, .default_value = "30000",
      .servers = BOTH_SERVERS,
      .help =

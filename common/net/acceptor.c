@@ -14,7 +14,7 @@
 enum {
     ACCEPT_BATCH = 8,           /* then the others get their turn, and the other workers theirs */
     DRAIN_ACCEPTS = 4096,       /* as many as the queue can hold */
-    ACCEPT_PAUSE_MS = 100,      /* after running out of descriptors */
+    ACCEPT_PAUSE_MS = 100,      /* without a descriptor, and without one that can be freed */
     ACCEPT_COMPLAINT_MS = 1000, /* without a shortage for so long, the next one is reported */
     ACCEPT_YIELD_MS = 1,        /* how long connections are left to workers with fewer */
     ACCEPT_UNYIELDING = 4,      /* accepted after that without asking again */
@@ -35,24 +35,37 @@ static void set_listening(struct worker *worker, bool on)
     }
 }
 
+/* Once for each shortage: of descriptors, or of the kernel's memory. errno tells of which. */
+static void report_shortage(struct worker *worker, const char *remedy)
+{
+    uint64_t now_ms = worker_now_ms(worker);
+    if (now_ms - worker->acceptor.short_ms > ACCEPT_COMPLAINT_MS) {
+        log_write(LOG_WARN, "cannot accept connections: %m; %s", remedy);
+    }
+    worker->acceptor.short_ms = now_ms;
+}
+
 /* Without a descriptor the connection cannot be taken from the queue, and the socket would stay
  * readable: better to look away for a moment than to spin. */
 static void pause_listening(struct worker *worker)
 {
-    uint64_t now_ms = worker_now_ms(worker);
-    if (now_ms - worker->acceptor.not_before_ms > ACCEPT_COMPLAINT_MS) {
-        log_write(LOG_WARN, "cannot accept connections: %m; trying again every %d ms",
-                  ACCEPT_PAUSE_MS);
-    }
-    worker->acceptor.not_before_ms = now_ms + ACCEPT_PAUSE_MS;
+    report_shortage(worker, "trying again every 100 ms");
+    worker->acceptor.not_before_ms = worker_now_ms(worker) + ACCEPT_PAUSE_MS;
     set_listening(worker, false);
+}
+
+/* Another one can be taken, maybe in somebody's place. */
+static bool has_room(struct worker *worker)
+{
+    return worker_has_free_place(worker) ||
+           (worker->connection_count == worker->options.max_connections &&
+            connection_may_evict(worker));
 }
 
 void acceptor_resume(struct worker *worker)
 {
     if (!worker->acceptor.listening && !worker->draining && !worker->stopped &&
-        worker_now_ms(worker) >= worker->acceptor.not_before_ms &&
-        (worker_has_free_place(worker) || worker_has_idle(worker))) {
+        worker_now_ms(worker) >= worker->acceptor.not_before_ms && has_room(worker)) {
         set_listening(worker, true);
     }
 }
@@ -81,13 +94,36 @@ static void refuse(struct worker *worker, int fd, const struct client_address *c
     }
 }
 
+static int accept_from(const struct worker *worker, struct sockaddr_storage *address)
+{
+    socklen_t bytes = sizeof(*address);
+    return accept4(worker->options.listen_fd, (struct sockaddr *)address, &bytes,
+                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/* Somebody waits, and no descriptor is free: one who will not be missed gives his. */
+static bool free_descriptor(struct worker *worker)
+{
+    if ((errno != EMFILE && errno != ENFILE) || worker->draining) {
+        return false;
+    }
+    int shortage = errno;
+    bool evicted = connection_evict(worker);
+    errno = shortage;
+    if (evicted) {
+        report_shortage(worker, "connections that are silent make room");
+    }
+    return evicted;
+}
+
 /* Accepts one connection. False: none is waiting, or none can be had. */
 static bool accept_one(struct worker *worker)
 {
     struct sockaddr_storage address;
-    socklen_t bytes = sizeof(address);
-    int fd = accept4(worker->options.listen_fd, (struct sockaddr *)&address, &bytes,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept_from(worker, &address);
+    if (fd < 0 && free_descriptor(worker)) {
+        fd = accept_from(worker, &address);
+    }
     if (fd < 0) {
         switch (errno) {
         case EMFILE:
@@ -112,7 +148,7 @@ static bool accept_one(struct worker *worker)
         return true;
     }
     if (!worker_has_free_place(worker) && !worker->draining) {
-        connection_evict_idle(worker); /* if none is silent after all, there is one too many */
+        connection_evict(worker); /* if none is silent after all, there is one too many */
     }
     connection_create(worker, fd, &client);
     return true;
@@ -159,7 +195,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
         if (i > 0 && !worker_has_free_place(worker)) {
             break; /* the next event tells whether anybody else waits */
         }
-        if (!worker_has_free_place(worker) && !worker_has_idle(worker)) {
+        if (!has_room(worker)) {
             set_listening(worker, false);
             return;
         }

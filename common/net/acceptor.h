@@ -16,6 +16,7 @@ struct acceptor {
     bool listening;           /* the socket is being watched */
     bool has_yielded;         /* and nobody took them: accept whatever the shares are */
     uint64_t not_before_ms;   /* after running out of descriptors */
+    uint64_t short_ms;        /* when that was so the last time */
 };
 
 /* Begins to watch the worker's listening socket. Undone by acceptor_close, which may be called

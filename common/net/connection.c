@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 enum {
-    IDLE_AFTER_MS = 1000,     /* silent for so long between requests: nothing is on its way */
-    DRAIN_CHANCE_MS = 1000,   /* how long a drain waits for a request that may be on its way */
-    LINGER_READ_BYTES = 65536 /* discarded at a time */
+    IDLE_AFTER_MS = 1000,  /* silent for so long between requests: nothing is on its way */
+    STALE_AFTER_MS = 1000, /* a head that is not whole after that stands still */
+    DRAIN_CHANCE_MS = 1000 /* how long a drain waits for a request that may be on its way */
 };
 
 static void on_event(evutil_socket_t fd, short what, void *argument);
@@ -65,17 +65,28 @@ void connection_watch_nothing(struct connection *c)
 
 static struct connection_list *list_of(struct connection *c)
 {
-    return c->parked ? &c->worker->parked : &c->worker->connections;
+    return &c->worker->places[c->place];
 }
 
-/* What is parked is not looked at before its deadline: a thousand idle connections cost nothing. */
-static void set_parked(struct connection *c, bool parked)
+static void enter_list(struct connection *c, enum connection_place place)
 {
-    assert(!parked || (c->phase == PHASE_WAITING && !c->sending));
-    if (c->parked != parked) {
-        TAILQ_REMOVE(list_of(c), c, link);
-        c->parked = parked;
-        TAILQ_INSERT_TAIL(list_of(c), c, link);
+    c->place = place;
+    c->worker->asking_count += place == PLACE_ASKING;
+    TAILQ_INSERT_TAIL(list_of(c), c, link);
+}
+
+static void leave_list(struct connection *c)
+{
+    c->worker->asking_count -= c->place == PLACE_ASKING;
+    TAILQ_REMOVE(list_of(c), c, link);
+}
+
+void connection_move(struct connection *c, enum connection_place place)
+{
+    assert(place != PLACE_PARKED || (c->phase == PHASE_WAITING && !c->sending));
+    if (c->place != place) {
+        leave_list(c);
+        enter_list(c, place);
     }
 }
 
@@ -102,7 +113,7 @@ struct connection *connection_enter(struct worker *worker, int fd,
     c->fd = fd;
     c->client = *client;
     c->counted = true;
-    TAILQ_INSERT_TAIL(&worker->connections, c, link);
+    enter_list(c, PLACE_ASKING);
     worker->connection_count++;
     slot_add(&worker_slot_of(worker)->connections_open, 1);
     set_event(c, EV_READ);
@@ -164,7 +175,7 @@ void connection_destroy(struct connection *c)
     connection_give_back_input(c);
     connection_sending_drop(c);
     spares_give_buffer(&worker->spares, &c->output.bytes);
-    TAILQ_REMOVE(list_of(c), c, link);
+    leave_list(c);
     if (worker->options.config->max_connections_per_client > 0) {
         client_counts_leave(&worker->client_counts, &c->client);
     }
@@ -173,32 +184,10 @@ void connection_destroy(struct connection *c)
     acceptor_resume(worker);
 }
 
-/* The first that is idle, and has not sent its next request just now. */
-static struct connection *first_silent(struct connection_list *list)
-{
-    struct connection *c = TAILQ_FIRST(list);
-    while (c != NULL && !(c->idle && !connection_has_unread_input(c))) {
-        c = TAILQ_NEXT(c, link);
-    }
-    return c;
-}
-
 bool connection_has_unread_input(const struct connection *c)
 {
     int bytes = 0;
     return ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0;
-}
-
-bool connection_evict_idle(struct worker *worker)
-{
-    struct connection *c = first_silent(&worker->parked);
-    if (c == NULL && worker_has_idle(worker)) {
-        c = first_silent(&worker->connections);
-    }
-    if (c != NULL) {
-        connection_destroy(c);
-    }
-    return c != NULL;
 }
 
 static void drop_used_input(struct connection *c)
@@ -293,19 +282,12 @@ static void on_readable(struct connection *c)
     if (c->idle) {
         c->idle = false;
         slot_subtract(&worker_slot_of(c->worker)->connections_idle, 1);
-        set_parked(c, false);
+    }
+    if (c->place == PLACE_PARKED) {
+        connection_move(c, PLACE_IN_USE);
     }
     c->input.len += (size_t)n;
     advance(c);
-}
-
-static void on_lingering(struct connection *c)
-{
-    char discarded[LINGER_READ_BYTES];
-    ssize_t n = recv(c->fd, discarded, sizeof(discarded), 0);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-        connection_destroy(c);
-    }
 }
 
 static void on_event(evutil_socket_t fd, short what, void *argument)
@@ -317,7 +299,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
             advance(c);
         }
     } else if (c->phase == PHASE_LINGERING) {
-        on_lingering(c);
+        connection_linger_read(c);
     } else {
         on_readable(c);
     }
@@ -358,12 +340,8 @@ static void expire(struct connection *c, uint64_t now_ms)
         break;
     case PHASE_HANDLING: /* takes as long as it takes */
         return;
-    case PHASE_LINGERING: /* a close may destroy what has not arrived yet */
-        if (connection_sending_is_still_taken(c, now_ms)) {
-            c->deadline_ms = now_ms + connection_config(c)->linger_timeout_ms;
-        } else {
-            connection_destroy(c);
-        }
+    case PHASE_LINGERING:
+        connection_linger_expire(c, now_ms);
         return;
     default:
         connection_destroy(c);
@@ -377,17 +355,33 @@ bool connection_is_due(const struct connection *c, uint64_t now_ms)
     return now_ms >= c->deadline_ms;
 }
 
+static bool is_newly_idle(const struct connection *c, uint64_t now_ms)
+{
+    return c->phase == PHASE_WAITING && !c->sending && !c->idle &&
+           now_ms - c->waiting_since_ms >= IDLE_AFTER_MS;
+}
+
+/* Its head began so long before its deadline. */
+static bool is_stale(const struct connection *c, uint64_t now_ms)
+{
+    return c->phase == PHASE_HEAD && !c->sending &&
+           now_ms + connection_config(c)->header_timeout_ms >= c->deadline_ms + STALE_AFTER_MS;
+}
+
 void connection_sweep(struct connection *c, uint64_t now_ms)
 {
     if (connection_is_due(c, now_ms)) {
         expire(c, now_ms);
         return;
     }
-    if (c->phase == PHASE_WAITING && !c->sending && !c->idle &&
-        now_ms - c->waiting_since_ms >= IDLE_AFTER_MS) {
+    if (is_newly_idle(c, now_ms)) {
         c->idle = true;
         slot_add(&worker_slot_of(c->worker)->connections_idle, 1);
-        set_parked(c, c->served);
+        if (c->served) {
+            connection_move(c, PLACE_PARKED);
+        }
+    } else if (is_stale(c, now_ms)) {
+        connection_move(c, PLACE_ASKING);
     }
 }
 

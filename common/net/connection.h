@@ -24,8 +24,15 @@ void connection_sweep(struct connection *connection, uint64_t now_ms);
 /* The worker drains: one that waits for a request gets a short last chance. */
 void connection_drain(struct connection *connection, uint64_t now_ms);
 
-/* Ends the oldest connection that has fallen idle. False: there is none. */
-bool connection_evict_idle(struct worker *worker);
+/* Makes room for a newcomer by ending one connection, of those that nobody will miss. First whoever
+ * has not asked for anything (or whose next head stands still), the oldest, but not within its
+ * first second; then who has been answered for the last time and sends on; then the longest idle.
+ * While many have just come and not asked, no idle one goes: the newcomer waits for the second to
+ * be over. False: there is none. */
+bool connection_evict(struct worker *worker);
+
+/* Whether there probably is one; at no cost. */
+bool connection_may_evict(struct worker *worker);
 
 /* It will not send any more, whatever is left: the access log is told. */
 void connection_log_cut(struct connection *connection);

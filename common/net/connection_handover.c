@@ -68,7 +68,7 @@ static bool hand_over_one(struct worker *worker, struct connection *c, int to_fd
 uint64_t worker_hand_over(struct worker *worker, int to_fd, uint64_t count)
 {
     uint64_t sent = 0;
-    struct connection *c = TAILQ_FIRST(&worker->connections);
+    struct connection *c = TAILQ_FIRST(&worker->places[PLACE_IN_USE]);
     while (c != NULL && sent < count && !worker->draining) {
         struct connection *next = connection_next(c);
         if (is_at_rest(c) && !c->idle) {
@@ -90,11 +90,12 @@ static void adopt(struct worker *worker, int fd, const struct passport *passport
         client_counts_enter(&worker->client_counts, &passport->client, UINT64_MAX);
     }
     if (!worker_has_free_place(worker)) {
-        connection_evict_idle(worker); /* if none is silent after all, there is one too many */
+        connection_evict(worker); /* if none is silent after all, there is one too many */
     }
     struct connection *c = connection_enter(worker, fd, &passport->client);
     slot_add(&worker_slot_of(worker)->counters.connections_adopted, 1);
     c->served = passport->served;
+    connection_move(c, PLACE_IN_USE); /* only such are handed over */
     connection_wait_for_request(c, connection_config(c)->idle_timeout_ms);
     c->waiting_since_ms = passport->waiting_since_ms;
     if (passport->deadline_ms < c->deadline_ms) {

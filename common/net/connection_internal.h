@@ -1,6 +1,7 @@
 /* A connection from inside: what the connection_*.c files share. connection.c owns it, and decides
- * when; connection_requests.c reads and answers, connection_sending.c sends, connection_journal.c
- * keeps the books, connection_handover.c moves it to another worker. */
+ * when; connection_requests.c reads and answers, connection_sending.c sends, connection_linger.c
+ * sees it out, connection_eviction.c makes room, connection_journal.c keeps the books,
+ * connection_handover.c moves it to another worker. */
 #ifndef TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
 #define TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
 
@@ -27,10 +28,10 @@ struct connection {
     struct event event; /* one of EV_READ and EV_WRITE is watched, or none */
     int fd;
     enum connection_phase phase;
+    enum connection_place place;
     bool watching_read;
     bool sending; /* output is blocked; EV_WRITE is watched */
     bool idle;    /* counted in the slot's gauge */
-    bool parked;  /* in the worker's list of these */
     bool served;  /* has had a response, so that it waits for as long as others like it */
     bool counted; /* in the slot's gauge of open connections */
     bool must_linger;
@@ -38,8 +39,9 @@ struct connection {
     uint32_t unfinished; /* requests counted as started, not yet as finished */
     uint32_t answered;   /* of these, those whose response is in the output */
     uint64_t deadline_ms;
-    uint64_t waiting_since_ms;
-    struct reader_pace pace; /* while output is blocked */
+    uint64_t waiting_since_ms; /* for a request; of a lingering one, for its end */
+    uint64_t discarded_bytes;  /* while it lingers */
+    struct reader_pace pace;   /* while output is blocked */
     struct worker *worker;
     struct http_exchange *exchange; /* while a request is being read or handled */
     struct buffer input;
@@ -63,6 +65,9 @@ static inline const struct config *connection_config(const struct connection *c)
 /* One more in the worker's list and gauge; nothing is watched and no deadline set. */
 struct connection *connection_enter(struct worker *worker, int fd,
                                     const struct client_address *client);
+
+/* Puts it at the end of another of the worker's lists. */
+void connection_move(struct connection *c, enum connection_place place);
 
 /* Which of the socket's events are waited for. */
 void connection_watch_read(struct connection *c);
@@ -91,6 +96,18 @@ void connection_requests_refuse(struct connection *c, struct http_refusal refusa
 /* The response is complete: puts it into the output and gets ready for the next request. */
 void connection_requests_respond(struct connection *c);
 
+/* ---- connection_linger.c ---- */
+
+/* All is sent, and the client may not know yet that nothing more will be read: reads on and
+ * discards. */
+void connection_linger_begin(struct connection *c);
+
+/* It can be read. May end it. */
+void connection_linger_read(struct connection *c);
+
+/* Its deadline has passed. May end it. */
+void connection_linger_expire(struct connection *c, uint64_t now_ms);
+
 /* ---- connection_sending.c ---- */
 
 /* Sends what is in the output. True: all of it, and the connection goes on. False: it waits, or it
@@ -102,10 +119,6 @@ void connection_sending_drop(struct connection *c);
 
 /* Moves the deadline of a blocked output if the client has taken something. */
 void connection_sending_extend(struct connection *c, uint64_t sent);
-
-/* Whether the client has taken more, and quickly enough, of what a lingering connection has left to
- * the kernel. */
-bool connection_sending_is_still_taken(struct connection *c, uint64_t now_ms);
 
 /* Ends a connection whose client reads too slowly. */
 void connection_sending_cut(struct connection *c);

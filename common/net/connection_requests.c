@@ -142,6 +142,7 @@ void connection_requests_refuse(struct connection *c, struct http_refusal refusa
     log_refusal(c, refusal);
     if (c->phase == PHASE_HEAD) {
         connection_journal_started(c);
+        connection_move(c, PLACE_IN_USE);
         c->exchange->request.head = c->input.data + c->input_used; /* may have moved since */
     }
     struct http_response *response = &c->exchange->response;
@@ -223,6 +224,7 @@ static void on_head(struct connection *c)
 {
     struct http_exchange *exchange = c->exchange;
     connection_journal_started(c);
+    connection_move(c, PLACE_IN_USE);
     c->input_used += exchange->request.head_bytes;
     if (!exchange->request.has_body) {
         http_exchange_route(exchange, c->worker->options.router);

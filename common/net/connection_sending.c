@@ -14,12 +14,7 @@ static void finish(struct connection *c)
         connection_destroy(c);
         return;
     }
-    uint64_t now_ms = worker_now_ms(c->worker);
-    connection_give_back_input(c);
-    c->phase = PHASE_LINGERING;
-    c->deadline_ms = now_ms + connection_config(c)->linger_timeout_ms;
-    reader_pace_begin(&c->pace, c->fd, connection_config(c), now_ms);
-    connection_watch_read(c);
+    connection_linger_begin(c);
 }
 
 static void forget_text(struct connection *c)
@@ -32,11 +27,6 @@ void connection_sending_drop(struct connection *c)
 {
     output_clear(&c->output);
     forget_text(c);
-}
-
-bool connection_sending_is_still_taken(struct connection *c, uint64_t now_ms)
-{
-    return reader_pace_extend(&c->pace, c->fd, connection_config(c), now_ms, 0, 0) > now_ms;
 }
 
 void connection_sending_extend(struct connection *c, uint64_t sent)

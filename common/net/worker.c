@@ -56,13 +56,17 @@ struct span worker_date_line(struct worker *worker, const struct file_entry *fil
 
 static void sweep_connections(struct worker *worker, uint64_t now_ms)
 {
-    struct connection *c = TAILQ_FIRST(&worker->connections);
-    while (c != NULL) {
-        struct connection *next = connection_next(c);
-        connection_sweep(c, now_ms);
-        c = next;
+    for (int place = 0; place < PLACE_PARKED; place++) {
+        struct connection *c = TAILQ_FIRST(&worker->places[place]);
+        while (c != NULL) {
+            struct connection *next = connection_next(c);
+            connection_sweep(c, now_ms);
+            c = next;
+        }
     }
-    while ((c = TAILQ_FIRST(&worker->parked)) != NULL && connection_is_due(c, now_ms)) {
+    struct connection *c;
+    while ((c = TAILQ_FIRST(&worker->places[PLACE_PARKED])) != NULL &&
+           connection_is_due(c, now_ms)) {
         connection_sweep(c, now_ms); /* ends it */
     }
 }
@@ -154,11 +158,14 @@ static void take_completed(struct worker *worker)
     }
 }
 
-static void drain_connections(struct connection_list *list, uint64_t now_ms)
+static void drain_connections(struct worker *worker)
 {
-    struct connection *c = TAILQ_FIRST(list);
-    for (; c != NULL; c = connection_next(c)) {
-        connection_drain(c, now_ms);
+    uint64_t now_ms = worker_now_ms(worker);
+    for (int place = 0; place < CONNECTION_PLACES; place++) {
+        struct connection *c = TAILQ_FIRST(&worker->places[place]);
+        for (; c != NULL; c = connection_next(c)) {
+            connection_drain(c, now_ms);
+        }
     }
 }
 
@@ -191,10 +198,8 @@ static void begin_drain(struct worker *worker)
     }
     begin_retirement(worker);
     worker->hurrying = true;
-    uint64_t now_ms = worker_now_ms(worker);
     acceptor_drain(worker);
-    drain_connections(&worker->connections, now_ms);
-    drain_connections(&worker->parked, now_ms);
+    drain_connections(worker);
 }
 
 /* Edge-triggered: what is written to the eventfd need not be read. */
@@ -296,8 +301,9 @@ struct worker *worker_create(const struct worker_options *options)
         .headers = config->max_headers,
         .body_bytes = config->max_body_bytes,
     };
-    TAILQ_INIT(&worker->connections);
-    TAILQ_INIT(&worker->parked);
+    for (int place = 0; place < CONNECTION_PLACES; place++) {
+        TAILQ_INIT(&worker->places[place]);
+    }
     pthread_mutex_init(&worker->completed_lock, NULL);
     if (options->access_log_fd >= 0) {
         worker->access_log = access_log_create(options->access_log_fd, config->access_log_format);
@@ -351,18 +357,19 @@ void worker_run(struct worker *worker)
     }
 }
 
-static void destroy_connections(struct connection_list *list)
+static void destroy_connections(struct worker *worker)
 {
-    while (!TAILQ_EMPTY(list)) {
-        connection_destroy(TAILQ_FIRST(list));
+    for (int place = 0; place < CONNECTION_PLACES; place++) {
+        while (!TAILQ_EMPTY(&worker->places[place])) {
+            connection_destroy(TAILQ_FIRST(&worker->places[place]));
+        }
     }
 }
 
 void worker_destroy(struct worker *worker)
 {
     worker->stopped = true;
-    destroy_connections(&worker->connections);
-    destroy_connections(&worker->parked);
+    destroy_connections(worker);
     spares_free(&worker->spares);
     if (worker->access_log != NULL) {
         access_log_destroy(worker->access_log);

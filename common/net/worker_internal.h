@@ -18,6 +18,15 @@ enum { DATE_LINE_BYTES = 40 };
 struct connection;
 TAILQ_HEAD(connection_list, connection);
 
+/* In which of the worker's lists a connection is; each is in the order of arrival there. */
+enum connection_place {
+    PLACE_ASKING,    /* it has not asked for anything yet, or its next head stands still */
+    PLACE_IN_USE,    /* it has asked */
+    PLACE_LINGERING, /* answered for the last time */
+    PLACE_PARKED,    /* idle and served before: not looked at before its deadline, the first's */
+    CONNECTION_PLACES
+};
+
 struct worker {
     struct worker_options options;
     struct event_base *base;
@@ -32,9 +41,9 @@ struct worker {
     struct http_limits limits;
 
     struct acceptor acceptor;
-    struct connection_list connections; /* all but those that are parked */
-    struct connection_list parked; /* idle and served before, by deadline: the first is due next */
+    struct connection_list places[CONNECTION_PLACES];
     uint64_t connection_count;
+    uint64_t asking_count;              /* of these, at PLACE_ASKING */
     struct client_counts client_counts; /* only with max_connections_per_client */
     struct log_budget refusals;
     struct log_budget cut_files;
@@ -69,13 +78,6 @@ static inline struct worker_slot *worker_slot_of(struct worker *worker)
 static inline bool worker_has_free_place(const struct worker *worker)
 {
     return worker->connection_count < worker->options.max_connections;
-}
-
-/* Whether a connection has fallen idle. */
-static inline bool worker_has_idle(struct worker *worker)
-{
-    return atomic_load_explicit(&worker_slot_of(worker)->connections_idle, memory_order_relaxed) >
-           0;
 }
 
 /* Hands a finished exchange to the loop; the complete function of every exchange. Any thread. */

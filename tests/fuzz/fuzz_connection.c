@@ -253,6 +253,8 @@ static void start(bool json_log)
                              .idle_timeout_ms = LONG_MS,
                              .send_timeout_ms = LONG_MS,
                              .linger_timeout_ms = LONG_MS,
+                             .max_linger_ms = LONG_MS,
+                             .max_linger_bytes = 10000000,
                              .drain_timeout_ms = LONG_MS,
                              .access_log_format =
                                  json_log ? CONFIG_ACCESS_LOG_JSON : CONFIG_ACCESS_LOG_COMBINED};
@@ -342,8 +344,9 @@ static void pass_time(void)
 {
     uint64_t later_ms = worker_now_ms(worker) + 2 * (uint64_t)LONG_MS;
     timed_out = true;
-    sweep(&worker->connections, later_ms);
-    sweep(&worker->parked, later_ms);
+    for (int place = 0; place < CONNECTION_PLACES; place++) {
+        sweep(&worker->places[place], later_ms);
+    }
 }
 
 /* ---- Clients ---- */
@@ -861,8 +864,10 @@ static void end(void)
     }
     if (!stopped) {
         settle();
-        FUZZ_CHECK(worker->connection_count == 0 && TAILQ_EMPTY(&worker->connections) &&
-                   TAILQ_EMPTY(&worker->parked));
+        FUZZ_CHECK(worker->connection_count == 0 && worker->asking_count == 0);
+        for (int place = 0; place < CONNECTION_PLACES; place++) {
+            FUZZ_CHECK(TAILQ_EMPTY(&worker->places[place]));
+        }
         check_journal();
     }
     worker_destroy(worker);

@@ -1,6 +1,8 @@
 """Limits of size and time."""
 
+import os
 import re
+import resource
 import select
 import time
 
@@ -228,6 +230,57 @@ def test_lingering_waits_for_a_client_that_still_reads(model, start_server):
         assert body + client.read_to_end() == content
 
 
+UPLOAD_PIECES = 40
+UPLOAD_INTERVAL_S = 0.1
+PIECE = b"x" * (sites.ONE_MIB // 4)
+
+
+def upload_slowly(client, head, piece=PIECE):
+    """Sends 10 MiB for longer than the server waits in silence, and reads nothing meanwhile."""
+    client.send(head)
+    for _ in range(UPLOAD_PIECES):
+        time.sleep(UPLOAD_INTERVAL_S)
+        client.send(piece)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status, head, piece, half_closes", [
+    (413, request_bytes("POST", "/echo", [("Content-Length", str(UPLOAD_PIECES * len(PIECE)))]), PIECE, False),
+    (413, request_bytes("POST", "/echo", [("Content-Length", str(UPLOAD_PIECES * len(PIECE)))]), PIECE, True),
+    (413, request_bytes("POST", "/echo", [CHUNKED]), chunked(PIECE)[:-5], False),
+    (413, request_bytes("POST", "/no-such", [CHUNKED]), chunked(PIECE)[:-5], True),
+    (408, request_bytes("POST", "/echo", [("Content-Length", "100000")]), b"x" * 100, False),
+    (400, request_bytes("POST", "/echo", [CHUNKED]) + b"x", PIECE, False),
+    (414, b"POST /" + b"x" * 2000, PIECE, False),
+], ids=["length", "length-half-close", "chunked", "chunked-half-close", "too-slow", "bad-chunk", "no-line"])
+def test_a_slow_upload_gets_its_answer(client, status, head, piece, half_closes):
+    """Many clients send all that they have before they read."""
+    upload_slowly(client, head, piece)
+    if half_closes:
+        client.half_close()
+    response = client.read_response()
+    assert response.status == status
+    assert response.says_close
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [("--max-linger-ms", "1000"), ("--max-linger-bytes", "1000")])
+def test_a_refused_upload_has_an_end(model, start_server, limit):
+    """Else whoever sends on and on would keep his place."""
+    server = start_server(model, *limit)
+    with server.connect() as client:
+        client.send(request_bytes("POST", "/echo", [("Content-Length", "100000000")]))
+        assert client.read_response().status == 413
+
+        def is_cut():
+            try:
+                client.send(b"x" * 100)
+            except (ConnectionResetError, BrokenPipeError):
+                return True
+            return False
+        wait_until(is_cut, "the server closes", interval_s=DRIP_INTERVAL_S)
+
+
 CONNECTIONS_OF_A_LOOP = 4
 
 
@@ -244,6 +297,70 @@ def test_connections_over_the_limit_wait_for_their_turn(model, start_server):
             assert client.read_response().status == 200
             client.close()
             clients.remove(client)
+
+
+class Crowd:
+    """Connects and asks for nothing, or for too little, in place of each connection that it loses."""
+
+    def __init__(self, server, count):
+        self._server = server
+        self._clients = []
+        self._count = count
+        self.lost = 0
+
+    def push(self):
+        for client in [client for client in self._clients if client.has_closed()]:
+            client.close()
+            self._clients.remove(client)
+            self.lost += 1
+        while len(self._clients) < self._count:
+            self._clients.append(self._server.connect())
+            self._clients[-1].send_reluctantly((b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\nA: ")[len(self._clients) % 3])
+
+    def __enter__(self):
+        self.push()
+        return self
+
+    def __exit__(self, *_):
+        for client in self._clients:
+            client.close()
+
+
+def assert_active_clients_stay(server, crowd, active):
+    """They ask twice a second; others come and are served, too. Lasts until the crowd has lost places."""
+    def ask():
+        crowd.push()
+        for client in active:
+            assert client.get("/plaintext").status == 200
+        with server.connect() as newcomer:
+            assert newcomer.get("/plaintext").status == 200
+        return crowd.lost > 20
+    wait_until(ask, "those who ask for nothing are sent away", interval_s=0.5)
+
+
+@pytest.mark.slow
+def test_who_asks_for_nothing_pushes_nobody_out(model, start_server):
+    server = start_server(model, "--max-connections", "8")
+    active = [server.connect() for _ in range(2)]
+    for client in active:
+        assert client.get("/plaintext").status == 200
+    with Crowd(server, 80) as crowd:
+        assert_active_clients_stay(server, crowd, active)
+
+
+@pytest.mark.slow
+def test_descriptors_go_to_who_asks(model, start_server):
+    """The same when there is room for connections, but not for their descriptors."""
+    server = start_server(model)
+    active = [server.connect() for _ in range(2)]
+    for client in active:
+        assert client.get("/plaintext").status == 200
+    for pid in server.worker_pids():
+        used = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 20, used + 20))
+    with Crowd(server, 80) as crowd:
+        assert_active_clients_stay(server, crowd, active)
+    assert "cannot accept connections: Too many open files; " in server.log()
 
 
 def test_a_client_has_its_limit_and_others_their_place(model, start_server):

@@ -120,6 +120,8 @@ static inline void assert_defaults(void)
     assert_int_equal(config.send_timeout_ms, 30000);
     assert_int_equal(config.min_send_bytes_per_s, 1024);
     assert_int_equal(config.linger_timeout_ms, 2000);
+    assert_int_equal(config.max_linger_ms, 30000);
+    assert_int_equal(config.max_linger_bytes, 268435456);
     assert_int_equal(config.drain_timeout_ms, 30000);
     assert_int_equal(config.start_timeout_ms, 30000);
     assert_int_equal(config.upgrade_trial_ms, 10000);
@@ -188,6 +190,8 @@ static const char *const all_options[] = {"listen",
                                           "send-timeout-ms",
                                           "min-send-bytes-per-s",
                                           "linger-timeout-ms",
+                                          "max-linger-ms",
+                                          "max-linger-bytes",
                                           "drain-timeout-ms",
                                           "start-timeout-ms",
                                           "upgrade-trial-ms",

@@ -49,6 +49,8 @@ static const struct number_case number_cases[] = {
     NUMBER(min_send_bytes_per_s, "min-send-bytes-per-s", 0, 1000000000, false,
            CONFIG_SERVER_PREFORK),
     NUMBER(linger_timeout_ms, "linger-timeout-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
+    NUMBER(max_linger_ms, "max-linger-ms", 1, 86400000, false, CONFIG_SERVER_THREADPOOL),
+    NUMBER(max_linger_bytes, "max-linger-bytes", 0, 1099511627776, false, CONFIG_SERVER_PREFORK),
     NUMBER(drain_timeout_ms, "drain-timeout-ms", 1, 86400000, false, CONFIG_SERVER_THREADPOOL),
     NUMBER(start_timeout_ms, "start-timeout-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),
     NUMBER(upgrade_trial_ms, "upgrade-trial-ms", 1, 86400000, false, CONFIG_SERVER_PREFORK),

@@ -198,6 +198,8 @@ static int make(void **state)
                              .idle_timeout_ms = LONG_MS,
                              .send_timeout_ms = LONG_MS,
                              .linger_timeout_ms = LONG_MS,
+                             .max_linger_ms = LONG_MS,
+                             .max_linger_bytes = 10000000,
                              .drain_timeout_ms = LONG_MS,
                              .max_connections_per_client = CLIENTS + 1};
     router = router_create();

@@ -23,7 +23,13 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 10000, LONG_MS = 60000, TEXT_BYTES = 4096, START_MS = 1000000 };
+enum {
+    PATIENCE_MS = 10000,
+    SWEEP_MS = 200, /* at least between two looks at deadlines */
+    LONG_MS = 60000,
+    TEXT_BYTES = 4096,
+    START_MS = 1000000
+};
 
 /* ---- System calls ---- */
 
@@ -146,6 +152,8 @@ static int make(void **state)
                              .idle_timeout_ms = LONG_MS,
                              .send_timeout_ms = LONG_MS,
                              .linger_timeout_ms = LONG_MS,
+                             .max_linger_ms = LONG_MS,
+                             .max_linger_bytes = 10000000,
                              .drain_timeout_ms = LONG_MS};
     router = router_create();
     unsigned get = METHOD_BIT(METHOD_GET);
@@ -368,6 +376,232 @@ static void test_out_of_descriptors(void **state)
     assert_int_equal(count_in_log("Too many open files; trying again every 100 ms\n"), 1);
     assert_int_equal(count_in_log("Cannot allocate memory; "), 1);
 }
+
+/* ---- Making room ---- */
+
+/* Anew, with so few places. */
+static void serve_with_places(uint64_t count)
+{
+    worker_destroy(worker);
+    options.max_connections = count;
+    worker = worker_create(&options);
+    assert_non_null(worker);
+}
+
+/* So many connections, one after another. */
+static void arrive(int *fds, size_t count)
+{
+    uint64_t accepted = context.slot->counters.connections_accepted;
+    for (size_t i = 0; i < count; i++) {
+        fds[i] = connect_client();
+        await(&context.slot->counters.connections_accepted, accepted + i + 1);
+    }
+}
+
+/* The same, and each asks. */
+static void arrive_and_ask(int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        fds[i] = connect_client();
+        get_over(fds[i], "/");
+    }
+}
+
+static bool is_there(int fd)
+{
+    char byte;
+    turn();
+    return read(fd, &byte, 1) < 0 && errno == EAGAIN;
+}
+
+static void close_all(const int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        close(fds[i]);
+    }
+}
+
+/* Whoever has not asked goes first, the oldest of them, and then the longest idle. */
+static void test_order_of_leaving(void **state)
+{
+    (void)state;
+    int kept[2], silent[2], late[4];
+    serve_with_places(4);
+    arrive_and_ask(&kept[0], 1);
+    arrive(silent, 2);
+    write_text(silent[1], "G");
+    arrive_and_ask(&kept[1], 1);
+    tick_after(1000); /* both kept ones are idle now */
+    for (size_t i = 0; i < 4; i++) {
+        const int expected[] = {silent[0], silent[1], kept[0], kept[1]};
+        for (size_t other = i; other < 4; other++) {
+            assert_true(is_there(expected[other]));
+        }
+        arrive_and_ask(&late[i], 1);
+        expect_end(expected[i]);
+    }
+    close_all(kept, 2);
+    close_all(silent, 2);
+    close_all(late, 4);
+}
+
+/* A newcomer may be about to ask: it has a second, for which another one waits. */
+static void test_newcomers_have_a_chance(void **state)
+{
+    (void)state;
+    int first[3], late;
+    serve_with_places(3);
+    arrive(first, 3);
+    tick_after(999);
+    late = connect_client();
+    send_get(late, "/late");
+    tick_after(0);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(is_there(first[i]));
+    }
+    get_over(first[0], "/first"); /* just in time */
+    tick_after(1);
+    expect(late, "200", "/late");
+    expect_end(first[1]);
+    assert_true(is_there(first[0]) && is_there(first[2]));
+    close_all(first, 3);
+    close_all(&late, 1);
+}
+
+/* However many come at once, and again and again. */
+static void test_who_only_connects_pushes_nobody_out(void **state)
+{
+    (void)state;
+    enum { KEPT = 6, PLACES = 8, CROWD = 20, ROUNDS = 3 };
+    int kept[KEPT], crowd[ROUNDS * CROWD];
+    serve_with_places(PLACES);
+    arrive_and_ask(kept, KEPT);
+    tick_after(1000);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        for (size_t i = 0; i < CROWD; i++) {
+            int *one = &crowd[round * CROWD + i];
+            *one = connect_client();
+            if (i % 2 == 0) {
+                write_text(*one, "G");
+            }
+        }
+        tick_after(0);
+        tick_after(1000);
+        tick_after(1000);
+    }
+    assert_true(context.slot->counters.connections_accepted > KEPT + ROUNDS * 2);
+    size_t there = 0;
+    for (size_t i = 0; i < KEPT; i++) {
+        there += is_there(kept[i]);
+    }
+    assert_in_range(there, KEPT - 1, KEPT); /* until a quarter has not asked, one may go */
+    close_all(crowd, ROUNDS * CROWD);
+    close_all(kept, KEPT);
+}
+
+/* That it has asked before does not help whoever stops within the next head. */
+static void test_head_that_stands_still(void **state)
+{
+    (void)state;
+    int kept[4], late[2];
+    serve_with_places(4);
+    arrive_and_ask(kept, 4);
+    write_text(kept[2], "GET / HT");
+    write_text(kept[3], "G");
+    turn();
+    tick_after(1000);
+    get_over(kept[0], "/");                                  /* one is in use, one idle */
+    write_text(kept[3], "ET / HTTP/1.1\r\nHost: a\r\n\r\n"); /* slow, but it goes on */
+    expect(kept[3], "200", "/");
+    arrive_and_ask(&late[0], 1);
+    expect_end(kept[2]);
+    arrive_and_ask(&late[1], 1);
+    expect_end(kept[1]);
+    assert_true(is_there(kept[0]) && is_there(kept[3]));
+    close_all(kept, 4);
+    close_all(late, 2);
+}
+
+/* What has just come has not been looked at yet. */
+static void test_silence_that_has_just_ended(void **state)
+{
+    (void)state;
+    int first[2], late;
+    serve_with_places(2);
+    arrive(first, 2);
+    tick_after(1000);
+    failing_recv = fail_next(1, EAGAIN); /* the loop comes to it late */
+    send_get(first[0], "/first");
+    await_failures(&failing_recv);
+    failing_recv = fail_next(1, EAGAIN);
+    late = connect_client();
+    expect_end(first[1]);
+    failing_recv.failures = 0;
+    expect(first[0], "200", "/first");
+    close_all(first, 2);
+    close_all(&late, 1);
+}
+
+/* Who is answered, and sends on for longer than a client needs to notice. */
+static void test_lingering_makes_room(void **state)
+{
+    (void)state;
+    int kept[1], late[2];
+    config.linger_timeout_ms = 2000;
+    serve_with_places(2);
+    arrive_and_ask(kept, 1);
+    client = connect_client();
+    write_text(client, "BREW / HTTP/1.1\r\n\r\n");
+    expect(client, "501", "Not Implemented\n");
+    for (int i = 0; i < 2; i++) {
+        tick_after(1000);
+        write_text(client, "x");
+        turn();
+    }
+    arrive_and_ask(late, 1);
+    assert_true(is_there(kept[0]));
+    assert_true(write(client, "x", 1) == 1); /* is answered with a reset */
+    tick_after(0);
+    assert_int_equal(write(client, "x", 1), -1);
+    close_all(kept, 1);
+    close_all(late, 1);
+}
+
+/* No descriptor is free: the same ones go. */
+static void test_descriptors_are_freed(void **state)
+{
+    (void)state;
+    static const int shortages[] = {EMFILE, ENFILE};
+    int silent[2], kept[1], late[3];
+    arrive_and_ask(kept, 1);
+    arrive(silent, 2);
+    tick_after(1000);
+    for (size_t i = 0; i < 2; i++) {
+        failing_accept = fail_next(1, shortages[i]);
+        arrive_and_ask(&late[i], 1);
+        expect_end(silent[i]);
+    }
+    assert_true(is_there(kept[0]));
+    failing_accept = fail_next(1, EMFILE);
+    arrive_and_ask(&late[2], 1);
+    expect_end(kept[0]);
+    assert_int_equal(count_in_log("cannot accept connections: "), 1);
+    assert_int_equal(count_in_log("Too many open files; connections that are silent make room\n"),
+                     1);
+    failing_accept = fail_next(1, ENOMEM); /* no descriptor would help */
+    int last = connect_client();
+    send_get(last, "/last");
+    tick_after(0);
+    assert_true(is_there(late[0]) && is_there(late[1]) && is_there(late[2]));
+    tick_after(100);
+    expect(last, "200", "/last");
+    close_all(&last, 1);
+    close_all(silent, 2);
+    close_all(kept, 1);
+    close_all(late, 3);
+}
+
+/* ---- Who leaves by himself ---- */
 
 /* A client that left while it waited does not hold up those behind it. */
 static void test_client_left_the_queue(void **state)
@@ -642,6 +876,61 @@ static void test_lingering(void **state)
     serve_another();
 }
 
+static void assert_lingers(bool lingers)
+{
+    turn();
+    assert_int_equal(open_descriptors(), descriptors + (lingers ? 2 : 1));
+}
+
+/* Once more if the client has taken something of the answer meanwhile. */
+static void assert_lingers_no_more(void)
+{
+    tick_after(SWEEP_MS);
+    tick_after(config.linger_timeout_ms);
+    assert_lingers(false);
+}
+
+/* As long as bytes come, up to a time. */
+static void test_lingering_has_an_end(void **state)
+{
+    (void)state;
+    config.linger_timeout_ms = 1000;
+    config.max_linger_ms = 2500;
+    refuse_one();
+    tick_after(999);
+    assert_lingers(true);
+    assert_lingers_no_more(); /* without a byte */
+    close(client);
+    refuse_one();
+    for (int i = 0; i < 2; i++) {
+        tick_after(900);
+        write_text(client, "x");
+        assert_lingers(true);
+    }
+    tick_after(699);
+    assert_lingers(true);
+    assert_lingers_no_more(); /* in all */
+    close(client);
+    client = -1;
+    serve_another();
+}
+
+/* ... and up to an amount. */
+static void test_lingering_discards_so_much(void **state)
+{
+    (void)state;
+    config.max_linger_bytes = 1000;
+    refuse_one();
+    memset(text, 'x', sizeof(text));
+    assert_int_equal(write(client, text, 999), 999);
+    assert_lingers(true);
+    assert_int_equal(write(client, text, 1), 1);
+    assert_lingers(true);
+    assert_int_equal(write(client, text, 1), 1);
+    await_descriptors(descriptors + 1);
+    serve_another();
+}
+
 /* The client is gone: there is nobody to linger for. */
 static void test_shutdown_fails(void **state)
 {
@@ -703,6 +992,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_out_of_descriptors),
+        TEST(test_order_of_leaving),
+        TEST(test_newcomers_have_a_chance),
+        TEST(test_who_only_connects_pushes_nobody_out),
+        TEST(test_head_that_stands_still),
+        TEST(test_silence_that_has_just_ended),
+        TEST(test_lingering_makes_room),
+        TEST(test_descriptors_are_freed),
         TEST(test_client_left_the_queue),
         TEST(test_socket_was_shut_down),
         TEST(test_full_over_ticks),
@@ -717,6 +1013,8 @@ int main(void)
         TEST(test_send_fails),
         TEST(test_input_behind_the_last_request),
         TEST(test_lingering),
+        TEST(test_lingering_has_an_end),
+        TEST(test_lingering_discards_so_much),
         TEST(test_shutdown_fails),
         TEST(test_refusals_are_logged),
         TEST(test_worker_cannot_be_made),

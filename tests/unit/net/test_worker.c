@@ -168,6 +168,8 @@ static int make(void **state)
                              .idle_timeout_ms = LONG_MS,
                              .send_timeout_ms = LONG_MS,
                              .linger_timeout_ms = LONG_MS,
+                             .max_linger_ms = LONG_MS,
+                             .max_linger_bytes = 10000000,
                              .drain_timeout_ms = LONG_MS};
     router = router_create();
     unsigned get = METHOD_BIT(METHOD_GET);
@@ -1055,7 +1057,7 @@ static void test_client_that_does_not_read(void **state)
 static void test_linger_timeout(void **state)
 {
     (void)state;
-    config.linger_timeout_ms = 50;
+    config.linger_timeout_ms = config.max_linger_ms = 50;
     serve();
     int fd = connect_client();
     send_text(fd, "\x01");

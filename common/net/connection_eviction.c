@@ -1,0 +1,65 @@
+#include "common/net/connection_internal.h"
+
+enum {
+    FAIR_CHANCE_MS = 1000, /* for a client to begin, before it has to make room */
+    ASKING_SHARE = 4       /* one of so many may be about to ask before that is an attack */
+};
+
+/* The first for which it is not just now that something has come. */
+static struct connection *first_silent(struct connection *c)
+{
+    while (c != NULL && connection_has_unread_input(c)) {
+        c = connection_next(c);
+    }
+    return c;
+}
+
+static struct connection *first_at(const struct worker *worker, enum connection_place place)
+{
+    return TAILQ_FIRST(&worker->places[place]);
+}
+
+static bool is_older(const struct connection *c, uint64_t age_ms)
+{
+    return c != NULL && worker_now_ms(c->worker) - c->waiting_since_ms >= age_ms;
+}
+
+/* Those who only connect may not push out those who come back. */
+static bool is_crowded(const struct worker *worker)
+{
+    return worker->asking_count * ASKING_SHARE > worker->connection_count;
+}
+
+/* Who goes first. Of the first two lists, which are by age, only those count that have had their
+ * time. */
+static struct connection *victim(struct worker *worker)
+{
+    struct connection *c = first_at(worker, PLACE_ASKING);
+    if (is_older(c, FAIR_CHANCE_MS)) { /* else nobody behind it is */
+        c = first_silent(c);
+    }
+    if (is_older(c, FAIR_CHANCE_MS)) {
+        return c;
+    }
+    c = first_at(worker, PLACE_LINGERING);
+    if (is_older(c, worker->options.config->linger_timeout_ms)) {
+        return c;
+    }
+    return is_crowded(worker) ? NULL : first_silent(first_at(worker, PLACE_PARKED));
+}
+
+bool connection_may_evict(struct worker *worker)
+{
+    return is_older(first_at(worker, PLACE_ASKING), FAIR_CHANCE_MS) ||
+           is_older(first_at(worker, PLACE_LINGERING), worker->options.config->linger_timeout_ms) ||
+           (!is_crowded(worker) && first_at(worker, PLACE_PARKED) != NULL);
+}
+
+bool connection_evict(struct worker *worker)
+{
+    struct connection *c = victim(worker);
+    if (c != NULL) {
+        connection_destroy(c);
+    }
+    return c != NULL;
+}
