@@ -38,21 +38,24 @@ static struct http_refusal scan_version(struct span text, struct http_request *r
     return (struct http_refusal){0, NULL};
 }
 
-/* How many bytes at the start of the text can be a target's. A URI is visible ASCII, but clients
- * send bytes from 0x80, those of names in UTF-8, as they are. */
-static size_t target_bytes(const char *text, size_t len, bool *has_8_bit)
+static bool is_visible(char c)
 {
-    size_t n = 0;
-    unsigned char seen = 0;
-    for (; n < len; n++) {
-        unsigned char c = (unsigned char)text[n];
-        if (c <= 0x20 || c == 0x7f) {
-            break;
-        }
-        seen |= c;
+    return (unsigned char)c > 0x20 && (unsigned char)c < 0x7f;
+}
+
+static bool is_8_bit(char c)
+{
+    return (unsigned char)c >= 0x80;
+}
+
+/* A URI is visible ASCII, but clients send bytes from 0x80, those of names in UTF-8, as they are:
+ * where a target ends in which there are some. */
+static size_t end_of_8_bit_target(const char *text, size_t at, size_t len)
+{
+    while (at < len && (is_visible(text[at]) || is_8_bit(text[at]))) {
+        at++;
     }
-    *has_8_bit = seen >= 0x80;
-    return n;
+    return at;
 }
 
 /* method SP request-target SP HTTP-version (RFC 9112, 3). */
@@ -66,8 +69,14 @@ static struct http_refusal scan_request_line(const char *data, struct http_part 
         return malformed;
     }
     size_t target_at = method_bytes + 1;
-    size_t at = target_at +
-                target_bytes(text + target_at, line.len - target_at, &request->target_has_8_bit);
+    size_t at = target_at;
+    while (at < line.len && is_visible(text[at])) {
+        at++;
+    }
+    if (at < line.len && is_8_bit(text[at])) {
+        request->target_has_8_bit = true;
+        at = end_of_8_bit_target(text, at, line.len);
+    }
     if (at == target_at || at == line.len || text[at] != ' ') {
         return malformed;
     }
