@@ -325,11 +325,13 @@ static bool is_drained(struct worker *worker)
            (worker->connection_count == 0 || worker_now_ms(worker) >= worker->drain_until_ms);
 }
 
-static void log_what_is_cut(const struct connection_list *list)
+static void log_what_is_cut(struct worker *worker)
 {
-    struct connection *c = TAILQ_FIRST(list);
-    for (; c != NULL; c = connection_next(c)) {
-        connection_log_cut(c);
+    for (int place = 0; place < CONNECTION_PLACES; place++) {
+        struct connection *c = TAILQ_FIRST(&worker->places[place]);
+        for (; c != NULL; c = connection_next(c)) {
+            connection_log_cut(c);
+        }
     }
 }
 
@@ -352,7 +354,7 @@ void worker_run(struct worker *worker)
                   (unsigned long long)worker->connection_count);
     }
     if (worker->access_log != NULL) { /* with a stuck thread nobody calls worker_destroy */
-        log_what_is_cut(&worker->connections);
+        log_what_is_cut(worker);
         access_log_flush(worker->access_log);
     }
 }
