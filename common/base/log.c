@@ -1,12 +1,14 @@
 #include "common/base/log.h"
 
 #include "common/base/clock.h"
+#include "common/base/log_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { LOG_LINE_BYTES = 2048, LOG_NAME_BYTES = 32 };
@@ -14,25 +16,10 @@ enum { LOG_LINE_BYTES = 2048, LOG_NAME_BYTES = 32 };
 /* Process-wide by nature: every thread writes to the same log, and code at any depth may report. */
 static int log_fd = STDERR_FILENO;
 static enum log_level log_threshold = LOG_INFO;
+static atomic_bool log_is_torn; /* a part of a line is there, without its end */
 static _Thread_local char log_name[LOG_NAME_BYTES] = "main";
 
 static const char *const log_level_names[] = {"debug", "info", "notice", "warn", "error"};
-
-int log_open(const char *path)
-{
-    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-}
-
-bool log_reopen(int fd, const char *path)
-{
-    int new_fd = log_open(path);
-    if (new_fd < 0) {
-        return false;
-    }
-    bool replaced = dup3(new_fd, fd, O_CLOEXEC) >= 0;
-    close(new_fd);
-    return replaced;
-}
 
 void log_use(int fd)
 {
@@ -73,31 +60,108 @@ static void replace_control_bytes(char *text, size_t bytes)
     }
 }
 
+/* text[0] ends the line before, should that be torn; the line itself follows. */
+struct log_line {
+    char text[1 + LOG_LINE_BYTES];
+    size_t bytes; /* without text[0] */
+};
+
+static void __attribute__((format(printf, 3, 0)))
+compose(struct log_line *line, enum log_level level, const char *format, va_list arguments)
+{
+    int saved_errno = errno;
+    char now[CLOCK_ISO8601_BYTES];
+    clock_format_iso8601(clock_realtime_ms(), now);
+    char *text = line->text + 1;
+    const size_t room = LOG_LINE_BYTES - 1; /* the last byte is for the line feed */
+    size_t used = (size_t)snprintf(text, room, "%s [%s] %s pid %d: ", now, log_level_names[level],
+                                   log_name, (int)getpid());
+    errno = saved_errno; /* for %m */
+    int wanted = vsnprintf(text + used, room - used, format, arguments);
+    size_t length = wanted < 0 ? 0 : (size_t)wanted;
+    if (length > room - used - 1) {
+        length = room - used - 1;
+    }
+    replace_control_bytes(text + used, length);
+    text[used + length] = '\n';
+    line->text[0] = '\n';
+    line->bytes = used + length + 1;
+}
+
+/* ---- Lost lines ---- */
+
+struct log_losses {
+    atomic_ullong lines;
+    atomic_int error; /* why the last of them could not be written */
+};
+
+static struct log_losses own_losses;
+static struct log_losses *losses = &own_losses;
+
+void log_share_losses(void)
+{
+    void *memory =
+        mmap(NULL, sizeof(*losses), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED) {
+        losses = memory;
+    }
+}
+
+static bool put(const struct log_line *line)
+{
+    bool was_torn = atomic_exchange(&log_is_torn, false);
+    const char *text = line->text + (was_torn ? 0 : 1);
+    size_t bytes = line->bytes + (was_torn ? 1 : 0);
+    size_t written = log_file_append(log_fd, text, bytes);
+    if (written == bytes) {
+        return true;
+    }
+    atomic_store(&losses->error, errno);
+    atomic_store(&log_is_torn, was_torn ? written != 1 : written > 0);
+    return false;
+}
+
+static bool __attribute__((format(printf, 1, 2))) put_about_losses(const char *format, ...)
+{
+    struct log_line line;
+    va_list arguments;
+    va_start(arguments, format);
+    compose(&line, LOG_ERROR, format, arguments);
+    va_end(arguments);
+    return put(&line);
+}
+
+bool log_tell_losses(void)
+{
+    int saved_errno = errno;
+    unsigned long long lines =
+        atomic_load(&losses->lines) == 0 ? 0 : atomic_exchange(&losses->lines, 0);
+    if (lines == 0) {
+        return true;
+    }
+    bool told =
+        put_about_losses("%llu %s lost before this one: %s", lines, lines == 1 ? "line" : "lines",
+                         log_file_loss_cause(atomic_load(&losses->error)));
+    if (!told) {
+        atomic_fetch_add(&losses->lines, lines);
+    }
+    errno = saved_errno;
+    return told;
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     if (!log_enabled(level)) {
         return;
     }
     int saved_errno = errno;
-    char line[LOG_LINE_BYTES];
-    char now[CLOCK_ISO8601_BYTES];
-    clock_format_iso8601(clock_realtime_ms(), now);
-    const size_t room = sizeof(line) - 1; /* the last byte is for the line feed */
-    size_t used = (size_t)snprintf(line, room, "%s [%s] %s pid %d: ", now, log_level_names[level],
-                                   log_name, (int)getpid());
+    struct log_line line;
     va_list arguments;
     va_start(arguments, format);
-    errno = saved_errno; /* for %m */
-    int wanted = vsnprintf(line + used, room - used, format, arguments);
+    compose(&line, level, format, arguments);
     va_end(arguments);
-    size_t text = wanted < 0 ? 0 : (size_t)wanted;
-    if (text > room - used - 1) {
-        text = room - used - 1;
+    if (!log_tell_losses() || !put(&line)) {
+        atomic_fetch_add(&losses->lines, 1);
     }
-    replace_control_bytes(line + used, text);
-    line[used + text] = '\n';
-    /* Nobody is left to tell when the log itself cannot be written. */
-    ssize_t ignored = write(log_fd, line, used + text + 1);
-    (void)ignored;
     errno = saved_errno;
 }

@@ -4,23 +4,39 @@
 #include "common/base/escape.h"
 #include "common/base/json_writer.h"
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "common/base/memory.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { BATCH_BYTES = 32768, TIME_BYTES = 32 };
+enum {
+    BATCH_BYTES = 32768,
+    WAITING_BYTES = 8 * BATCH_BYTES, /* of lines that cannot be written now */
+    TIME_BYTES = 32,
+    CUT_FIELD_BYTES = 1024,          /* at first, of a line that is too long for a pipe */
+    PIPE_LINE_BYTES = PIPE_BUF - 16, /* room for "aborted", should it be cut */
+    TELL_MS = 10000,                 /* between two lines about losses to a slow reader */
+    LAST_PATIENCE_MS = 250,
+    LOOK_AGAIN_MS = 10
+};
 
 struct access_log {
     int fd;
     enum config_access_log_format format;
     struct buffer batch;
-    struct buffer noted; /* lines that may not be true yet */
+    struct buffer noted;   /* lines that may not be true yet */
+    size_t write_at_bytes; /* when the batch has grown so long */
+    size_t field_bytes;    /* at most, of each field that a client fills */
     int64_t rendered_second;
     char time_text[TIME_BYTES]; /* of the rendered second */
-    bool failed;                /* reported once until a write succeeds */
+    bool failed;                /* reported once, until the batch has been written */
+    uint64_t lost_lines;        /* not told of yet */
+    uint64_t told_ms;           /* when that was done the last time */
 };
 
 /* Stands before the text of a line that is noted or deferred. The places are offsets into it. */
@@ -37,38 +53,112 @@ struct access_log *access_log_create(int fd, enum config_access_log_format forma
     struct access_log *log = memory_alloc_zeroed(1, sizeof(*log));
     log->fd = fd;
     log->format = format;
+    log->write_at_bytes = BATCH_BYTES;
+    log->field_bytes = SIZE_MAX;
     buffer_reserve(&log->batch, BATCH_BYTES);
     return log;
 }
 
 void access_log_destroy(struct access_log *log)
 {
-    access_log_flush(log);
+    access_log_finish(log);
     buffer_free(&log->batch);
     buffer_free(&log->noted);
     free(log);
 }
 
+/* ---- Writing ---- */
+
+static bool is_full(const struct access_log *log)
+{
+    return log->batch.len >= WAITING_BYTES;
+}
+
+/* That a reader is slow is no news before it costs a line. */
+static void on_failure(struct access_log *log, int error)
+{
+    if (log->failed || (error == EAGAIN && !is_full(log))) {
+        return;
+    }
+    log->failed = true;
+    log_write(LOG_ERROR,
+              "access log: cannot be written: %s; %d KiB of lines wait, and those beyond are lost "
+              "until this is mended",
+              log_file_loss_cause(error), WAITING_BYTES / 1024);
+}
+
+static void tell_losses(struct access_log *log)
+{
+    if (log->lost_lines > 0) {
+        log_write(LOG_ERROR, "access log: %llu %s lost", (unsigned long long)log->lost_lines,
+                  log->lost_lines == 1 ? "line" : "lines");
+        log->lost_lines = 0;
+        log->told_ms = clock_monotonic_ms();
+    }
+}
+
+/* Gives memory back that only waiting lines have needed. */
+static void empty_batch(struct access_log *log)
+{
+    buffer_clear(&log->batch);
+    if (log->batch.capacity > 2 * BATCH_BYTES) {
+        buffer_free(&log->batch);
+        buffer_reserve(&log->batch, BATCH_BYTES);
+    }
+}
+
+static void on_batch_written(struct access_log *log)
+{
+    empty_batch(log);
+    if (log->failed) {
+        log_write(LOG_NOTICE, "access log: is written again");
+        log->failed = false;
+    }
+    tell_losses(log);
+}
+
 void access_log_flush(struct access_log *log)
 {
-    size_t written = 0;
-    while (written < log->batch.len) {
-        ssize_t n = write(log->fd, log->batch.data + written, log->batch.len - written);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) { /* the lines are lost: serving goes on */
-            if (!log->failed) {
-                log_write(LOG_ERROR, "access log: %m; lines are lost until this is mended");
-            }
-            log->failed = true;
-            break;
-        }
-        log->failed = false;
-        written += (size_t)n;
+    if (log->batch.len == 0) {
+        return;
     }
-    buffer_clear(&log->batch);
+    size_t written = log_file_append(log->fd, log->batch.data, log->batch.len);
+    if (written == log->batch.len) {
+        on_batch_written(log);
+    } else {
+        on_failure(log, errno);
+        buffer_consume(&log->batch, written);
+        if (written > 0 && clock_monotonic_ms() - log->told_ms >= TELL_MS) {
+            tell_losses(log); /* it may never catch up entirely */
+        }
+    }
+    log->write_at_bytes = log->batch.len + BATCH_BYTES;
 }
+
+static uint64_t count_lines(const struct buffer *batch)
+{
+    uint64_t lines = 0;
+    for (size_t i = 0; i < batch->len; i++) {
+        lines += batch->data[i] == '\n';
+    }
+    return lines;
+}
+
+void access_log_finish(struct access_log *log)
+{
+    const uint64_t until_ms = clock_monotonic_ms() + LAST_PATIENCE_MS;
+    struct pollfd room = {.fd = log->fd, .events = POLLOUT};
+    access_log_flush(log);
+    while (log->batch.len > 0 && errno == EAGAIN && clock_monotonic_ms() < until_ms) {
+        poll(&room, 1, LOOK_AGAIN_MS);
+        access_log_flush(log);
+    }
+    log->lost_lines += count_lines(&log->batch);
+    empty_batch(log);
+    tell_losses(log);
+}
+
+/* ---- Rendering ---- */
 
 /* The address without the port. */
 static void append_host(struct buffer *out, const struct client_address *client)
@@ -88,6 +178,23 @@ static void append_quoted(struct buffer *out, struct span text)
     buffer_append_span(out, SPAN("\""));
     escape_text(out, text.len > 0 ? text : SPAN("-"));
     buffer_append_span(out, SPAN("\""));
+}
+
+/* What a client has sent, cut where the line would get too long. */
+static struct span field(const struct access_log *log, struct span text)
+{
+    return (struct span){text.ptr, text.len < log->field_bytes ? text.len : log->field_bytes};
+}
+
+static struct span request_line(const struct access_log *log, struct http_request *request)
+{
+    return field(log, http_request_shown_line(request, &request->arena));
+}
+
+static struct span header(const struct access_log *log, const struct http_request *request,
+                          enum http_field_id id)
+{
+    return field(log, http_request_field(request, id));
 }
 
 static void render_time(struct access_log *log)
@@ -116,28 +223,33 @@ static uint32_t count_digits(uint64_t number)
     return digits;
 }
 
-/* Both write one line, and where in the buffer its time and the end of its size are. */
+/* In the buffer of what is noted. */
+struct places {
+    size_t time_at;
+    size_t size_end;
+};
+
 static void append_combined(struct access_log *log, struct http_exchange *exchange, uint64_t size,
-                            size_t *time_at, size_t *size_end)
+                            struct places *places)
 {
     struct http_request *request = &exchange->request;
     struct buffer *out = &log->noted;
     append_host(out, exchange->client);
     buffer_append_span(out, SPAN(" - - ["));
-    *time_at = out->len;
+    places->time_at = out->len;
     buffer_printf(out, "%s] ", log->time_text);
-    append_quoted(out, http_request_shown_line(request, &request->arena));
+    append_quoted(out, request_line(log, request));
     buffer_printf(out, " %u %llu", exchange->response.status, (unsigned long long)size);
-    *size_end = out->len;
+    places->size_end = out->len;
     buffer_append_span(out, SPAN(" "));
-    append_quoted(out, http_request_field(request, HTTP_FIELD_REFERER));
+    append_quoted(out, header(log, request, HTTP_FIELD_REFERER));
     buffer_append_span(out, SPAN(" "));
-    append_quoted(out, http_request_field(request, HTTP_FIELD_USER_AGENT));
+    append_quoted(out, header(log, request, HTTP_FIELD_USER_AGENT));
     buffer_append_span(out, SPAN("\n"));
 }
 
 static void append_json(struct access_log *log, struct http_exchange *exchange, uint64_t size,
-                        size_t *time_at, size_t *size_end)
+                        struct places *places)
 {
     struct http_request *request = &exchange->request;
     char client[CLIENT_TEXT_BYTES];
@@ -146,16 +258,45 @@ static void append_json(struct access_log *log, struct http_exchange *exchange, 
     json_init(&json, &log->noted);
     json_object_begin(&json);
     json_put_string(&json, "time", span_of(log->time_text));
-    *time_at = log->noted.len - strlen(log->time_text) - 1; /* the quote */
+    places->time_at = log->noted.len - strlen(log->time_text) - 1; /* the quote */
     json_put_string(&json, "client", span_of(client));
-    json_put_string(&json, "request", http_request_shown_line(request, &request->arena));
+    json_put_string(&json, "request", request_line(log, request));
     json_put_uint(&json, "status", exchange->response.status);
     json_put_uint(&json, "bytes", size);
-    *size_end = log->noted.len;
-    json_put_string(&json, "referer", http_request_field(request, HTTP_FIELD_REFERER));
-    json_put_string(&json, "user_agent", http_request_field(request, HTTP_FIELD_USER_AGENT));
+    places->size_end = log->noted.len;
+    json_put_string(&json, "referer", header(log, request, HTTP_FIELD_REFERER));
+    json_put_string(&json, "user_agent", header(log, request, HTTP_FIELD_USER_AGENT));
     json_object_end(&json);
     buffer_append_span(&log->noted, SPAN("\n"));
+}
+
+static void append_line(struct access_log *log, struct http_exchange *exchange, uint64_t size,
+                        struct places *places)
+{
+    if (log->format == CONFIG_ACCESS_LOG_JSON) {
+        append_json(log, exchange, size, places);
+    } else {
+        append_combined(log, exchange, size, places);
+    }
+}
+
+/* A pipe takes no more at once, and between two writes others may write. */
+static bool takes_long_lines(const struct access_log *log)
+{
+    struct stat status;
+    return fstat(log->fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* Renders the line at start again, with shorter fields. Escaped, each byte can become six. */
+static void shorten_line(struct access_log *log, struct http_exchange *exchange, uint64_t size,
+                         size_t start, struct places *places)
+{
+    for (log->field_bytes = CUT_FIELD_BYTES; log->noted.len - start > PIPE_LINE_BYTES;
+         log->field_bytes /= 2) {
+        log->noted.len = start;
+        append_line(log, exchange, size, places);
+    }
+    log->field_bytes = SIZE_MAX;
 }
 
 void access_log_note(struct access_log *log, struct http_exchange *exchange,
@@ -164,20 +305,19 @@ void access_log_note(struct access_log *log, struct http_exchange *exchange,
     const uint64_t size = where->end - where->body;
     const size_t start = log->noted.len;
     const size_t text = start + sizeof(struct line);
-    size_t time_at, size_end;
+    struct places places;
     render_time(log);
     buffer_reserve(&log->noted, sizeof(struct line));
     log->noted.len = text;
-    if (log->format == CONFIG_ACCESS_LOG_JSON) {
-        append_json(log, exchange, size, &time_at, &size_end);
-    } else {
-        append_combined(log, exchange, size, &time_at, &size_end);
+    append_line(log, exchange, size, &places);
+    if (log->noted.len - text > PIPE_LINE_BYTES && !takes_long_lines(log)) {
+        shorten_line(log, exchange, size, text, &places);
     }
     const uint32_t digits = count_digits(size);
     const struct line line = {.where = *where,
                               .bytes = (uint32_t)(log->noted.len - text),
-                              .time_at = (uint32_t)(time_at - text),
-                              .size_at = (uint32_t)(size_end - text) - digits,
+                              .time_at = (uint32_t)(places.time_at - text),
+                              .size_at = (uint32_t)(places.size_end - text) - digits,
                               .size_digits = digits};
     memcpy(log->noted.data + start, &line, sizeof(line));
 }
@@ -191,6 +331,13 @@ static struct span take_line(const struct buffer *lines, size_t *at, struct line
     return text;
 }
 
+/* Whether one more line may wait; else it is lost. */
+static bool has_room(struct access_log *log)
+{
+    log->lost_lines += is_full(log);
+    return !is_full(log);
+}
+
 static void add(struct access_log *log, struct span text)
 {
     buffer_append_span(&log->batch, text);
@@ -198,7 +345,7 @@ static void add(struct access_log *log, struct span text)
 
 static void flush_if_full(struct access_log *log)
 {
-    if (log->batch.len >= BATCH_BYTES) {
+    if (log->batch.len >= log->write_at_bytes) {
         access_log_flush(log);
     }
 }
@@ -207,7 +354,10 @@ void access_log_sent(struct access_log *log)
 {
     for (size_t at = 0; at < log->noted.len;) {
         struct line line;
-        add(log, take_line(&log->noted, &at, &line));
+        struct span text = take_line(&log->noted, &at, &line);
+        if (has_room(log)) {
+            add(log, text);
+        }
     }
     buffer_clear(&log->noted);
     flush_if_full(log);
@@ -232,6 +382,9 @@ static struct span end_of_line(const struct access_log *log, bool aborted)
 static void add_corrected(struct access_log *log, const struct line *line, struct span text,
                           uint64_t sent_bytes)
 {
+    if (!has_room(log)) {
+        return;
+    }
     const struct access_log_extent *where = &line->where;
     uint64_t sent = sent_bytes < where->end ? sent_bytes : where->end;
     const size_t time_end = line->time_at + strlen(log->time_text);

@@ -1,5 +1,7 @@
 /* The access log: a line a response, made when it has been sent, collected and written in batches.
- * One for each event loop; all append to the same file, whole lines at a time. */
+ * One for each event loop; all append to the same file, whole lines at a time. Nobody waits for it:
+ * lines that cannot be written now wait in memory, up to 256 KiB of them; those beyond are lost,
+ * which the error log tells with their number. */
 #ifndef TWINHTTPD_COMMON_NET_ACCESS_LOG_H
 #define TWINHTTPD_COMMON_NET_ACCESS_LOG_H
 
@@ -11,7 +13,7 @@ struct access_log;
 /* fd: opened for appending, owned by the caller. */
 struct access_log *access_log_create(int fd, enum config_access_log_format format);
 
-/* Writes what is left. */
+/* Finishes it. */
 void access_log_destroy(struct access_log *log);
 
 /* Where an answer lies in all that its connection sends, in bytes from the connection's beginning.
@@ -25,7 +27,8 @@ struct access_log_extent {
 /* Prepares the line of an answer that is about to be sent. In the combined format ("%h - - [%t]
  * \"%r\" %s %b \"%{Referer}i\" \"%{User-Agent}i\"") bytes that could forge a line stand as \xHH,
  * and in both formats those from 0x80 in the request's target as %HH. Needs a little of the
- * request's arena. One of the next two must follow before an answer of another connection is noted.
+ * request's arena. Where it goes to a pipe, a line has at most PIPE_BUF bytes: long fields are cut.
+ * One of the next two must follow before an answer of another connection is noted.
  */
 void access_log_note(struct access_log *log, struct http_exchange *exchange,
                      const struct access_log_extent *where);
@@ -47,7 +50,10 @@ void access_log_settle(struct access_log *log, struct buffer *deferred, uint64_t
  * "aborted":true. */
 void access_log_cut(struct access_log *log, struct buffer *deferred, uint64_t sent_bytes);
 
-/* Writes the batch; to be called from a tick. */
+/* Writes what is left, for which a slow reader is given 250 ms. What it does not take is lost. */
+void access_log_finish(struct access_log *log);
+
+/* Writes the batch, as far as it goes; to be called from a tick. */
 void access_log_flush(struct access_log *log);
 
 #endif

@@ -94,6 +94,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     if (worker->access_log != NULL) {
         access_log_flush(worker->access_log);
     }
+    log_tell_losses();
     log_budget_report(&worker->refusals, now_ms);
     log_budget_report(&worker->cut_files, now_ms);
     follow_root(worker, now_ms);
@@ -355,7 +356,7 @@ void worker_run(struct worker *worker)
     }
     if (worker->access_log != NULL) { /* with a stuck thread nobody calls worker_destroy */
         log_what_is_cut(worker);
-        access_log_flush(worker->access_log);
+        access_log_finish(worker->access_log);
     }
 }
 

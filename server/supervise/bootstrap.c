@@ -1,6 +1,7 @@
 #include "server/supervise/bootstrap.h"
 
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "server/supervise/confinement.h"
 #include "server/supervise/health_check.h"
 #include "server/supervise/inheritance.h"
@@ -10,9 +11,25 @@
 #include "server/supervise/service_manager.h"
 #include "server/supervise/stop_signals.h"
 
+#include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
+
+enum { PRINTED_BYTES = PATH_MAX + 1024 };
+
+/* Standard output may be a pipe that nobody reads. */
+static void __attribute__((format(printf, 2, 3))) print(int fd, const char *format, ...)
+{
+    char text[PRINTED_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    int wanted = vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    size_t bytes = wanted < 0 ? 0 : (size_t)wanted;
+    log_file_append(fd, text, bytes < sizeof(text) ? bytes : sizeof(text) - 1);
+}
 
 static void announce(const struct server *server)
 {
@@ -21,15 +38,18 @@ static void announce(const struct server *server)
     const char *address = server->listener.address;
     char shape[160];
     plan_describe(&server->plan, shape, sizeof(shape));
-    printf("%s: listening on http://%s (model %s, %s, %s pid %d)\n", scoreboard->server, address,
-           scoreboard->model, shape, config->bare ? "process" : "master", (int)getpid());
-    printf("  documents  %s\n", config->root != NULL ? config->root : "the bundled sample pages");
-    printf("  status     http://%s/status\n", address);
-    printf("  faults     %s\n",
-           config->faults ? "on: /fault/... can be used to crash workers" : "off (--faults on)");
-    printf("  stop       kill -TERM %d   (fast; Ctrl-C does the same)\n", (int)getpid());
-    printf("  drain      kill -QUIT %d   (answers what is under way first)\n", (int)getpid());
-    fflush(stdout);
+    print(STDOUT_FILENO,
+          "%s: listening on http://%s (model %s, %s, %s pid %d)\n"
+          "  documents  %s\n"
+          "  status     http://%s/status\n"
+          "  faults     %s\n"
+          "  stop       kill -TERM %d   (fast; Ctrl-C does the same)\n"
+          "  drain      kill -QUIT %d   (answers what is under way first)\n",
+          scoreboard->server, address, scoreboard->model, shape,
+          config->bare ? "process" : "master", (int)getpid(),
+          config->root != NULL ? config->root : "the bundled sample pages", address,
+          config->faults ? "on: /fault/... can be used to crash workers" : "off (--faults on)",
+          (int)getpid(), (int)getpid());
 }
 
 struct bare {
@@ -82,13 +102,16 @@ static int run_server(const struct server_origin *origin, struct config *config)
     struct server server;
     char error[SERVER_ERROR_BYTES];
     stop_signals_block();
+    log_file_own(STDOUT_FILENO);
+    log_file_own(STDERR_FILENO);
+    log_share_losses();
     if (!config->bare) {
         confinement_hide(config->seccomp); /* after an upgrade there are workers already */
     }
     if (!pid_file_create(config->pid_file, inheritance_is_offered(), error) ||
         !server_open(&server, origin->kind, config, error)) {
         pid_file_remove();
-        fprintf(stderr, "%s: %s\n", origin->kind->name, error);
+        print(STDERR_FILENO, "%s: %s\n", origin->kind->name, error);
         return 1;
     }
     bool bare = server.config.bare;

@@ -60,6 +60,7 @@ static _Noreturn void run_child(struct master *master, const struct child *child
 {
     static const int signals[] = {SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, 0};
     log_set_name("process %u", child->number); /* until its threads name themselves */
+    server_own_logs(master->server);
     if (!confinement_enter(master->server) || getppid() != master_pid) {
         _exit(PROCESS_EXIT_BOOT_FAILED);
     }

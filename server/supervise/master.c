@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { TELL_LOSSES_MS = 1000 /* how often it is tried, while the log cannot be written */ };
+
 static const int master_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGCHLD, SIGHUP,
                                      SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, 0};
 
@@ -225,6 +227,9 @@ static void wait_for_news(struct master *master)
     };
     service_manager_beat(&master->service_manager);
     int wait_ms = service_manager_wait_ms(&master->service_manager, time_to_wait_ms(master));
+    if (!log_tell_losses() && (wait_ms < 0 || wait_ms > TELL_LOSSES_MS)) {
+        wait_ms = TELL_LOSSES_MS;
+    }
     if (poll(watched, sizeof(watched) / sizeof(watched[0]), wait_ms) < 0 && errno != EINTR) {
         log_write(LOG_ERROR, "poll: %m");
         master_stop(master);

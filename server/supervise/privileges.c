@@ -7,11 +7,11 @@
 #include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- Whom to become ---- */
@@ -169,13 +169,18 @@ static bool can_come_back(void)
     return setresuid((uid_t)-1, 0, (uid_t)-1) == 0 || setgroups(0, NULL) == 0;
 }
 
+static bool refuse_user(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES])
+{
+    snprintf(error, PRIVILEGES_ERROR_BYTES,
+             "cannot become user %s: %s; the master needs CAP_SETUID and CAP_SETGID",
+             privileges->user, strerror(errno));
+    return false;
+}
+
 bool privileges_drop(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES])
 {
     if (privileges->changes && !become(privileges)) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "cannot become user %s: %s; the master needs CAP_SETUID and CAP_SETGID",
-                 privileges->user, strerror(errno));
-        return false;
+        return refuse_user(privileges, error);
     }
     if (geteuid() != 0 && !clear_capabilities()) {
         snprintf(error, PRIVILEGES_ERROR_BYTES, "cannot give up capabilities: %s; start without",
@@ -220,71 +225,96 @@ bool privileges_drop_tracing(char error[PRIVILEGES_ERROR_BYTES])
     return true;
 }
 
+/* ---- For a moment ---- */
+
+static bool has_effective_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    return syscall(SYS_capget, &header, data) != 0 || data[0].effective != 0 ||
+           data[1].effective != 0;
+}
+
+/* A change of the user makes the kernel forget whether the process may be dumped. */
+static bool note_own(struct privileges_own *own)
+{
+    own->gid = getegid();
+    own->group_count = getgroups(PRIVILEGES_GROUPS, own->groups);
+    own->dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    return own->group_count >= 0;
+}
+
+bool privileges_lay_down(const struct privileges *privileges, struct privileges_own *own)
+{
+    if (!note_own(own)) {
+        return false;
+    }
+    if (setgroups((size_t)privileges->group_count, privileges->groups) == 0 &&
+        setegid(privileges->gid) == 0 && seteuid(privileges->uid) == 0) {
+        if (!has_effective_capabilities()) {
+            return true;
+        }
+        errno = EPERM; /* PR_SET_SECUREBITS has changed what becoming a user means */
+    }
+    privileges_take_up(own);
+    return false;
+}
+
+void privileges_take_up(const struct privileges_own *own)
+{
+    int saved_errno = errno;
+    if (seteuid(0) != 0 || setegid(own->gid) != 0 ||
+        (setgroups((size_t)own->group_count, own->groups) != 0 && errno != EPERM)) {
+        abort(); /* it would go on as somebody whom it was never meant to be */
+    }
+    if (own->dumpable == 1) {
+        prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    }
+    errno = saved_errno;
+}
+
 /* ---- Files ---- */
 
-/* Something that serving will need. */
+/* What serving will need of the document root. */
 struct need {
-    bool (*is_met)(const struct need *need);
-    int fd;
-    const char *path;
-    const char *what; /* "cannot WHAT PATH" */
+    bool (*is_met)(int root_fd, const char *root);
+    const char *what; /* "cannot WHAT ROOT" */
     const char *fix;
 };
 
-static bool can_search(const struct need *need)
+/* "." takes the right to search the directory itself. */
+static bool can_search(int root_fd, const char *root)
 {
-    return faccessat(need->fd, ".", X_OK, 0) == 0;
+    (void)root;
+    int fd = openat(root_fd, ".", O_PATH | O_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
 }
 
-static bool can_find(const struct need *need)
+static bool can_find(int root_fd, const char *root)
 {
+    (void)root_fd;
     struct stat status;
-    return stat(need->path, &status) == 0;
+    return stat(root, &status) == 0;
 }
 
-static bool can_append(const struct need *need)
+static bool check_need(const struct privileges *privileges, const struct need *need, int root_fd,
+                       const char *root, char error[PRIVILEGES_ERROR_BYTES])
 {
-    return open(need->path, O_WRONLY | O_APPEND | O_CLOEXEC) >= 0;
-}
-
-/* In a process of its own: as the user, tries it. Writes what is wrong. */
-static _Noreturn void try_need(const struct privileges *privileges, const struct need *need,
-                               int out)
-{
-    char error[PRIVILEGES_ERROR_BYTES] = "";
-    if (privileges_drop(privileges, error) && !need->is_met(need)) {
-        snprintf(error, sizeof(error), "user %s cannot %s %s: %s; %s", privileges->user, need->what,
-                 need->path, strerror(errno), need->fix);
+    struct privileges_own own;
+    if (!privileges->changes) {
+        return true;
     }
-    ssize_t ignored = write(out, error, strlen(error));
-    (void)ignored;
-    _exit(error[0] == '\0' ? 0 : 1);
-}
-
-static bool check_need(const struct privileges *privileges, const struct need *need,
-                       char error[PRIVILEGES_ERROR_BYTES])
-{
-    int ends[2];
-    int status = 0;
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES, "cannot make a pipe: %s; free descriptors",
-                 strerror(errno));
-        return false;
+    if (!privileges_lay_down(privileges, &own)) {
+        return refuse_user(privileges, error);
     }
-    pid_t pid = fork();
-    if (pid == 0) {
-        try_need(privileges, need, ends[1]);
-    }
-    close(ends[1]);
-    ssize_t bytes = pid < 0 ? -1 : read(ends[0], error, PRIVILEGES_ERROR_BYTES - 1);
-    error[bytes > 0 ? bytes : 0] = '\0';
-    close(ends[0]);
-    bool good = pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
-    if (!good && error[0] == '\0') {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "cannot try whether user %s can %s %s: %s; allow more processes", privileges->user,
-                 need->what, need->path,
-                 pid < 0 ? strerror(errno) : "the process that tried it has died");
+    bool good = need->is_met(root_fd, root);
+    privileges_take_up(&own);
+    if (!good) {
+        snprintf(error, PRIVILEGES_ERROR_BYTES, "user %s cannot %s %s: %s; %s", privileges->user,
+                 need->what, root, strerror(errno), need->fix);
     }
     return good;
 }
@@ -292,48 +322,35 @@ static bool check_need(const struct privileges *privileges, const struct need *n
 bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
                            char error[PRIVILEGES_ERROR_BYTES])
 {
-    const struct need need = {can_search, root_fd, root, "search the document root",
+    const struct need need = {can_search, "search the document root",
                               "open it to that user, or choose another with --root"};
-    return !privileges->changes || check_need(privileges, &need, error);
+    return check_need(privileges, &need, root_fd, root, error);
 }
 
 bool privileges_check_root_path(const struct privileges *privileges, const char *root,
                                 char error[PRIVILEGES_ERROR_BYTES])
 {
-    const struct need need = {can_find, -1, root, "look up the document root",
+    const struct need need = {can_find, "look up the document root",
                               "what takes its place is served after a reload alone"};
-    return !privileges->changes || check_need(privileges, &need, error);
+    return check_need(privileges, &need, -1, root, error);
 }
 
-bool privileges_check_log(const struct privileges *privileges, const char *path,
-                          char error[PRIVILEGES_ERROR_BYTES])
-{
-    struct stat status;
-    const struct need need = {can_append, -1, path, "open the log",
-                              "let that user search its folder"};
-    return !privileges->changes || path == NULL || stat(path, &status) != 0 ||
-           !S_ISREG(status.st_mode) || check_need(privileges, &need, error);
-}
-
-bool privileges_give_log(const struct privileges *privileges, const char *path,
+bool privileges_give_log(const struct privileges *privileges, int fd, const char *path,
                          char error[PRIVILEGES_ERROR_BYTES])
 {
     struct stat status;
-    if (!privileges->changes || path == NULL) {
+    if (!privileges->changes || fd < 0) {
         return true;
     }
-    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    bool good = fd >= 0 && fstat(fd, &status) == 0;
-    if (good && S_ISREG(status.st_mode) && status.st_nlink == 1) {
-        good = fchownat(fd, "", privileges->uid, (gid_t)-1, AT_EMPTY_PATH) == 0;
+    bool good = fstat(fd, &status) == 0;
+    if (good && S_ISREG(status.st_mode) && status.st_nlink == 1 &&
+        status.st_uid != privileges->uid) {
+        good = fchown(fd, privileges->uid, (gid_t)-1) == 0;
     }
     if (!good) {
         snprintf(error, PRIVILEGES_ERROR_BYTES,
                  "cannot give the log %s to user %s: %s; choose another place for it", path,
                  privileges->user, strerror(errno));
-    }
-    if (fd >= 0) {
-        close(fd);
     }
     return good;
 }

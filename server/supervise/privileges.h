@@ -24,25 +24,37 @@ struct privileges {
 bool privileges_resolve(struct privileges *privileges, const char *user,
                         char error[PRIVILEGES_ERROR_BYTES]);
 
-/* Whether the user can be become, and can then search the document root: a process is forked to
- * try it. root is its name, for the error. */
+/* Whether the user can be become, and can then search the document root. root is its name, for the
+ * error. */
 bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
                            char error[PRIVILEGES_ERROR_BYTES]);
 
-/* Whether the user can look the document root up by its path, to see when that leads elsewhere: a
- * process is forked to try it. */
+/* Whether the user can look the document root up by its path, to see when that leads elsewhere:
+ * tried for a moment as that user. */
 bool privileges_check_root_path(const struct privileges *privileges, const char *root,
                                 char error[PRIVILEGES_ERROR_BYTES]);
 
 /* Gives a log file to the user, so that serving processes can open it again by its name. Left alone
- * is what is no file of its own name alone: a pipe, a terminal, a symbolic or a second hard link
- * (that could lead to a file of somebody else's, which root would give away). */
-bool privileges_give_log(const struct privileges *privileges, const char *path,
+ * is what is no regular file, and one with a second name: that could be somebody else's file. path
+ * is for the error. */
+bool privileges_give_log(const struct privileges *privileges, int fd, const char *path,
                          char error[PRIVILEGES_ERROR_BYTES]);
 
-/* Whether the user can open a log that is a file: a process is forked to try it. */
-bool privileges_check_log(const struct privileges *privileges, const char *path,
-                          char error[PRIVILEGES_ERROR_BYTES]);
+/* What privileges_take_up gives back. */
+struct privileges_own {
+    gid_t gid;
+    gid_t groups[PRIVILEGES_GROUPS];
+    int group_count;
+    int dumpable;
+};
+
+/* The calling process, which has one thread, has the rights of the user to files and no more, until
+ * it takes up its own. Nobody else notices: who may send it a signal goes by its real user. False
+ * with errno set. */
+bool privileges_lay_down(const struct privileges *privileges, struct privileges_own *own);
+
+/* The way back; errno is kept. It ends the process should there be none. */
+void privileges_take_up(const struct privileges_own *own);
 
 /* Drops, in the calling process: user and groups; unless it is still root then, every capability;
  * with a change of user the bounding set, too; and in any case the chance to gain something by an

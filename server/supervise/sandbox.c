@@ -47,6 +47,8 @@ static const struct allowed_call allowed_calls[] = {
     {"read", "orders, wake-ups, the C library's files"},
     {"pread64", "small files into memory"},
     {"write", "logs, wake-ups"},
+    {"pwritev2", "logs that are pipes"},
+    {"ftruncate", "a log's last line, torn by the end of the disk"},
     {"close", "connections, files"},
     {"fstat", "freshness of files"},
     {"newfstatat", "the same: glibc has fstat call it; whether the document root is another one"},

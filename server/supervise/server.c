@@ -1,8 +1,10 @@
 #include "server/supervise/server.h"
 
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "server/supervise/inheritance.h"
 #include "server/supervise/service_manager.h"
+#include "server/supervise/user_files.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -71,29 +73,43 @@ static void warn_of_root(const struct server *server)
 
 /* ---- Logs ---- */
 
-/* Opens it if there is to be one. */
-static bool open_log(const char *path, const char *name, int *fd, char error[SERVER_ERROR_BYTES])
+struct log_to_open {
+    const char *path; /* NULL: none */
+    const char *name;
+    int fd;
+    int user_error; /* why the serving processes' user cannot open it; 0: it can */
+};
+
+static bool open_log(const struct server *server, struct log_to_open *log,
+                     char error[SERVER_ERROR_BYTES])
 {
-    if (path == NULL) {
+    char cause[USER_FILES_ERROR_BYTES];
+    if (log->path == NULL) {
         return true;
     }
-    *fd = log_open(path);
-    return *fd >= 0 || fail(error, "cannot open the %s log %s: %s; choose another with --%s-log",
-                            name, path, strerror(errno), name);
+    log->fd = user_files_open_log(&server->privileges, log->path, &log->user_error, cause);
+    return log->fd >= 0 ||
+           fail(error, "cannot open the %s log %s: %s; choose another with --%s-log", log->name,
+                log->path, cause, log->name);
 }
 
-static bool give_logs(const struct server *server, char error[SERVER_ERROR_BYTES])
+/* What the user has opened is not given away: another's file with its name may be what it is. */
+static bool give_log(const struct server *server, const struct log_to_open *log,
+                     char error[SERVER_ERROR_BYTES])
 {
-    return privileges_give_log(&server->privileges, server->config.error_log, error) &&
-           privileges_give_log(&server->privileges, server->config.access_log, error);
+    return log->user_error == 0 ||
+           privileges_give_log(&server->privileges, log->fd, log->path, error);
 }
 
 static bool open_logs(struct server *server, char error[SERVER_ERROR_BYTES])
 {
-    const struct config *config = &server->config;
-    return open_log(config->access_log, "access", &server->access_log_fd, error) &&
-           open_log(config->error_log, "error", &server->error_log_fd, error) &&
-           give_logs(server, error);
+    struct log_to_open access = {server->config.access_log, "access", -1, 0};
+    struct log_to_open errors = {server->config.error_log, "error", -1, 0};
+    bool good = open_log(server, &access, error) && open_log(server, &errors, error) &&
+                give_log(server, &errors, error) && give_log(server, &access, error);
+    server->access_log_fd = access.fd;
+    server->error_log_fd = errors.fd;
+    return good;
 }
 
 void server_use_log(const struct server *server)
@@ -102,11 +118,19 @@ void server_use_log(const struct server *server)
     log_set_level(server->config.log_level);
 }
 
+void server_own_logs(const struct server *server)
+{
+    const int fds[] = {STDOUT_FILENO, STDERR_FILENO, server->access_log_fd, server->error_log_fd};
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        log_file_own(fds[i]);
+    }
+}
+
 static void reopen_log(int fd, const char *path, const char *name)
 {
-    if (fd >= 0 && !log_reopen(fd, path)) {
-        log_write(LOG_ERROR, "cannot reopen the %s log %s: %m; it goes on in the old file", name,
-                  path);
+    if (fd >= 0 && !log_file_reopen(fd, path)) {
+        log_write(LOG_ERROR, "cannot reopen the %s log %s: %s; it goes on in the old one", name,
+                  path, log_file_cause(path, errno));
     }
 }
 
@@ -116,19 +140,38 @@ void server_reopen_logs(const struct server *server)
     reopen_log(server->access_log_fd, server->config.access_log, "access");
 }
 
-bool server_renew_logs(const struct server *server)
+/* False: the serving processes cannot do the same. */
+static bool renew_log(const struct server *server, int fd, const char *path, const char *name)
 {
     char error[SERVER_ERROR_BYTES];
-    server_reopen_logs(server);
-    if (!give_logs(server, error)) {
-        log_write(LOG_ERROR, "%s", error);
-    }
-    if (privileges_check_log(&server->privileges, server->config.error_log, error) &&
-        privileges_check_log(&server->privileges, server->config.access_log, error)) {
+    struct log_to_open log = {path, name, -1, 0};
+    if (fd < 0 || log_file_is_descriptor(path)) {
         return true;
     }
-    log_write(LOG_ERROR, "%s; without that, processes are replaced to change the file", error);
+    if (!open_log(server, &log, error)) {
+        log_write(LOG_ERROR, "%s; it goes on in the old one", error);
+        return true; /* as it will for them */
+    }
+    if (!give_log(server, &log, error)) {
+        log_write(LOG_ERROR, "%s", error);
+    }
+    log_file_replace(fd, log.fd);
+    if (log.user_error == 0 || user_files_can_append(&server->privileges, path)) {
+        return true;
+    }
+    log_write(LOG_ERROR,
+              "user %s cannot open the log %s: %m; let that user search its folder; without that, "
+              "processes are replaced to change the file",
+              server->privileges.user, path);
     return false;
+}
+
+bool server_renew_logs(const struct server *server)
+{
+    const struct config *config = &server->config;
+    bool errors = renew_log(server, server->error_log_fd, config->error_log, "error");
+    bool access = renew_log(server, server->access_log_fd, config->access_log, "access");
+    return errors && access;
 }
 
 /* ---- Listening ---- */

@@ -82,6 +82,11 @@ void server_describe(const struct server *server, char *out, size_t bytes);
 /* The log of errors, and its level, are this server's from now on. */
 void server_use_log(const struct server *server);
 
+/* In a process that has been forked: what it writes its logs to, and its standard streams, are its
+ * own, so that it cannot make others wait, nor they it (log_file.h). Before it gives anything up.
+ */
+void server_own_logs(const struct server *server);
+
 /* Directs the logs to the files that have the logs' names now (after a rotation). What cannot be
  * opened is reported, and written to where it went before. Safe while other threads write. */
 void server_reopen_logs(const struct server *server);

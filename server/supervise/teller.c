@@ -1,6 +1,7 @@
 #include "server/supervise/teller.h"
 
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -33,6 +34,7 @@ static void limit_time(void)
 void teller_begin(const char *name)
 {
     prctl(PR_SET_NAME, "teller"); /* for ps: it looks like its parent otherwise */
+    log_file_own(log_descriptor());
     close_all_but_log();
     log_set_name("%s", name);
     limit_time();

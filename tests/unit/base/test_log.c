@@ -1,4 +1,5 @@
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 
 #include "tests/unit/open_descriptors.h"
 
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
@@ -38,9 +40,10 @@ static int open_log(void **state)
     unlink(path);
     log_set_level(LOG_INFO);
     log_set_name("main");
-    fd = log_open(path);
+    fd = log_file_open(path);
     log_use(fd);
-    return fd < 0 ? -1 : 0;
+    log_tell_losses(); /* of the test before */
+    return fd < 0 || ftruncate(fd, 0) != 0 ? -1 : 0;
 }
 
 static const char *logged_at(const char *where)
@@ -193,10 +196,58 @@ static void test_errno(void **state)
 static void test_errno_after_a_failed_write(void **state)
 {
     (void)state;
-    assert_true(log_reopen(fd, "/dev/full"));
+    assert_true(log_file_reopen(fd, "/dev/full"));
     errno = ENOENT;
     log_write(LOG_ERROR, "x");
     assert_int_equal(errno, ENOENT);
+}
+
+/* A full disk: the lines are lost, but neither forgotten nor glued to the next one. */
+static void test_lost_lines_are_told(void **state)
+{
+    (void)state;
+    assert_true(log_tell_losses());
+    assert_true(log_file_reopen(fd, "/dev/full"));
+    log_write(LOG_ERROR, "a");
+    log_write(LOG_ERROR, "b");
+    assert_false(log_tell_losses());
+    log_write(LOG_ERROR, "c");
+    assert_true(log_file_reopen(fd, path));
+    log_set_level(LOG_ERROR);
+    log_write(LOG_ERROR, "d");
+    assert_matches(logged(),
+                   "^[^\n]* \\[error\\] main pid [0-9]+: 3 lines lost before this one: No "
+                   "space left on device\n[^\n]*: d\n$");
+    assert_true(log_file_reopen(fd, "/dev/full"));
+    log_write(LOG_ERROR, "e");
+    assert_true(log_file_reopen(fd, path));
+    assert_true(log_tell_losses());
+    assert_true(log_tell_losses());
+    assert_matches(logged(), ": d\n[^\n]*: 1 line lost before this one: [^\n]*\n$");
+}
+
+static void lose_a_line(void)
+{
+    log_write(LOG_ERROR, "lost");
+    _exit(0);
+}
+
+/* Those of a process that has ended are told by another. */
+static void test_losses_are_shared(void **state)
+{
+    (void)state;
+    log_share_losses();
+    assert_true(log_file_reopen(fd, "/dev/full"));
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            lose_a_line();
+        }
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+    }
+    assert_true(log_file_reopen(fd, path));
+    log_write(LOG_ERROR, "x");
+    assert_matches(logged(), "^[^\n]*: 2 lines lost before this one: [^\n]*\n[^\n]*: x\n$");
 }
 
 static void test_appends_to_what_is_there(void **state)
@@ -204,7 +255,7 @@ static void test_appends_to_what_is_there(void **state)
     (void)state;
     log_write(LOG_ERROR, "one");
     assert_int_equal(close_log(NULL), 0);
-    fd = log_open(path);
+    fd = log_file_open(path);
     log_use(fd);
     log_write(LOG_ERROR, "two");
     assert_matches(logged(), ": one\n.*: two\n$");
@@ -216,7 +267,7 @@ static void test_mode_of_a_new_file(void **state)
     struct stat status;
     mode_t before = umask(0);
     unlink(path);
-    assert_true(log_reopen(fd, path));
+    assert_true(log_file_reopen(fd, path));
     umask(before);
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0640);
@@ -225,9 +276,9 @@ static void test_mode_of_a_new_file(void **state)
 static void test_failed_reopen_keeps_the_log(void **state)
 {
     (void)state;
-    assert_int_equal(log_open("/nonexistent/error.log"), -1);
+    assert_int_equal(log_file_open("/nonexistent/error.log"), -1);
     errno = 0;
-    assert_false(log_reopen(fd, "/nonexistent/error.log"));
+    assert_false(log_file_reopen(fd, "/nonexistent/error.log"));
     assert_int_equal(errno, ENOENT);
     log_write(LOG_ERROR, "still here");
     assert_matches(logged(), ": still here\n$");
@@ -243,7 +294,7 @@ static void test_reopen_after_rename(void **state)
     log_write(LOG_ERROR, "one");
     assert_int_equal(rename(path, old), 0);
     size_t before = open_descriptors();
-    assert_true(log_reopen(fd, path));
+    assert_true(log_file_reopen(fd, path));
     assert_int_equal(open_descriptors(), before);
     assert_int_equal(log_descriptor(), fd);
     log_write(LOG_ERROR, "two");
@@ -335,6 +386,8 @@ int main(void)
         LOG_TEST(test_long_line_is_cut),
         LOG_TEST(test_errno),
         LOG_TEST(test_errno_after_a_failed_write),
+        LOG_TEST(test_lost_lines_are_told),
+        LOG_TEST(test_losses_are_shared),
         LOG_TEST(test_appends_to_what_is_there),
         LOG_TEST(test_mode_of_a_new_file),
         LOG_TEST(test_failed_reopen_keeps_the_log),

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <regex.h>
 #include <setjmp.h>
@@ -22,13 +23,13 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { TEXT_BYTES = 256 * 1024, BATCH_BYTES = 32768 };
+enum { TEXT_BYTES = 512 * 1024, BATCH_BYTES = 32768 };
 
 #define TIME      "\\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2} \\+0000\\]"
 #define JSON_TIME "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.000Z"
 
 static const struct http_limits limits = {
-    .request_line_bytes = 8192, .header_bytes = 32768, .headers = 100, .body_bytes = 1000};
+    .request_line_bytes = 16384, .header_bytes = 65536, .headers = 100, .body_bytes = 1000};
 static struct http_exchange *exchange;
 static struct client_address client;
 static struct access_log *journal;
@@ -283,40 +284,224 @@ static void test_batches(void **state)
     journal = access_log_create(fd, CONFIG_ACCESS_LOG_COMBINED);
 }
 
-/* A log that cannot be written is reported once; serving goes on, and so does the log later. */
+/* ---- A log that cannot be written ---- */
+
+static char error_log[] = "/tmp/twinhttpd-test-access-log-XXXXXX";
+static int error_fd;
+static int good_fd; /* where the log goes to otherwise */
+
+static int make_with_error_log(void **state)
+{
+    strcpy(error_log + sizeof(error_log) - 7, "XXXXXX");
+    error_fd = mkstemp(error_log);
+    log_use(error_fd);
+    alarm(30); /* for who waits for a reader */
+    int result = make(state);
+    good_fd = dup(fd);
+    set_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    return result != 0 || error_fd < 0 || good_fd < 0;
+}
+
+static int discard_with_error_log(void **state)
+{
+    log_use(STDERR_FILENO);
+    unlink(error_log);
+    close(error_fd);
+    close(good_fd);
+    return discard(state);
+}
+
+static void lead_to(int target)
+{
+    assert_int_equal(dup2(target, fd), fd);
+}
+
+static const char *errors(void)
+{
+    static char told[8192];
+    ssize_t bytes = pread(error_fd, told, sizeof(told) - 1, 0);
+    assert_true(bytes >= 0);
+    told[bytes] = '\0';
+    return told;
+}
+
+static void log_lines(int count)
+{
+    for (int i = 0; i < count; i++) {
+        log_one();
+    }
+}
+
+/* It is reported once; serving goes on, and the lines wait. */
 static void test_failure(void **state)
 {
     (void)state;
-    char error_log[] = "/tmp/twinhttpd-test-access-log-XXXXXX";
-    int error_fd = mkstemp(error_log);
-    int good = dup(fd), full = open("/dev/full", O_WRONLY | O_CLOEXEC);
-    assert_true(error_fd >= 0 && good >= 0 && full >= 0);
-    log_use(error_fd);
-    set_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_int_equal(dup2(full, fd), fd);
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_true(full >= 0);
+    lead_to(full);
     for (int i = 0; i < 5; i++) {
-        log_one();
+        log_lines(1);
         access_log_flush(journal);
     }
-    assert_int_equal(dup2(good, fd), fd);
-    log_one();
+    assert_int_equal(count_lines(errors()), 1);
+    assert_non_null(strstr(errors(), "[error]"));
+    assert_non_null(strstr(errors(), "access log: cannot be written: No space left on device; "));
+    lead_to(good_fd);
     access_log_flush(journal);
-    assert_int_equal(count_lines(written()), 1); /* what was lost does not come later */
-    assert_int_equal(dup2(full, fd), fd);
-    log_one();
+    assert_int_equal(count_lines(written()), 5);
+    assert_int_equal(count_lines(errors()), 2);
+    assert_non_null(strstr(errors(), "access log: is written again\n"));
+    lead_to(full);
+    log_lines(1);
     access_log_flush(journal);
-    log_use(STDERR_FILENO);
-    ssize_t bytes = pread(error_fd, text, sizeof(text) - 1, 0);
-    assert_true(bytes > 0);
-    text[bytes] = '\0';
-    assert_int_equal(count_lines(text), 2); /* once each time it broke */
-    assert_non_null(strstr(text, "[error]"));
-    assert_non_null(strstr(text, "access log: No space left on device"));
-    assert_int_equal(dup2(good, fd), fd);
-    unlink(error_log);
-    close(error_fd);
-    close(good);
+    assert_int_equal(count_lines(errors()), 3); /* once each time it broke */
+    lead_to(good_fd);
     close(full);
+}
+
+/* So many wait; how many of the others are lost is told when it can be written again. */
+static void test_losses(void **state)
+{
+    (void)state;
+    enum { LINES = 10000 };
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    lead_to(full);
+    log_lines(LINES);
+    access_log_flush(journal);
+    assert_null(strstr(errors(), " lost\n"));
+    lead_to(good_fd);
+    access_log_flush(journal);
+    size_t lines = count_lines(written());
+    char told[64];
+    snprintf(told, sizeof(told), "access log: %zu lines lost\n", LINES - lines);
+    assert_non_null(strstr(errors(), told));
+    assert_in_range(strlen(written()), BATCH_BYTES, sizeof(text) - 1);
+    log_lines(1);
+    access_log_flush(journal);
+    assert_int_equal(count_lines(written()), lines + 1);
+    close(full);
+}
+
+/* What nobody reads in the end is lost, too. */
+static void test_losses_at_the_end(void **state)
+{
+    (void)state;
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    lead_to(full);
+    log_lines(3);
+    access_log_finish(journal);
+    assert_non_null(strstr(errors(), "access log: 3 lines lost\n"));
+    lead_to(good_fd);
+    close(full);
+}
+
+/* ---- Pipes ---- */
+
+static int pipe_ends[2];
+
+static void lead_to_a_pipe(void)
+{
+    assert_int_equal(pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_int_equal(fcntl(pipe_ends[1], F_SETPIPE_SZ, PIPE_BUF), PIPE_BUF);
+    lead_to(pipe_ends[1]);
+}
+
+static void close_pipe(void)
+{
+    lead_to(good_fd);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+}
+
+static size_t read_pipe(char *where, size_t bytes)
+{
+    ssize_t n = read(pipe_ends[0], where, bytes);
+    return n < 0 ? 0 : (size_t)n;
+}
+
+/* What a pipe gets at once are whole lines; what it does not get now comes later, and is no news.
+ */
+static void test_a_slow_reader(void **state)
+{
+    (void)state;
+    enum { LINES = 300 };
+    lead_to_a_pipe();
+    log_lines(LINES);
+    size_t lines = 0;
+    size_t bytes;
+    do {
+        access_log_flush(journal);
+        bytes = read_pipe(text, sizeof(text) - 1);
+        text[bytes] = '\0';
+        assert_true(bytes == 0 || text[bytes - 1] == '\n');
+        lines += count_lines(text);
+    } while (bytes > 0);
+    assert_int_equal(lines, LINES);
+    assert_string_equal(errors(), "");
+    close_pipe();
+}
+
+/* While nobody reads, nobody waits but at the very end, and not for long. */
+static void test_no_reader(void **state)
+{
+    (void)state;
+    enum { LINES = 20000 };
+    lead_to_a_pipe();
+    log_lines(LINES);
+    access_log_flush(journal);
+    assert_non_null(
+        strstr(errors(), "access log: cannot be written: its reader is too slow, or has stopped"));
+    access_log_finish(journal);
+    size_t bytes = read_pipe(text, sizeof(text) - 1);
+    text[bytes] = '\0';
+    char told[64];
+    snprintf(told, sizeof(told), "access log: %zu lines lost\n", LINES - count_lines(text));
+    assert_non_null(strstr(errors(), told));
+    close_pipe();
+}
+
+static void set_long_request(size_t field_bytes, char content)
+{
+    static char head[3 * 9000];
+    static char field[9000];
+    memset(field, content, field_bytes);
+    field[field_bytes] = '\0';
+    snprintf(head, sizeof(head),
+             "GET /%s HTTP/1.1\r\nHost: a\r\nReferer: %s\r\nUser-Agent: %s\r\n\r\n",
+             content == '\\' ? field : "", field, field);
+    set_request(head);
+}
+
+static void assert_cut(const char *end)
+{
+    log_lines(1);
+    access_log_flush(journal);
+    size_t bytes = read_pipe(text, sizeof(text) - 1);
+    assert_in_range(bytes, PIPE_BUF / 4, PIPE_BUF);
+    text[bytes] = '\0';
+    assert_int_equal(count_lines(text), 1);
+    assert_string_equal(text + bytes - strlen(end), end);
+}
+
+/* A line that a pipe does not take at once is cut, in its fields: it ends as any other. */
+static void test_long_lines(void **state)
+{
+    (void)state;
+    lead_to_a_pipe();
+    set_long_request(8000, 'x');
+    assert_cut("x\"\n");
+    set_long_request(8000, '\\'); /* four bytes each in the log */
+    assert_cut("\\x5C\"\n");
+    use_json();
+    assert_cut("\\\\\"}\n");
+    set_long_request(8000, 'x');
+    assert_cut("x\"}\n");
+    set_long_request(8000, '\xff'); /* becomes a character of three bytes, or of six */
+    assert_cut("\"}\n");
+    close_pipe();
+    log_lines(1); /* a file takes it whole */
+    access_log_flush(journal);
+    assert_true(strlen(written()) > 16000);
 }
 
 /* A signal between two writes, and a file that takes a few bytes at a time, cost no byte. */
@@ -470,6 +655,8 @@ static void test_time_of_a_deferred_line(void **state)
     assert_true(timegm(&parsed) >= time(NULL) + 7100);
 }
 
+#define TEST_WITH_ERROR_LOG(name)                                                                  \
+    cmocka_unit_test_setup_teardown(name, make_with_error_log, discard_with_error_log)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
@@ -490,7 +677,12 @@ int main(void)
         TEST(test_cut_in_json),
         TEST(test_time_of_a_deferred_line),
         TEST(test_batches),
-        TEST(test_failure),
+        TEST_WITH_ERROR_LOG(test_failure),
+        TEST_WITH_ERROR_LOG(test_losses),
+        TEST_WITH_ERROR_LOG(test_losses_at_the_end),
+        TEST_WITH_ERROR_LOG(test_a_slow_reader),
+        TEST_WITH_ERROR_LOG(test_no_reader),
+        TEST_WITH_ERROR_LOG(test_long_lines),
         TEST(test_interrupted),
     };
     return cmocka_run_group_tests_name("access_log", tests, NULL, NULL);

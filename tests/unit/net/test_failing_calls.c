@@ -2,6 +2,7 @@
  * thread, turn by turn, under a clock that stands still; clients use read and write, since recv and
  * send are the calls that fail. */
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "common/net/listener.h"
 #include "common/net/worker.h"
 #include "tests/unit/failing_call.h"
@@ -166,7 +167,7 @@ static int make(void **state)
     scoreboard = scoreboard_create(1);
     context = (struct handler_context){.slot = &scoreboard->slots[0]};
     slot_enter(context.slot, 0, 1, SLOT_LOOP);
-    log_fd = log_open(log_path);
+    log_fd = log_file_open(log_path);
     log_use(log_fd);
     if (log_fd < 0 || !listener_open(&listener, "127.0.0.1:0", false, 1, error)) {
         return -1;
