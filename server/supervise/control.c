@@ -22,7 +22,8 @@ enum {
 };
 
 struct client {
-    int fd; /* -1: none */
+    int fd;     /* -1: none */
+    bool waits; /* its answer comes later */
     uint64_t cut_at_ms;
     struct ucred peer;
     size_t received;
@@ -300,6 +301,17 @@ static void refuse(struct control *control, struct client *client, const char *t
     begin_answer(control, client);
 }
 
+static void begin_or_wait(struct control *control, struct client *client)
+{
+    if (client->answer.len > 0) {
+        begin_answer(control, client);
+        return;
+    }
+    client->waits = true;
+    client->cut_at_ms = clock_monotonic_ms() + CONTROL_WAITING_MS;
+    watch_for(control, client->fd, 0, (uint32_t)(client - control->clients)); /* but for its end */
+}
+
 static void receive_request(struct control *control, struct client *client)
 {
     ssize_t n = recv(client->fd, client->line + client->received,
@@ -316,7 +328,7 @@ static void receive_request(struct control *control, struct client *client)
     if (end != NULL) {
         struct span request = {client->line, (size_t)(end - client->line)};
         control->answer(control->data, &client->peer, request, &client->answer);
-        begin_answer(control, client);
+        begin_or_wait(control, client);
     } else if (client->received == sizeof(client->line)) {
         refuse(control, client, "the request is too long; send one short line");
     }
@@ -329,6 +341,8 @@ static void serve_client(struct control *control, struct client *client)
     }
     if (client->answer.len > 0) {
         send_answer(control, client);
+    } else if (client->waits) {
+        close_client(control, client); /* as it has done itself */
     } else {
         receive_request(control, client);
     }
@@ -401,12 +415,37 @@ static void watch_listener(struct control *control)
 
 /* ---- Serving ---- */
 
+void control_answer_waiting(struct control *control, struct span answer)
+{
+    for (uint32_t i = 0; control != NULL && i < CONTROL_CLIENTS; i++) {
+        struct client *client = &control->clients[i];
+        if (client->fd >= 0 && client->waits) {
+            client->waits = false;
+            client->cut_at_ms = clock_monotonic_ms() + CONTROL_PATIENCE_MS;
+            buffer_append_span(&client->answer, answer);
+            begin_answer(control, client);
+        }
+    }
+}
+
+static void cut(struct control *control, struct client *client)
+{
+    if (!client->waits) {
+        close_client(control, client);
+        return;
+    }
+    client->waits = false;
+    client->cut_at_ms += CONTROL_PATIENCE_MS;
+    refuse(control, client,
+           "it is put off: something else is still going on; it will be done then, see the log");
+}
+
 static void cut_late(struct control *control, uint64_t now_ms)
 {
     for (uint32_t i = 0; i < CONTROL_CLIENTS; i++) {
         struct client *client = &control->clients[i];
         if (client->fd >= 0 && now_ms >= client->cut_at_ms) {
-            close_client(control, client);
+            cut(control, client);
         }
     }
     if (now_ms >= control->paused_until_ms) {

@@ -18,11 +18,13 @@ enum {
     CONTROL_CLIENTS = 8,         /* at a time; more wait in the kernel */
     CONTROL_LINE_BYTES = 4096,   /* of a request, with its end */
     CONTROL_PATIENCE_MS = 3000,  /* from the accept to the last byte of the answer */
+    CONTROL_WAITING_MS = 8000,   /* for an answer that comes later */
     CONTROL_PATH_BYTES_MAX = 96, /* the kernel's 107, less the name for the meantime */
     CONTROL_ERROR_BYTES = 256
 };
 
-/* Appends the answer to a request, without its end of line. */
+/* Appends the answer to a request, without its end of line. Nothing: it comes later, by
+ * control_answer_waiting. */
 typedef void (*control_answer_fn)(void *data, const struct ucred *peer, struct span request,
                                   struct buffer *answer);
 
@@ -52,6 +54,9 @@ int control_fd(const struct control *control);
 
 /* When control_serve has something to do in any case (CLOCK_MONOTONIC); 0: never. */
 uint64_t control_due_ms(const struct control *control);
+
+/* The answer to all whose requests have got none yet. */
+void control_answer_waiting(struct control *control, struct span answer);
 
 /* Accepts, reads, answers and cuts as far as that is possible now. */
 void control_serve(struct control *control);

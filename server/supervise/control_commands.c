@@ -183,7 +183,7 @@ static bool reload(struct master *master, const struct control_request *request,
 {
     (void)request;
     (void)json;
-    return reload_begin(master, error);
+    return orders_give(master, SIGHUP, error);
 }
 
 static bool reopen_logs(struct master *master, const struct control_request *request,
@@ -258,6 +258,11 @@ static void log_command(const struct ucred *peer, const struct control_request *
     }
 }
 
+static bool is_put_off(const struct master *master, const struct control_request *request)
+{
+    return request->command == CONTROL_RELOAD && master->orders.reload;
+}
+
 static void answer_request(void *data, const struct ucred *peer, struct span line,
                            struct buffer *answer)
 {
@@ -271,17 +276,39 @@ static void answer_request(void *data, const struct ucred *peer, struct span lin
     json_init(&json, answer);
     json_object_begin(&json);
     json_put_bool(&json, "ok", true);
-    if (run_command(data, &request, &json, error)) {
-        json_object_end(&json);
-        log_command(peer, &request, NULL);
-    } else {
+    if (!run_command(data, &request, &json, error)) {
         buffer_clear(answer);
         put_refusal(answer, error);
         log_command(peer, &request, error);
+    } else if (is_put_off(data, &request)) {
+        buffer_clear(answer); /* control_answer_reload gives it */
+        log_command(peer, &request, "put off");
+    } else {
+        json_object_end(&json);
+        log_command(peer, &request, NULL);
     }
 }
 
+void control_answer_reload(struct master *master, const char *error)
+{
+    struct buffer answer = {0};
+    if (error != NULL) {
+        put_refusal(&answer, error);
+    } else {
+        buffer_append_span(&answer, SPAN("{\"ok\":true}"));
+    }
+    control_answer_waiting(master->control, (struct span){answer.data, answer.len});
+    buffer_free(&answer);
+}
+
 /* ---- Life ---- */
+
+static void close_control(struct master *master)
+{
+    control_answer_reload(master, "it is put off, and the socket goes; see the log");
+    control_destroy(master->control);
+    master->control = NULL;
+}
 
 static bool open_control(struct master *master, const char *path)
 {
@@ -291,7 +318,7 @@ static bool open_control(struct master *master, const char *path)
         log_write(LOG_ERROR, "%s", error);
         return false;
     }
-    control_destroy(master->control);
+    close_control(master);
     master->control = control;
     return true;
 }
@@ -307,8 +334,7 @@ void control_follow(struct master *master)
     const char *path = master->server->config.control;
     const char *old_path = control_path(master->control);
     if (path == NULL) {
-        control_destroy(master->control);
-        master->control = NULL;
+        close_control(master);
     } else if ((old_path == NULL || strcmp(path, old_path) != 0) && open_control(master, path)) {
         control_publish(master->control);
     }

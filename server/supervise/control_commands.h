@@ -16,4 +16,7 @@ void control_follow(struct master *master);
 /* When the new program has died on trial: takes its path back. */
 void control_take_back(struct master *master);
 
+/* A reload that was put off has been begun, or refused: error, one line; NULL: begun. */
+void control_answer_reload(struct master *master, const char *error);
+
 #endif

@@ -136,20 +136,14 @@ static void act_on_signal(struct master *master, int number)
     case SIGQUIT:
         master_drain(master);
         break;
-    case SIGHUP:
-        reload_begin(master, error);
-        break;
     case SIGUSR1:
         master_reopen_logs(master);
         break;
+    case SIGHUP:
     case SIGUSR2:
-        upgrade_begin(master, error);
-        break;
     case SIGTTIN:
-        resize_by(master, 1, error);
-        break;
     case SIGTTOU:
-        resize_by(master, -1, error);
+        orders_give(master, number, error);
         break;
     default:
         break;
@@ -239,6 +233,7 @@ static void wait_for_news(struct master *master)
 static void loop(struct master *master)
 {
     while (true) {
+        orders_take_up(master);
         children_start_due(master);
         watchdog_run(master);
         recycling_run(master);

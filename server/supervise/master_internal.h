@@ -63,6 +63,13 @@ struct seat {
     uint64_t died_ns;
 };
 
+/* What has been asked for by a signal, and has to wait. */
+struct orders {
+    bool reload;
+    bool upgrade;
+    int32_t resize; /* by so many processes */
+};
+
 struct master {
     struct server *server;  /* what processes are started from */
     struct server previous; /* on trial: what to go back to */
@@ -76,8 +83,9 @@ struct master {
     int signal_fd;
     struct readiness readiness;
     uint64_t kill_at_ms; /* when draining or stopping */
-    bool powerless;      /* its children do not get its signals; reported */
-    bool rolling;        /* seats are outdated; to be told when none is any more */
+    struct orders orders;
+    bool powerless; /* its children do not get its signals; reported */
+    bool rolling;   /* seats are outdated; to be told when none is any more */
     uint32_t seat_count;
     struct seat *seats;
     TAILQ_HEAD(child_list, child) children;
@@ -162,16 +170,25 @@ void rolling_fail(struct master *master, struct seat *seat);
 /* Which seats are to be replaced follows from the configuration that their processes have. */
 void rolling_review(struct master *master);
 
+/* ---- orders.c ---- */
+
+/* SIGHUP, SIGUSR2, SIGTTIN, SIGTTOU: does it now, or when what is going on is over. False with the
+ * reason in error, and in the log. */
+bool orders_give(struct master *master, int number, char error[SERVER_ERROR_BYTES]);
+
+/* Does one that has waited, if it need not wait any more. */
+void orders_take_up(struct master *master);
+
 /* ---- resize.c ---- */
 
-/* SIGTTIN, SIGTTOU: adds so many processes, or takes some away, until the next reload. False with
+/* Adds so many processes, or takes some away, until the next reload. False with
  * the reason in error, and in the log. */
 bool resize_by(struct master *master, int32_t change, char error[SERVER_ERROR_BYTES]);
 
 /* ---- reload.c ---- */
 
-/* SIGHUP. A configuration that does not do leaves everything as it is: false, with the reason in
- * error, and in the log. */
+/* A configuration that does not do leaves everything as it is: false, with the reason in error, and
+ * in the log. */
 bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES]);
 
 /* The first process of a new configuration serves, or cannot. */
@@ -180,7 +197,7 @@ void reload_go_back(struct master *master);
 
 /* ---- upgrade.c ---- */
 
-/* SIGUSR2: starts the program anew from its file, with the listening sockets. When that serves, the
+/* Starts the program anew from its file, with the listening sockets. When that serves, the
  * children here retire, and the master leaves after a trial; should the new program die before, it
  * serves again itself. If the new one is told to end, both do. False with the reason in error, and
  * in the log. */

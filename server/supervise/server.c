@@ -77,6 +77,7 @@ struct log_to_open {
     const char *path; /* NULL: none */
     const char *name;
     int fd;
+    int old_fd;     /* the same, open already: is kept when a FIFO's reader is gone; -1: none */
     int user_error; /* why the serving processes' user cannot open it; 0: it can */
 };
 
@@ -88,6 +89,10 @@ static bool open_log(const struct server *server, struct log_to_open *log,
         return true;
     }
     log->fd = user_files_open_log(&server->privileges, log->path, &log->user_error, cause);
+    if (log->fd < 0 && log->user_error == ENXIO && log->old_fd >= 0) {
+        log->fd = fcntl(log->old_fd, F_DUPFD_CLOEXEC, 0);
+        log->user_error = 0;
+    }
     return log->fd >= 0 ||
            fail(error, "cannot open the %s log %s: %s; choose another with --%s-log", log->name,
                 log->path, cause, log->name);
@@ -101,10 +106,22 @@ static bool give_log(const struct server *server, const struct log_to_open *log,
            privileges_give_log(&server->privileges, log->fd, log->path, error);
 }
 
-static bool open_logs(struct server *server, char error[SERVER_ERROR_BYTES])
+static bool is_same_path(const char *path, const char *other)
 {
-    struct log_to_open access = {server->config.access_log, "access", -1, 0};
-    struct log_to_open errors = {server->config.error_log, "error", -1, 0};
+    return path != NULL && other != NULL && strcmp(path, other) == 0;
+}
+
+static bool open_logs(struct server *server, const struct server *predecessor,
+                      char error[SERVER_ERROR_BYTES])
+{
+    struct log_to_open access = {server->config.access_log, "access", -1, -1, 0};
+    struct log_to_open errors = {server->config.error_log, "error", -1, -1, 0};
+    if (predecessor != NULL && is_same_path(access.path, predecessor->config.access_log)) {
+        access.old_fd = predecessor->access_log_fd;
+    }
+    if (predecessor != NULL && is_same_path(errors.path, predecessor->config.error_log)) {
+        errors.old_fd = predecessor->error_log_fd;
+    }
     bool good = open_log(server, &access, error) && open_log(server, &errors, error) &&
                 give_log(server, &errors, error) && give_log(server, &access, error);
     server->access_log_fd = access.fd;
@@ -144,7 +161,7 @@ void server_reopen_logs(const struct server *server)
 static bool renew_log(const struct server *server, int fd, const char *path, const char *name)
 {
     char error[SERVER_ERROR_BYTES];
-    struct log_to_open log = {path, name, -1, 0};
+    struct log_to_open log = {path, name, -1, -1, 0};
     if (fd < 0 || log_file_is_descriptor(path)) {
         return true;
     }
@@ -309,7 +326,7 @@ static bool open_parts(struct server *server, const struct server *predecessor,
     }
     return privileges_resolve(&server->privileges, server->config.user, error) &&
            open_root(server, error) && open_inboxes(server, predecessor, error) &&
-           open_listener(server, predecessor, error) && open_logs(server, error);
+           open_listener(server, predecessor, error) && open_logs(server, predecessor, error);
 }
 
 static bool open_server(struct server *server, const struct server_kind *kind,

@@ -66,6 +66,22 @@ def test_the_new_configuration_is_in_force(model, start_configured):
     assert server.get("/fault/leak?bytes=1").status == 200
 
 
+def test_the_last_of_several_reloads_is_in_force(model, start_configured):
+    """Whenever it comes: also while the one before is on trial."""
+    server, change = start_configured(model)
+    client_headers = [("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")]
+    for number in range(RELOADS):
+        change("max_headers: 50\n")
+        os.kill(server.pid, signal.SIGHUP)
+        time.sleep(0.0005 * number)  # the moment is what is tried
+        change("max_headers: 3\n")
+        os.kill(server.pid, signal.SIGHUP)
+        wait_until(lambda: server.get("/plaintext", client_headers).status == 431, "the second is in force")
+        change("max_headers: 50\n")
+        reload(server)
+    assert "not reloading" not in server.log()
+
+
 @pytest.mark.parametrize("text, reason", [
     ("threads: many\n", "threads"), ("no_such_setting: 1\n", "no_such_setting"), ("access_log: /no/such/place/log\n", "access log"),
     ("error_log: /no/such/place/log\n", "error log"),

@@ -5,11 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
 
-from support import models, processes
+from support import control, models, processes
 from support.client import Client
 from support.server import binary, is_free, quiet_port, refusal, SANITIZED, Server
 from support.waiting import wait_until
@@ -254,6 +255,135 @@ def test_one_process_that_is_told_to_drain_leaves_the_address_to_the_others(supe
     supervised.wait_for_workers()
 
 
+# Orders that come during a reload.
+
+def wait_for_count(server, count):
+    def is_over():
+        log = server.log()
+        return log.rfind("all processes have been replaced") >= log.rfind("in force: ")
+    wait_until(is_over, "no reload is under way")
+    wait_until(lambda: len(server.worker_pids()) == count, f"there are {count} processes")
+
+
+def begin_trial(server, gate, **settings):
+    """A reload that is not decided; returns the process on trial."""
+    before = set(server.worker_pids())
+    gate.close()
+    server.reload(**settings)
+    return wait_until(lambda: set(server.worker_pids()) - before, "a process is on trial").pop()
+
+
+def test_reloads_during_a_reload_are_done_afterwards(supervised, gate):
+    """All at once, with what the file says then."""
+    begin_trial(supervised, gate, workers=WORKERS + 1)
+    supervised.reload(workers=WORKERS + 2)
+    supervised.wait_for_log("a reload is put off until the reload under way is decided")
+    supervised.reload(workers=WORKERS - 1)
+    wait_until(lambda: supervised.log().count("is put off") == 2, "the third waits, too")
+    gate.open()
+    wait_until(lambda: supervised.log().count("in force: ") == 2, "both are done")
+    wait_for_count(supervised, WORKERS - 1)
+    assert supervised.log().count("reloading the configuration") == 2
+
+
+@pytest.mark.parametrize("second, count", [({"workers": WORKERS + 1}, WORKERS + 1), ({"workers": "many"}, WORKERS)])
+def test_a_reload_that_fails_is_followed_by_the_next(supervised, gate, second, count):
+    on_trial = begin_trial(supervised, gate, workers=WORKERS + 5)
+    supervised.reload(**second)
+    supervised.wait_for_log("a reload is put off")
+    os.kill(on_trial, signal.SIGKILL)
+    supervised.wait_for_log("the old one stays; the reason stands above")
+    gate.open()
+    supervised.wait_for_log("in force: " if count > WORKERS else "the new configuration is refused, the old one stays")
+    wait_for_count(supervised, count)
+
+
+def test_an_upgrade_during_a_reload_is_done_afterwards(supervised, gate):
+    begin_trial(supervised, gate, workers=WORKERS + 1)
+    os.kill(supervised.pid, signal.SIGUSR2)
+    supervised.wait_for_log("an upgrade is put off until the reload under way is decided")
+    gate.open()
+    supervised.wait_for_log("serves: retiring")
+    new = wait_for_master(supervised, supervised.pid)
+    wait_until(lambda: len(processes.living_children(new)) == WORKERS + 1, "it has read the same file")
+    os.kill(new, signal.SIGTERM)
+    wait_for_nobody(supervised)
+
+
+def test_processes_more_and_fewer_during_a_reload(supervised, gate):
+    begin_trial(supervised, gate)
+    for number, put_off in ((signal.SIGTTIN, 1), (signal.SIGTTIN, 2), (signal.SIGTTOU, 3), (signal.SIGTTIN, 4)):
+        os.kill(supervised.pid, number)
+        wait_until(lambda: supervised.log().count("a change of the number of processes is put off") == put_off,
+                   "it waits")
+    gate.open()
+    wait_for_count(supervised, WORKERS + 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_the_end_of_the_server_during_a_reload(supervised, gate, number):
+    begin_trial(supervised, gate, workers=WORKERS + 1)
+    supervised.reload(workers=WORKERS + 2)
+    supervised.wait_for_log("a reload is put off")
+    os.kill(supervised.pid, number)
+    supervised.wait_for_log("stopping|draining")
+    gate.open()
+    assert supervised.wait_for_exit() == 0
+    assert "in force: " not in supervised.log()
+
+
+def test_logs_are_reopened_during_a_reload_and_the_next_one_is_kept(supervised, gate):
+    begin_trial(supervised, gate, workers=WORKERS + 1)
+    supervised.reload(workers=WORKERS + 2)
+    supervised.wait_for_log("a reload is put off")
+    os.kill(supervised.pid, signal.SIGUSR1)
+    supervised.wait_for_log("the logs are open again")
+    gate.open()
+    wait_until(lambda: supervised.log().count("in force: ") == 2, "both are done")
+    wait_for_count(supervised, WORKERS + 2)
+
+
+def ask_for_reload(path, answers_so_far):
+    thread = threading.Thread(target=lambda: answers_so_far.append(control.ask(path, "reload")))
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("second, ok", [({"workers": WORKERS + 1}, True), ({"workers": "many"}, False)])
+def test_who_asks_for_a_reload_hears_of_that_one(tmp_path, site, gate, second, ok):
+    """The answer comes when what went on before is over. Others are answered meanwhile."""
+    path = tmp_path / "control"
+    server = Supervised(tmp_path, site, gate, control=path)
+    begin_trial(server, gate, control=path)
+    server.configure(control=path, **second)
+    answered = []
+    threads = [ask_for_reload(path, answered) for _ in range(2)]
+    wait_until(lambda: server.log().count("asked for reload: put off") == 2, "both wait")
+    assert control.ask(path, "list")["state"] == "reloading"
+    assert not answered
+    gate.open()
+    for thread in threads:
+        thread.join(30)
+    assert [answer["ok"] for answer in answered] == [ok, ok]
+    assert ok or all('"workers"' in answer["error"] or "workers" in answer["error"] for answer in answered)
+    server.wait_for_log("in force: ")
+    server.stop()
+    server.clean_up()
+
+
+def test_who_waits_for_long_is_told_so(tmp_path, site, gate):
+    path = tmp_path / "control"
+    server = Supervised(tmp_path, site, gate, control=path)
+    begin_trial(server, gate, control=path)
+    answer = control.ask(path, "reload")
+    assert not answer["ok"] and "it is put off" in answer["error"]
+    gate.open()
+    wait_until(lambda: server.log().count("in force: ") == 2, "it is done nevertheless")
+    wait_for_count(server, WORKERS)
+    server.stop()
+    server.clean_up()
+
+
 # Two programs: an upgrade on trial.
 
 def wait_for_master(server, *others):
@@ -345,18 +475,30 @@ def test_who_has_passed_its_trial_is_not_replaced_by_the_past(tmp_path, site, ga
     server.clean_up()
 
 
-def test_no_reload_while_a_new_program_starts(supervised, gate):
+def test_a_reload_while_a_new_program_starts_is_passed_on_to_it(supervised, gate):
+    """It may have read its settings before they were changed."""
     gate.close()
     os.kill(supervised.pid, signal.SIGUSR2)
     new = int(supervised.wait_for_log(r"upgrading: started \S+ as pid (\d+)")[1])
     wait_until(lambda: processes.living_children(new), "it has read its settings")
-    supervised.reload(listen=f"127.0.0.1:{quiet_port()}")
-    supervised.wait_for_log("not reloading: the server is starting, upgrading or about to end")
+    supervised.reload(workers=WORKERS + 1)
+    supervised.wait_for_log("a reload is put off until the new program serves or has failed")
     gate.open()
     supervised.wait_for_log("serves: retiring")
-    assert all(answers(supervised.address[1]) for _ in range(20))
+    wait_until(lambda: len(processes.living_children(new)) == WORKERS + 1, "the settings are those of the new file")
     os.kill(supervised.status()["master_pid"], signal.SIGTERM)
     wait_for_nobody(supervised)
+
+
+def test_a_reload_while_a_new_program_fails_is_done_here(supervised, gate):
+    gate.close()
+    os.kill(supervised.pid, signal.SIGUSR2)
+    new = int(supervised.wait_for_log(r"upgrading: started \S+ as pid (\d+)")[1])
+    supervised.reload(workers=WORKERS + 1)
+    supervised.wait_for_log("a reload is put off until")
+    os.kill(new, signal.SIGKILL)
+    gate.open()
+    wait_for_count(supervised, WORKERS + 1)
 
 
 def test_a_new_program_that_does_not_become_ready_is_killed(tmp_path, site, gate):
