@@ -95,6 +95,15 @@ static int run_bare(struct server *server)
     return status == 0 ? 0 : 1;
 }
 
+static bool open_server(struct server *server, const struct server_origin *origin,
+                        struct config *config, char error[SERVER_ERROR_BYTES])
+{
+    stop_signals_end_at_once();
+    bool opened = server_open(server, origin->kind, config, error);
+    stop_signals_wait_again();
+    return opened;
+}
+
 /* A bare server leaves the pid file: it has given up what removing it may need. Nobody is misled,
  * since the lock on it ends with the process. */
 static int run_server(const struct server_origin *origin, struct config *config)
@@ -109,7 +118,7 @@ static int run_server(const struct server_origin *origin, struct config *config)
         confinement_hide(config->seccomp); /* after an upgrade there are workers already */
     }
     if (!pid_file_create(config->pid_file, inheritance_is_offered(), error) ||
-        !server_open(&server, origin->kind, config, error)) {
+        !open_server(&server, origin, config, error)) {
         pid_file_remove();
         print(STDERR_FILENO, "%s: %s\n", origin->kind->name, error);
         return 1;

@@ -113,7 +113,7 @@ void inheritance_tell(enum inheritance_news news)
     int fd = predecessor_fd();
     if (fd >= 0) { /* should it have left, nobody needs to know */
         char byte = (char)news;
-        ssize_t ignored = send(fd, &byte, 1, MSG_NOSIGNAL);
+        ssize_t ignored = send(fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)ignored;
     }
 }

@@ -25,6 +25,38 @@ void stop_signals_block(void)
     signal(SIGXFSZ, SIG_IGN); /* a log that has reached RLIMIT_FSIZE is no reason to die */
 }
 
+static const int ending[] = {SIGTERM, SIGINT, SIGQUIT, 0};
+
+static void set_handlers(void (*handler)(int number))
+{
+    for (size_t i = 0; ending[i] != 0; i++) {
+        signal(ending[i], handler);
+    }
+}
+
+/* The default action would not end process 1 of a container. */
+static void end_at_once(int number)
+{
+    (void)number;
+    _exit(0);
+}
+
+void stop_signals_end_at_once(void)
+{
+    sigset_t set;
+    make_set(&set, ending);
+    set_handlers(end_at_once);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void stop_signals_wait_again(void)
+{
+    sigset_t set;
+    make_set(&set, ending);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    set_handlers(SIG_DFL);
+}
+
 void stop_signals_unblock(void)
 {
     sigset_t set;

@@ -7,6 +7,12 @@
  * SIGPIPE. */
 void stop_signals_block(void);
 
+/* While the server opens what it needs, which may take time (a user database, a file system of
+ * another machine), SIGTERM, SIGINT and SIGQUIT end the process at once, with status 0: nobody is
+ * served yet. Then they are blocked again. */
+void stop_signals_end_at_once(void);
+void stop_signals_wait_again(void);
+
 /* Undoes that, for another program that this process is about to become. */
 void stop_signals_unblock(void);
 

@@ -35,7 +35,7 @@ static bool refuse(char error[SERVER_ERROR_BYTES], const char *text)
 
 static void tell(const struct master *master, char byte)
 {
-    ssize_t ignored = send(master->upgrade_fd, &byte, 1, MSG_NOSIGNAL);
+    ssize_t ignored = send(master->upgrade_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)ignored;
 }
 
@@ -153,7 +153,7 @@ void upgrade_on_news(struct master *master)
 {
     char byte;
     ssize_t n;
-    while (master->upgrade_fd >= 0 && (n = read(master->upgrade_fd, &byte, 1)) != 0) {
+    while (master->upgrade_fd >= 0 && (n = recv(master->upgrade_fd, &byte, 1, MSG_DONTWAIT)) != 0) {
         if (n < 0) {
             return;
         }

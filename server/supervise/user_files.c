@@ -68,9 +68,9 @@ refuse(const struct way *way, const char *format, ...)
 static bool refuse_name(const struct way *way, const char *name)
 {
     refuse(way,
-           "root does not open what others can change, and \"%.64s\" on the way to it is not "
-           "root's alone",
-           name);
+           "user %.32s may not, and root does not open what others can change: \"%.64s\" on the way "
+           "is not root's alone",
+           way->privileges->user, name);
     return false;
 }
 

@@ -10,6 +10,7 @@ import pytest
 
 from support import models, processes, server as servers
 from support.client import request_bytes
+from support.full_pipe import StoppedReader
 from support.server import refusal
 from support.waiting import wait_until
 
@@ -190,6 +191,94 @@ def test_logs_are_opened_again_during_a_trial(model, start_server, public_direct
         assert processes.has_open(pid, log) and processes.has_open(pid, errors)
         assert not any(processes.has_open(pid, path) for path in rotated)
     wait_until(lambda: "after the death of its predecessor" in errors.read_text(), "the old level is in force")
+
+
+# Logs in a folder of the user's: its names lead where the user wants.
+
+@pytest.fixture
+def their_folder(public_directory):
+    """A folder of the user's, beside one of root's that the user cannot look into."""
+    folder = public_directory / "theirs"
+    folder.mkdir()
+    os.chown(folder, USER.pw_uid, USER.pw_gid)
+    (public_directory / "closed").mkdir(mode=0o700)
+    return folder
+
+
+def lead_elsewhere(log, way, closed):
+    """What the user, or a serving process that was taken over, can put in the place of the log."""
+    log.unlink()
+    if way == "link":
+        log.symlink_to(closed / "created")
+    elif way == "link to a file":
+        log.symlink_to(closed / "secret")
+    elif way == "hard link":
+        log.hardlink_to(closed / "secret")
+    elif way == "fifo":
+        os.mkfifo(log)
+        os.chown(log, USER.pw_uid, USER.pw_gid)
+    elif way == "folder":
+        log.parent.rename(log.parent.with_name("aside"))
+        log.parent.symlink_to(closed)
+
+
+@ROOT_ONLY
+@pytest.mark.models(models.SUPERVISED)
+@pytest.mark.parametrize("way", ["link", "link to a file", "hard link", "fifo", "folder"])
+def test_root_does_not_open_what_the_user_names(model, start_server, their_folder, way):
+    closed = their_folder.with_name("closed")
+    secret = closed / "secret"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    folder = their_folder / "logs"
+    folder.mkdir()
+    os.chown(folder, USER.pw_uid, USER.pw_gid)
+    log = folder / "access.log"
+    server = start_server(model, "--user", USER.pw_name, "--access-log", str(log), root=their_folder.parent)
+    assert log.stat().st_uid == USER.pw_uid
+    names = set(os.listdir(closed))
+    lead_elsewhere(log, way, closed)
+    os.kill(server.pid, signal.SIGUSR1)
+    server.wait_for_log(f"master .*cannot open the access log {log}: .*; it goes on in the old one")
+    server.wait_for_log("the logs are open again")
+    for _ in range(10):
+        assert server.get("/plaintext", [("User-Agent", "lead astray")]).status == 200
+    server.stop()
+    assert secret.read_text() == "secret" and secret.stat().st_uid == 0
+    assert set(os.listdir(closed)) == names
+
+
+@ROOT_ONLY
+@EACH_BINARY
+@pytest.mark.parametrize("way", ["link", "link to a file", "hard link", "fifo"])
+def test_no_start_with_a_log_that_leads_elsewhere(model, their_folder, way):
+    closed, log = their_folder.with_name("closed"), their_folder / "access.log"
+    (closed / "secret").touch(mode=0o600)
+    log.touch()
+    lead_elsewhere(log, way, closed)
+    message = refusal(model, "--listen", "127.0.0.1:0", "--root", str(their_folder.parent), "--user", USER.pw_name,
+                      "--access-log", str(log))
+    cause = "FIFO that nobody reads" if way == "fifo" else "root does not open what others can change"
+    assert f"cannot open the access log {log}: " in message and cause in message
+    assert os.listdir(closed) == ["secret"]
+    assert (closed / "secret").stat().st_uid == 0
+
+
+@ROOT_ONLY
+@pytest.mark.models(models.SUPERVISED)
+def test_standard_streams_as_logs(model, start_server):
+    """As in a container: pipes that the user could not open."""
+    reader = StoppedReader(full=False)
+    server = start_server(model, "--user", USER.pw_name, "--access-log", "/dev/fd/8", "--error-log", "/dev/stderr",
+                          **reader.redirect(8))
+    reader.read_on()
+    server.get("/plaintext?before")
+    os.kill(server.pid, signal.SIGUSR1)
+    server.wait_for_log("the logs are open again")
+    server.get("/plaintext?after")
+    server.stop()
+    server.assert_clean_log()
+    assert "before" in reader.rest() and "after" in reader.text()
 
 
 @ROOT_ONLY

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from support import models, processes, server as servers
 from support.client import Client
+from support.full_pipe import StoppedReader
 from support.server import refusal
+from support.waiting import wait_until
 
 EACH_BINARY = pytest.mark.models(models.ONE_OF_EACH_BINARY)
 
@@ -262,6 +265,38 @@ def test_other_addresses(model, tmp_path, site, listen, connect_to):
 
 
 @EACH_BINARY
+@EACH_BINARY
+def test_a_banner_that_nobody_reads(model, site):
+    """Standard output is a pipe that is full: the server serves, and ends when it is told to."""
+    reader, port = StoppedReader(), servers.quiet_port()
+    command = [servers.binary(model), "--listen", f"127.0.0.1:{port}", "--root", str(site), *model.options]
+    with subprocess.Popen(command, stdout=reader.write_fd, stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_until(lambda: not servers.is_free(port), "it listens")
+            with Client(("127.0.0.1", port)) as client:
+                assert client.get("/plaintext").status == 200
+            server.terminate()
+            assert server.wait(20) == 0
+        finally:
+            server.kill()
+
+
+@EACH_BINARY
+@pytest.mark.skipif(servers.SANITIZED, reason="the sanitizer's library must be loaded before any other")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_an_end_during_a_slow_start(model, site, build_preload, number):
+    """The user database does not answer."""
+    command = [servers.binary(model), "--listen", "127.0.0.1:0", "--root", str(site), "--user", "nobody"]
+    environment = {**os.environ, "LD_PRELOAD": str(build_preload("slow_start"))}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True) as server:
+        try:
+            assert server.stderr.readline() == b"asked for nobody\n"
+            server.send_signal(number)
+            assert server.wait(20) == 0
+        finally:
+            server.kill()
+
+
 def test_stopping_frees_the_port(model, start_server):
     listen = ("--listen", f"127.0.0.1:{servers.quiet_port()}")
     server = start_server(model, *listen)

@@ -93,12 +93,47 @@ static void test_inherited(void **state)
     close(ready[1]);
 }
 
+static int status_of(pid_t child)
+{
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Also one that has come before; others, and all of them afterwards, wait as they did. */
+static void test_an_end_at_once(void **state)
+{
+    (void)state;
+    static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            raise(numbers[i]);
+            stop_signals_end_at_once();
+            _exit(1);
+        }
+        assert_int_equal(status_of(child), 0);
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        static const int asked[] = {SIGTERM, 0};
+        stop_signals_end_at_once();
+        raise(SIGHUP);
+        stop_signals_wait_again();
+        raise(SIGTERM);
+        _exit(stop_signals_next(stop_signals_open(asked)) == SIGTERM ? 7 : 1);
+    }
+    assert_int_equal(status_of(child), 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_blocked),
         cmocka_unit_test(test_delivers_what_was_asked_for),
         cmocka_unit_test(test_inherited),
+        cmocka_unit_test(test_an_end_at_once),
     };
     return cmocka_run_group_tests_name("stop_signals", tests, block, NULL);
 }
