@@ -7,6 +7,7 @@
 #include "server/supervise/user_files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdarg.h>
