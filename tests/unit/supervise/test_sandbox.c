@@ -228,7 +228,7 @@ static const struct call dangerous_calls[] = {
     {"make a world of its own", SYS_unshare, {CLONE_NEWUSER}},
     {"mount", SYS_mount, {0, 0, 0, 0, 0}},
     {"give away a file", SYS_fchmod, {NO_FD, 0777}},
-    {"cut a file", SYS_ftruncate, {NO_FD, 0}},
+    {"cut a file by its name", SYS_truncate, {0, 0}},
     {"list a folder", SYS_getdents64, {NO_FD, 0, 0}},
 };
 
