@@ -3,6 +3,7 @@
 #include "common/base/memory.h"
 #include "common/base/scoreboard.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -285,6 +286,36 @@ bool listener_listen(const struct listener *listener)
         good = (is_listening(listener->fds[i]) || listen_again(listener, listener->fds[i])) && good;
     }
     return good;
+}
+
+static bool is_loopback_v4(uint32_t address)
+{
+    return ntohl(address) >> 24 == IN_LOOPBACKNET;
+}
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET) {
+        return is_loopback_v4(((const struct sockaddr_in *)address)->sin_addr.s_addr);
+    }
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    uint32_t mapped;
+    memcpy(&mapped, &v6->s6_addr[12], sizeof(mapped));
+    return address->ss_family == AF_INET6 &&
+           (IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && is_loopback_v4(mapped)));
+}
+
+bool listener_is_loopback(const struct listener *listener)
+{
+    for (size_t i = 0; i < listener->count; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t bytes = sizeof(address);
+        if (getsockname(listener->fds[i], (struct sockaddr *)&address, &bytes) != 0 ||
+            !is_loopback(&address)) {
+            return false;
+        }
+    }
+    return listener->count > 0;
 }
 
 int listener_fd(const struct listener *listener, size_t index)

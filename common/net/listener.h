@@ -42,6 +42,10 @@ bool listener_read_address(struct listener *listener);
 /* The socket that event loop number index takes connections from. */
 int listener_fd(const struct listener *listener, size_t index);
 
+/* Whether only this machine can reach it: every socket is bound to a loopback address (127.0.0.0/8,
+ * ::1, or the former written as IPv6). False also when that cannot be told. */
+bool listener_is_loopback(const struct listener *listener);
+
 /* Makes sockets listen that somebody who shared them has shut down; the others go on undisturbed.
  * False with errno set. */
 bool listener_listen(const struct listener *listener);

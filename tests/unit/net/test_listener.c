@@ -205,6 +205,30 @@ static void test_several_with_reuseport(void **state)
     assert_takes_connections();
 }
 
+static void test_loopback(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *address;
+        bool loopback;
+    } cases[] = {{"127.0.0.1:0", true}, {"127.255.1.2:0", true},
+                 {"[::1]:0", true},     {"[::ffff:127.0.0.1]:0", true},
+                 {"0.0.0.0:0", false},  {"[::]:0", false},
+                 {"*:0", false}};
+    assert_false(listener_is_loopback(&listener)); /* without a socket nobody knows */
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (listener_open(&listener, cases[i].address, true, 2, error)) { /* there is IPv6 */
+            assert_int_equal(listener_is_loopback(&listener), cases[i].loopback);
+            listener_close(&listener);
+        } else {
+            assert_non_null(strchr(cases[i].address, '['));
+        }
+    }
+    assert_true(listener_open(&listener, "127.0.0.1:0", false, 1, error));
+    failing_getsockname = fail_next(1, ENOBUFS);
+    assert_false(listener_is_loopback(&listener));
+}
+
 static void test_listens_again(void **state)
 {
     (void)state;
@@ -433,6 +457,7 @@ int main(void)
         TEST(test_name),
         TEST(test_ipv6),
         TEST(test_several_with_reuseport),
+        TEST(test_loopback),
         TEST(test_listens_again),
         TEST(test_port_in_use),
         TEST(test_bad_addresses),
