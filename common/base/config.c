@@ -2,6 +2,7 @@
 #include "common/base/config.h"
 
 #include "common/base/config_internal.h"
+#include "common/base/memory.h"
 
 #include <assert.h>
 #include <getopt.h>
@@ -40,6 +41,7 @@ struct command_line {
     enum config_action action;
     const char *config_path;
     const char *values[CONFIG_SETTINGS]; /* NULL: not given; the last one given counts */
+    char *listen; /* made of several, which all count; NULL: of one at most */
 };
 
 static const char *server_name(enum config_server server)
@@ -104,6 +106,17 @@ static bool take_command(struct command_line *line, const struct command *comman
     return true;
 }
 
+/* "--listen A --listen B" is "--listen A,B". */
+static const char *join_listen(struct command_line *line, const char *before, const char *text)
+{
+    size_t bytes = strlen(before) + strlen(text) + sizeof(",");
+    char *joined = memory_alloc_zeroed(1, bytes);
+    snprintf(joined, bytes, "%s,%s", before, text);
+    free(line->listen);
+    line->listen = joined;
+    return joined;
+}
+
 static bool take_setting(struct command_line *line, int index, enum config_server server,
                          char *error)
 {
@@ -112,7 +125,12 @@ static bool take_setting(struct command_line *line, int index, enum config_serve
         return config_fail(error, "%s does not have --%s; %s", server_name(server), setting->option,
                            setting->elsewhere);
     }
-    line->values[index] = setting->kind == CONFIG_KIND_FLAG ? "on" : optarg;
+    const char *before = line->values[index];
+    if (setting->kind == CONFIG_KIND_LISTEN && before != NULL) {
+        line->values[index] = join_listen(line, before, optarg);
+    } else {
+        line->values[index] = setting->kind == CONFIG_KIND_FLAG ? "on" : optarg;
+    }
     return true;
 }
 
@@ -200,27 +218,36 @@ static void fit_together(struct config *config)
     }
 }
 
+/* Lays the file and the options over the defaults. */
+static enum config_action apply_all(struct config *config, enum config_server server,
+                                    const struct command_line *line, char *error)
+{
+    apply_defaults(config, server);
+    if (asks_for_text(line->action)) {
+        return line->action;
+    }
+    bool good =
+        line->config_path == NULL || config_file_apply(line->config_path, server, config, error);
+    if (!good || !apply_options(config, server, line, error)) {
+        config_free(config);
+        return CONFIG_INVALID;
+    }
+    fit_together(config);
+    return line->action;
+}
+
 enum config_action config_load(struct config *config, enum config_server server, int argc,
                                char *const *argv, char error[CONFIG_ERROR_BYTES])
 {
     struct command_line line = {.action = CONFIG_RUN};
     *config = (struct config){0};
     error[0] = '\0';
-    if (!read_command_line(&line, server, argc, argv, error)) {
-        return CONFIG_INVALID;
+    enum config_action action = CONFIG_INVALID;
+    if (read_command_line(&line, server, argc, argv, error)) {
+        action = apply_all(config, server, &line, error);
     }
-    apply_defaults(config, server);
-    if (asks_for_text(line.action)) {
-        return line.action;
-    }
-    bool good =
-        line.config_path == NULL || config_file_apply(line.config_path, server, config, error);
-    if (!good || !apply_options(config, server, &line, error)) {
-        config_free(config);
-        return CONFIG_INVALID;
-    }
-    fit_together(config);
-    return line.action;
+    free(line.listen);
+    return action;
 }
 
 void config_free(struct config *config)

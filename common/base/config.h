@@ -23,7 +23,7 @@ enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JS
 
 /* Immutable after config_load. Strings belong to the struct. 0 in a count means "choose for me". */
 struct config {
-    char *listen;     /* "127.0.0.1:8080", "[::1]:8080", "*:8080"; port 0: the kernel chooses */
+    char *listen;     /* "127.0.0.1:8080,[::1]:8080": up to CONFIG_LISTEN_MOST; no spaces */
     char *root;       /* document root; NULL: the bundled one */
     char *access_log; /* path; NULL: off */
     char *error_log;  /* path; NULL: standard error */
@@ -82,7 +82,7 @@ enum config_action {
     CONFIG_INVALID       /* error holds one line: cause and fix */
 };
 
-enum { CONFIG_ERROR_BYTES = 512 };
+enum { CONFIG_ERROR_BYTES = 512, CONFIG_LISTEN_MOST = 16 };
 
 /* Fills *config from defaults, the file named by --config, and the options. Never exits, prints
  * nothing. With CONFIG_INVALID the struct holds nothing and error says why (one line, without the

@@ -20,12 +20,13 @@ enum {
 struct file {
     const char *shown_path;
     struct buffer content;
+    struct buffer list; /* what stands behind the key that may have a list, with commas */
     size_t lines[CONFIG_SETTINGS]; /* where each key stands, from 1; 0: not in the file */
     char *error;
 };
 
 /* What the scan expects next. */
-enum scan_state { SCAN_ROOT, SCAN_KEY, SCAN_VALUE, SCAN_END };
+enum scan_state { SCAN_ROOT, SCAN_KEY, SCAN_VALUE, SCAN_LIST, SCAN_END };
 
 struct scan {
     struct file *file;
@@ -124,15 +125,39 @@ static const char *name_of_wrong_type(yaml_event_type_t type)
     }
 }
 
+static bool has_list(const struct config_setting *setting)
+{
+    return setting->kind == CONFIG_KIND_LISTEN;
+}
+
+static void add_to_list(struct buffer *list, const yaml_event_t *item)
+{
+    if (list->len > 0) {
+        buffer_append(list, ",", 1);
+    }
+    buffer_append(list, (const char *)item->data.scalar.value, item->data.scalar.length);
+}
+
 static bool scan_value(struct scan *scan, const yaml_event_t *event)
 {
-    scan->state = SCAN_KEY;
+    bool in_list = scan->state == SCAN_LIST;
     if (event->type == YAML_SCALAR_EVENT) {
+        scan->state = in_list ? SCAN_LIST : SCAN_KEY;
+        if (has_list(scan->setting)) {
+            add_to_list(&scan->file->list, event);
+        }
+        return true;
+    }
+    if (in_list && event->type == YAML_SEQUENCE_END_EVENT) {
+        scan->state = SCAN_KEY;
+        return true;
+    }
+    if (!in_list && has_list(scan->setting) && event->type == YAML_SEQUENCE_START_EVENT) {
+        scan->state = SCAN_LIST;
         return true;
     }
     const struct file *file = scan->file;
-    /* Lists and mappings belong to the settings of no server, so the allowed values are the same.
-     */
+    /* The settings with a list belong to both servers: the allowed values are the same. */
     char allowed[CONFIG_ALLOWED_BYTES];
     config_setting_allowed(scan->setting, CONFIG_SERVER_PREFORK, allowed);
     return config_fail(file->error, "%s:%zu: %s: %s is not valid; use %s (in quotes if need be)",
@@ -163,6 +188,7 @@ static bool scan_event(struct scan *scan, const yaml_event_t *event)
     case SCAN_KEY:
         return scan_key(scan, event);
     case SCAN_VALUE:
+    case SCAN_LIST:
         return scan_value(scan, event);
     case SCAN_END:
         break;
@@ -226,7 +252,7 @@ static bool scan_keys(struct file *file, bool *has_keys)
 }
 
 /* Every value is read as text: libcyaml's own numbers would take "010" for 8, and have no "auto".
- */
+ * What may be a text or a list it has no word for: that the scan has read. */
 static void make_schema(cyaml_schema_field_t fields[CONFIG_SETTINGS + 1])
 {
     for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
@@ -237,6 +263,10 @@ static void make_schema(cyaml_schema_field_t fields[CONFIG_SETTINGS + 1])
                       .flags = (enum cyaml_flag)(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL),
                       .data_size = sizeof(char *),
                       .string = {.min = 0, .max = CYAML_UNLIMITED}}};
+        if (has_list(&config_settings[i])) {
+            fields[i].value =
+                (cyaml_schema_value_t){.type = CYAML_IGNORE, .flags = CYAML_FLAG_OPTIONAL};
+        }
     }
     fields[CONFIG_SETTINGS] = (cyaml_schema_field_t)CYAML_FIELD_END;
 }
@@ -246,11 +276,15 @@ static bool apply_values(const struct file *file, enum config_server server, cha
 {
     for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
         const struct config_setting *setting = &config_settings[i];
-        if (values[i] != NULL && !config_setting_apply(setting, server, values[i], config)) {
+        const char *text = values[i];
+        if (has_list(setting)) {
+            text = file->lines[i] != 0 ? file->list.data : NULL;
+        }
+        if (text != NULL && !config_setting_apply(setting, server, text, config)) {
             char where[WHERE_BYTES];
             snprintf(where, sizeof(where), "%s:%zu: %s", file->shown_path, file->lines[i],
                      setting->key);
-            return config_fail_value(file->error, where, setting, server, values[i]);
+            return config_fail_value(file->error, where, setting, server, text);
         }
     }
     return true;
@@ -286,8 +320,10 @@ bool config_file_apply(const char *path, enum config_server server, struct confi
         file.shown_path = path + path_bytes - SHOWN_PATH_BYTES;
     }
     bool has_keys = false;
-    bool good = read_file(&file, path) && scan_keys(&file, &has_keys) &&
-                (!has_keys || load_values(&file, server, config));
+    bool good = read_file(&file, path) && scan_keys(&file, &has_keys);
+    buffer_append(&file.list, "", 1); /* its end */
+    good = good && (!has_keys || load_values(&file, server, config));
+    buffer_free(&file.list);
     buffer_free(&file.content);
     return good;
 }

@@ -34,7 +34,8 @@ static const char *const log_level_names[] = {"debug", "info", "notice", "warn",
 const struct config_setting config_settings[CONFIG_SETTINGS] = {
     {MEMBER(listen), .option = "listen", .kind = CONFIG_KIND_LISTEN,
      .default_value = "127.0.0.1:8080", .servers = BOTH_SERVERS,
-     .help = "Address and port to listen on; *: all addresses, port 0: the kernel chooses."},
+     .help = "Addresses and ports to listen on; *: all addresses, IPv6 too; port 0: the kernel\n"
+             "      chooses. Several with commas, or with the option several times."},
     {MEMBER(root), .option = "root", .kind = CONFIG_KIND_PATH, .empty_word = "auto",
      .default_value = "auto", .servers = BOTH_SERVERS,
      .help = "Directory of the static files; auto: the sample site that comes along."},
@@ -275,6 +276,27 @@ static bool is_listen_address(const char *text)
     return parse_number(colon + 1, 0, 65535, &port) && is_host(host);
 }
 
+static bool is_listen_list(const char *text)
+{
+    for (size_t i = 0; i < CONFIG_LISTEN_MOST; i++) {
+        char address[LISTEN_HOST_BYTES + sizeof(":65535")];
+        size_t bytes = strcspn(text, ",");
+        if (bytes >= sizeof(address)) {
+            return false;
+        }
+        memcpy(address, text, bytes);
+        address[bytes] = '\0';
+        if (!is_listen_address(address)) {
+            return false;
+        }
+        if (text[bytes] == '\0') {
+            return true;
+        }
+        text += bytes + 1;
+    }
+    return false;
+}
+
 /* Whether there is such a user is found out at the start, not here. */
 static bool is_user(const char *text)
 {
@@ -305,7 +327,7 @@ static bool parse(const struct config_setting *setting, enum config_server serve
     case CONFIG_KIND_USER:
         return is_user(text);
     case CONFIG_KIND_LISTEN:
-        return is_listen_address(text);
+        return is_listen_list(text);
     }
     return false;
 }
@@ -388,8 +410,10 @@ void config_setting_allowed(const struct config_setting *setting, enum config_se
         snprintf(out, CONFIG_ALLOWED_BYTES, "%s%sNAME or NAME:GROUP", word, or_word);
         break;
     case CONFIG_KIND_LISTEN:
-        snprintf(out, CONFIG_ALLOWED_BYTES,
-                 "HOST:PORT, [IPv6]:PORT or *:PORT with a port from 0 to 65535");
+        snprintf(
+            out, CONFIG_ALLOWED_BYTES,
+            "HOST:PORT, [IPv6]:PORT or *:PORT with a port from 0 to 65535, or up to %d of them",
+            CONFIG_LISTEN_MOST);
         break;
     }
 }

@@ -381,7 +381,8 @@ static void test_listen(void **state)
     (void)state;
     static const char *const good[] = {"127.0.0.1:8080", "0.0.0.0:0",   "[::1]:65535",
                                        "[::]:80",        "*:8080",      "localhost:8080",
-                                       "a-b.example:1",  "1and1.de:80", "[2001:db8::ffff:1]:443"};
+                                       "a-b.example:1",  "1and1.de:80", "[2001:db8::ffff:1]:443",
+                                       "a:1,[::1]:2,*:3"};
     char yaml[CASE_BYTES];
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         assert_int_equal(load(CONFIG_SERVER_PREFORK, "--listen", good[i], NULL), CONFIG_RUN);
@@ -415,8 +416,14 @@ static void test_bad_listen(void **state)
                                       "*:http",
                                       "**:80",
                                       "[::1:80",
-                                      "http://a:80"};
-    static const char allowed[] = "HOST:PORT, [IPv6]:PORT or *:PORT with a port from 0 to 65535";
+                                      "http://a:80",
+                                      "a:1,",
+                                      ",a:1",
+                                      "a:1,,b:2",
+                                      "a:1, b:2",
+                                      "a:1,b:2,c"};
+    static const char allowed[] = "HOST:PORT, [IPv6]:PORT or *:PORT with a port from 0 to "
+                                  "65535, or up to 16 of them";
     char message[CONFIG_ERROR_BYTES];
     char yaml[CASE_BYTES];
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -427,6 +434,42 @@ static void test_bad_listen(void **state)
         snprintf(message, sizeof(message), "2: listen: \"%s\" is not valid; use %s", bad[i],
                  allowed);
         assert_yaml_refused(yaml, message);
+    }
+}
+
+static void test_listen_lists(void **state)
+{
+    (void)state;
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--listen", "a:1", "--listen", "b:2,c:3",
+                          "--listen=[::1]:4", NULL),
+                     CONFIG_RUN);
+    assert_string_equal(config.listen, "a:1,b:2,c:3,[::1]:4");
+    static const char *const yaml[] = {"listen: [\"a:1\", b:2, '[::1]:4']",
+                                       "listen:\n- a:1\n- b:2\n- \"[::1]:4\"\nworkers: 3",
+                                       "listen: 'a:1,b:2,[::1]:4'"};
+    for (size_t i = 0; i < sizeof(yaml) / sizeof(yaml[0]); i++) {
+        assert_int_equal(load_yaml(CONFIG_SERVER_THREADPOOL, yaml[i]), CONFIG_RUN);
+        assert_string_equal(config.listen, "a:1,b:2,[::1]:4");
+    }
+    char most[256] = "a:0";
+    for (int i = 1; i < CONFIG_LISTEN_MOST; i++) {
+        strcat(most, ",a:0");
+    }
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--listen", most, NULL), CONFIG_RUN);
+    strcat(most, ",a:0");
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--listen", most, NULL), CONFIG_INVALID);
+}
+
+static void test_bad_listen_lists(void **state)
+{
+    (void)state;
+    static const char *const yaml[] = {"listen: []",           "listen: [a:1, b]",
+                                       "listen: [a:1, [b:2]]", "listen: [{a: 1}]",
+                                       "workers: [1]",         "listen:"};
+    for (size_t i = 0; i < sizeof(yaml) / sizeof(yaml[0]); i++) {
+        assert_int_equal(load_yaml(CONFIG_SERVER_PREFORK, yaml[i]), CONFIG_INVALID);
+        assert_one_line();
+        assert_holds_nothing();
     }
 }
 
@@ -667,6 +710,8 @@ int main(void)
         cmocka_unit_test(test_user),
         cmocka_unit_test(test_listen),
         cmocka_unit_test(test_bad_listen),
+        cmocka_unit_test(test_listen_lists),
+        cmocka_unit_test(test_bad_listen_lists),
         cmocka_unit_test(test_host_longer_than_a_name),
         cmocka_unit_test(test_actions),
         cmocka_unit_test(test_help_does_not_need_a_good_configuration),
