@@ -270,7 +270,8 @@ static void on_readable(struct connection *c)
         return;
     }
     prepare_input(c);
-    ssize_t n = recv(c->fd, c->input.data + c->input.len, c->input.capacity - c->input.len, 0);
+    ssize_t n = recv(c->fd, c->input.data + c->input.len, c->input.capacity - c->input.len,
+                     MSG_DONTWAIT); /* whoever handed it over may share its flags */
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         rest(c);
         return;

@@ -7,9 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What goes with the socket. Both ends are threads of one program: no other layout can arrive. */
+enum {
+    TAKEN_AT_ONCE = 1024, /* more than an inbox holds; then the loop's connections get their turn */
+    STRANGE_TOLD_MS = 60000
+};
+
+/* What goes with the socket. Both ends are threads of one program; what has another form was sent
+ * by somebody who has taken over a worker, and is thrown away. */
 struct passport {
-    struct client_address client;
     uint64_t deadline_ms;
     uint64_t waiting_since_ms;
     uint64_t served; /* bool, without padding */
@@ -33,7 +38,7 @@ static bool is_at_rest(const struct connection *c)
 
 static bool send_connection(const struct connection *c, int to_fd)
 {
-    struct passport passport = {c->client, c->deadline_ms, c->waiting_since_ms, c->served};
+    struct passport passport = {c->deadline_ms, c->waiting_since_ms, c->served};
     struct iovec part = {&passport, sizeof(passport)};
     union control control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
                                         .cmsg_level = SOL_SOCKET,
@@ -84,49 +89,113 @@ uint64_t worker_hand_over(struct worker *worker, int to_fd, uint64_t count)
 
 /* ---- Receiving ---- */
 
-static void adopt(struct worker *worker, int fd, const struct passport *passport)
+/* What a message turned out to be. */
+enum message {
+    MESSAGE_NONE,
+    MESSAGE_CONNECTION,
+    MESSAGE_LOST,    /* no descriptor was free for it */
+    MESSAGE_STRANGE, /* no loop sends such a thing */
+    MESSAGE_END      /* the inbox was shut down: this comes again and again */
+};
+
+static void adopt(struct worker *worker, int fd, const struct client_address *client,
+                  const struct passport *passport)
 {
     if (worker->options.config->max_connections_per_client > 0) { /* it was let in before */
-        client_counts_enter(&worker->client_counts, &passport->client, UINT64_MAX);
+        client_counts_enter(&worker->client_counts, client, UINT64_MAX);
     }
     if (!worker_has_free_place(worker)) {
         connection_evict(worker); /* if none is silent after all, there is one too many */
     }
-    struct connection *c = connection_enter(worker, fd, &passport->client);
+    struct connection *c = connection_enter(worker, fd, client);
     slot_add(&worker_slot_of(worker)->counters.connections_adopted, 1);
-    c->served = passport->served;
+    c->served = passport->served != 0;
     connection_move(c, PLACE_IN_USE); /* only such are handed over */
     connection_wait_for_request(c, connection_config(c)->idle_timeout_ms);
-    c->waiting_since_ms = passport->waiting_since_ms;
+    if (passport->waiting_since_ms < c->waiting_since_ms) {
+        c->waiting_since_ms = passport->waiting_since_ms;
+    }
     if (passport->deadline_ms < c->deadline_ms) {
         c->deadline_ms = passport->deadline_ms;
     }
     connection_watch_read(c);
 }
 
-/* False: nothing is there. */
-static bool take_one(struct worker *worker, int from_fd)
+static int option_of(int fd, int option)
+{
+    int value = -1;
+    socklen_t bytes = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) == 0 ? value : -1;
+}
+
+/* Whether it is a connection over TCP that nobody waits for. The kernel is asked who the client is:
+ * that goes into logs and limits. A client that is gone meanwhile has none. */
+static bool is_connection(int fd, struct client_address *client)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t bytes = sizeof(address);
+    int domain = option_of(fd, SO_DOMAIN);
+    if ((domain != AF_INET && domain != AF_INET6) || option_of(fd, SO_TYPE) != SOCK_STREAM ||
+        fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
+        return false;
+    }
+    bool connected = getpeername(fd, (struct sockaddr *)&address, &bytes) == 0;
+    *client = client_address_pack((const struct sockaddr *)&address);
+    return connected || errno == ENOTCONN;
+}
+
+/* The one descriptor that came with a message; -1: none did. There is room for no more. */
+static int descriptor_in(struct msghdr *message)
+{
+    int fd = -1;
+    const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+        header->cmsg_len == CMSG_LEN(sizeof(fd))) {
+        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+    }
+    return fd;
+}
+
+static enum message take_one(struct worker *worker, int from_fd)
 {
     struct passport passport;
+    struct client_address client;
     struct iovec part = {&passport, sizeof(passport)};
-    union control control;
+    union control control = {.bytes = {0}};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof(control)};
-    if (recvmsg(from_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) {
-        return false;
+                             .msg_controllen = CMSG_LEN(sizeof(int))};
+    ssize_t bytes = recvmsg(from_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (bytes <= 0) {
+        return bytes < 0 ? MESSAGE_NONE : MESSAGE_END;
     }
-    const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header == NULL || header->cmsg_type != SCM_RIGHTS) { /* no descriptor was free for it */
+    int fd = descriptor_in(&message);
+    bool whole = bytes == sizeof(passport) && (message.msg_flags & MSG_TRUNC) == 0;
+    if (whole && fd < 0 && (message.msg_flags & MSG_CTRUNC) != 0) {
         errno = EMFILE;
         report(worker, "take over");
-        return true;
+        return MESSAGE_LOST;
     }
-    int fd;
-    memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    adopt(worker, fd, &passport);
-    return true;
+    if (!whole || fd < 0 || !is_connection(fd, &client)) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return MESSAGE_STRANGE;
+    }
+    adopt(worker, fd, &client, &passport);
+    return MESSAGE_CONNECTION;
+}
+
+static void report_strange(struct worker *worker)
+{
+    uint64_t now_ms = worker_now_ms(worker);
+    if (worker->strange_told_ms == 0 || now_ms - worker->strange_told_ms >= STRANGE_TOLD_MS) {
+        worker->strange_told_ms = now_ms;
+        log_write(LOG_ERROR,
+                  "what has come into this loop's inbox is no connection: another worker "
+                  "has gone wrong, or the inbox was shut down");
+    }
 }
 
 /* The kernel closes a descriptor that arrives where none is free, and its client is cut off. Only
@@ -142,9 +211,19 @@ static bool has_free_descriptor(int any_fd)
 
 bool worker_take_over(struct worker *worker, int from_fd)
 {
-    bool free = true;
-    while ((free = has_free_descriptor(from_fd)) &&
-           take_one(worker, from_fd)) { /* no more than a socket's queue: some hundreds */
+    bool strange = false;
+    for (int i = 0; i < TAKEN_AT_ONCE; i++) {
+        if (!has_free_descriptor(from_fd)) {
+            return false;
+        }
+        enum message message = take_one(worker, from_fd);
+        strange = strange || message == MESSAGE_STRANGE || message == MESSAGE_END;
+        if (message == MESSAGE_NONE || message == MESSAGE_END) {
+            break;
+        }
     }
-    return free;
+    if (strange) {
+        report_strange(worker);
+    }
+    return !strange;
 }

@@ -33,7 +33,7 @@ static void extend(struct connection *c)
 void connection_linger_read(struct connection *c)
 {
     char discarded[DISCARD_BYTES];
-    ssize_t n = recv(c->fd, discarded, sizeof(discarded), 0);
+    ssize_t n = recv(c->fd, discarded, sizeof(discarded), MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }

@@ -143,12 +143,13 @@ static ssize_t send_once(const struct output *output, int fd, struct span bytes,
 {
     if (piece.len == 0) {
         int more = output->left > 0 || output->parts != NULL ? MSG_MORE : 0;
-        return send(fd, bytes.ptr, bytes.len, MSG_NOSIGNAL | more);
+        return send(fd, bytes.ptr, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT | more);
     }
     struct iovec both[] = {{(char *)(uintptr_t)bytes.ptr, bytes.len},
                            {(char *)(uintptr_t)piece.ptr, piece.len}};
     const struct msghdr message = {.msg_iov = both, .msg_iovlen = 2};
-    return sendmsg(fd, &message, MSG_NOSIGNAL | (output->parts != NULL ? MSG_MORE : 0));
+    return sendmsg(fd, &message,
+                   MSG_NOSIGNAL | MSG_DONTWAIT | (output->parts != NULL ? MSG_MORE : 0));
 }
 
 static void advance(struct output *output, size_t taken)

@@ -47,9 +47,10 @@ struct worker {
     struct client_counts client_counts; /* only with max_connections_per_client */
     struct log_budget refusals;
     struct log_budget cut_files;
-    size_t text_bytes; /* of handlers, in the outputs of all connections */
-    bool draining;     /* retiring, or on the way to the server's end */
-    bool hurrying;     /* the latter: silent connections have a second */
+    size_t text_bytes;        /* of handlers, in the outputs of all connections */
+    uint64_t strange_told_ms; /* that no connection was in the inbox; 0: never */
+    bool draining;            /* retiring, or on the way to the server's end */
+    bool hurrying;            /* the latter: silent connections have a second */
     uint64_t drain_until_ms;
     bool stopped;
 

@@ -29,6 +29,8 @@ static const struct allowed_call allowed_calls[] = {
     {"recvfrom", "requests"},
     {"sendfile", "responses from files"},
     {"recvmsg", "connections from another process that has more"},
+    {"getsockopt", "whether what another process sent is a connection"},
+    {"getpeername", "whose it is"},
     /* event loop */
     {"epoll_create1", "libevent, once for each loop"},
     {"epoll_ctl", "libevent"},
@@ -137,7 +139,8 @@ static const struct limited_call limited_calls[] = {
     {"shutdown", "lingering close", {IS(1, SHUT_WR)}},
     {"shutdown", "of the listening socket, in a drain", {IS(1, SHUT_RD)}},
     {"setsockopt", "a reset instead of a close", {IS(1, SOL_SOCKET), IS(2, SO_LINGER)}},
-    /* not who is sent which signal about a descriptor, and not O_NONBLOCK: others share it */
+    /* not who is sent which signal about a descriptor, and O_NONBLOCK stays: others share it */
+    {"fcntl", "a connection that was handed over", {IS(1, F_SETFL), IS(2, O_NONBLOCK)}},
     {"fcntl", "the size of the table of descriptors", {IS(1, F_DUPFD_CLOEXEC)}},
     {"fcntl", "the C library, of streams", {IS(1, F_GETFL)}},
     {"fcntl", "the same", {IS(1, F_GETFD)}},
