@@ -8,6 +8,7 @@
 #include "server/supervise/master.h"
 #include "server/supervise/pid_file.h"
 #include "server/supervise/process.h"
+#include "server/supervise/program.h"
 #include "server/supervise/service_manager.h"
 #include "server/supervise/stop_signals.h"
 
@@ -133,9 +134,17 @@ static int run_server(const struct server_origin *origin, struct config *config)
     return status;
 }
 
+static int run_program(const struct server_kind *kind, struct config *config, int argc, char **argv)
+{
+    struct server_origin origin = {.kind = kind, .argc = argc, .argv = argv};
+    if (!program_find(argv[0], origin.program)) {
+        origin.program[0] = '\0';
+    }
+    return run_server(&origin, config);
+}
+
 int bootstrap_main(const struct server_kind *kind, int argc, char **argv)
 {
-    const struct server_origin origin = {kind, argc, argv};
     struct config config;
     char error[CONFIG_ERROR_BYTES];
     int status = 0;
@@ -156,7 +165,7 @@ int bootstrap_main(const struct server_kind *kind, int argc, char **argv)
         status = health_check(config.listen);
         break;
     case CONFIG_RUN:
-        status = run_server(&origin, &config);
+        status = run_program(kind, &config, argc, argv);
         break;
     }
     config_free(&config);

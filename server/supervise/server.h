@@ -13,6 +13,8 @@
 #include "server/supervise/privileges.h"
 #include "server/supervise/rebalance.h"
 
+#include <limits.h>
+
 struct process;
 
 /* A process model: serves in the calling process until it is told to stop; returns the process's
@@ -32,6 +34,7 @@ struct server_origin {
     const struct server_kind *kind;
     int argc;
     char **argv;
+    char program[PATH_MAX]; /* absolute path of its file; "": not known */
 };
 
 struct server {

@@ -6,23 +6,28 @@
 #include "server/supervise/control_commands.h"
 #include "server/supervise/inheritance.h"
 #include "server/supervise/pid_file.h"
+#include "server/supervise/program.h"
 #include "server/supervise/stop_signals.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static _Noreturn void run_new_program(const struct master *master, int talk_fd)
 {
-    char *const *argv = master->origin->argv;
+    const char *path = master->origin->program;
     stop_signals_unblock();
     if (inheritance_offer(master->server, talk_fd)) {
-        execvp(argv[0], argv);
+        program_run(path, master->origin->argv);
     }
-    log_write(LOG_ERROR, "cannot start the new program %s: %m", argv[0]);
+    int error = errno;
+    log_write(LOG_ERROR, "cannot start the new program %s: %s; %s", path, strerror(error),
+              program_fix(path, error));
     _exit(127);
 }
 
@@ -45,6 +50,9 @@ bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
     if (getpid() == 1) {
         return refuse(error, "this is process 1; replace the container instead");
     }
+    if (master->origin->program[0] == '\0') {
+        return refuse(error, "the path of this program is not known; start it by its full path");
+    }
     if (master->upgrade_pid != 0) {
         return refuse(error, "the last new program is not ready yet");
     }
@@ -63,7 +71,7 @@ bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
         close(ends[0]);
         return refuse(error, "no process can be forked; raise the limit of processes");
     }
-    log_write(LOG_NOTICE, "upgrading: started %s as pid %d", master->origin->argv[0], (int)pid);
+    log_write(LOG_NOTICE, "upgrading: started %s as pid %d", master->origin->program, (int)pid);
     master->upgrade_pid = pid;
     master->upgrade_fd = ends[0];
     master->upgrade_serves = false;
