@@ -1,4 +1,5 @@
 /* lab-prober: an open-loop HTTP/1.1 client that keeps every outcome. See --help. */
+#include "common/base/streams.h"
 #include "loadtest/prober/load.h"
 #include "loadtest/prober/options.h"
 #include "loadtest/prober/report.h"
@@ -94,6 +95,9 @@ int main(int argc, char **argv)
 {
     char error[OPTIONS_ERROR_BYTES];
     struct prober_options options;
+    if (!streams_fill()) {
+        return EXIT_NOT_MEASURED;
+    }
     if (!prober_options_read(&options, argc, argv, error)) {
         return fail(EXIT_USAGE, error);
     }

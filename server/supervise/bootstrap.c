@@ -2,6 +2,7 @@
 
 #include "common/base/log.h"
 #include "common/base/log_file.h"
+#include "common/base/streams.h"
 #include "server/supervise/confinement.h"
 #include "server/supervise/health_check.h"
 #include "server/supervise/inheritance.h"
@@ -10,7 +11,9 @@
 #include "server/supervise/process.h"
 #include "server/supervise/program.h"
 #include "server/supervise/service_manager.h"
+#include "server/supervise/stacks.h"
 #include "server/supervise/stop_signals.h"
+#include "server/supervise/terminal.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -137,6 +140,8 @@ static int run_server(const struct server_origin *origin, struct config *config)
 static int run_program(const struct server_kind *kind, struct config *config, int argc, char **argv)
 {
     struct server_origin origin = {.kind = kind, .argc = argc, .argv = argv};
+    terminal_leave();
+    stacks_ensure();
     if (!program_find(argv[0], origin.program)) {
         origin.program[0] = '\0';
     }
@@ -148,6 +153,10 @@ int bootstrap_main(const struct server_kind *kind, int argc, char **argv)
     struct config config;
     char error[CONFIG_ERROR_BYTES];
     int status = 0;
+    if (!streams_fill()) {
+        return 1; /* there is nowhere to say why */
+    }
+    stop_signals_reset();
     switch (config_load(&config, kind->server, argc, argv, error)) {
     case CONFIG_INVALID:
         fprintf(stderr, "%s: %s\n", kind->name, error);

@@ -4,6 +4,7 @@
 #include "server/supervise/core_files.h"
 #include "server/supervise/sandbox.h"
 #include "server/supervise/seclusion.h"
+#include "server/supervise/terminal.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
@@ -36,6 +37,7 @@ static void close_to_siblings(const struct server *server)
 bool confinement_enter(const struct server *server)
 {
     char error[SERVER_ERROR_BYTES];
+    terminal_leave_to_serve();
     if (!privileges_drop(&server->privileges, error) ||
         (server->config.seccomp == CONFIG_SECCOMP_ON && !privileges_drop_tracing(error))) {
         log_write(LOG_ERROR, "%s", error);

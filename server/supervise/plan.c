@@ -13,7 +13,7 @@ enum {
     LEAST_CONNECTIONS = 16, /* a loop with less is not worth starting */
     LEAST_CACHED_FILES = 4,
     MOST_CACHED_FILES = 512,
-    MOST_CONNECTIONS = 1000000,
+    MOST_CONNECTIONS = 65536, /* of a loop that nobody has set a limit for */
     MORE_PROCESSES = 16 /* that may be added while the server runs */
 };
 

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/signalfd.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static const int understood[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,   SIGUSR1, SIGUSR2,
@@ -14,6 +15,34 @@ static void make_set(sigset_t *set, const int *signals)
     for (size_t i = 0; signals[i] != 0; i++) {
         sigaddset(set, signals[i]);
     }
+}
+
+/* Only "ignored" is inherited. Signals that cannot be changed are left as they are. */
+static void heed_all(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN) {
+            signal(number, SIG_DFL);
+        }
+    }
+}
+
+static void stop_timers(void)
+{
+    static const struct itimerval never;
+    setitimer(ITIMER_REAL, &never, NULL);
+    setitimer(ITIMER_VIRTUAL, &never, NULL);
+    setitimer(ITIMER_PROF, &never, NULL);
+}
+
+void stop_signals_reset(void)
+{
+    sigset_t none;
+    stop_timers();
+    heed_all();
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 void stop_signals_block(void)

@@ -3,6 +3,11 @@
 #ifndef TWINHTTPD_SERVER_SUPERVISE_STOP_SIGNALS_H
 #define TWINHTTPD_SERVER_SUPERVISE_STOP_SIGNALS_H
 
+/* Frees this process of what whoever started it has left behind: ignored signals (with SIGCHLD
+ * ignored no death would be told, and the pids of the dead could be strangers' already; nohup's
+ * SIGHUP), blocked ones, and timers that an exec does not stop. To be called first of all. */
+void stop_signals_reset(void);
+
 /* Blocks every signal that the server understands (inherited by children and threads) and ignores
  * SIGPIPE. */
 void stop_signals_block(void);

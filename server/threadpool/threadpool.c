@@ -19,8 +19,9 @@
 #include <unistd.h>
 
 enum {
-    HEARTBEAT_MS = 500,       /* a pool thread without work wakes so often to say that it lives */
-    HANDLER_PATIENCE_MS = 300 /* for handlers to finish in a stop */
+    HEARTBEAT_MS = 500,        /* a pool thread without work wakes so often to say that it lives */
+    HANDLER_PATIENCE_MS = 300, /* for handlers to finish in a stop */
+    RESERVED_MOST = 16384      /* descriptors: 8 bytes of the kernel's memory each */
 };
 
 struct threadpool;
@@ -217,7 +218,8 @@ static void open_pool(struct threadpool *pool, struct process *process)
  * shrinks again, and while there is one thread it grows at once. */
 static void grow_descriptor_table(const struct threadpool *pool)
 {
-    int last = (int)pool->process->server->plan.descriptors - 1;
+    uint64_t wanted = pool->process->server->plan.descriptors;
+    int last = (int)(wanted < RESERVED_MOST ? wanted : RESERVED_MOST) - 1;
     int copy = fcntl(pool->ended_fd, F_DUPFD_CLOEXEC, last);
     if (copy < 0) {
         log_write(LOG_WARN, "cannot reserve %d descriptors: %m; accepting will pause at times",

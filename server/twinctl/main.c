@@ -3,6 +3,7 @@
 #include "server/twinctl/table.h"
 
 #include "common/base/buffer.h"
+#include "common/base/streams.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -164,6 +165,9 @@ int main(int argc, char **argv)
 {
     struct arguments arguments;
     char error[ARGUMENTS_ERROR_BYTES];
+    if (!streams_fill()) {
+        return EXIT_UNREACHABLE;
+    }
     if (!arguments_read(&arguments, argc, argv, error)) {
         fprintf(stderr, "twinctl: %s\n", error);
         return EXIT_USAGE;

@@ -264,6 +264,35 @@ static void test_too_few_descriptors_for_threads(void **state)
     assert_false(plan_with(20000, 20000, &config, CONFIG_SERVER_THREADPOOL));
 }
 
+/* What container managers with LimitNOFILE=infinity give; the C library asks for less. */
+static rlim_t pretended;
+
+int __real_getrlimit(__rlimit_resource_t resource, struct rlimit *limit);
+int __wrap_getrlimit(__rlimit_resource_t resource, struct rlimit *limit);
+int __wrap_getrlimit(__rlimit_resource_t resource, struct rlimit *limit)
+{
+    if (pretended == 0 || resource != RLIMIT_NOFILE) {
+        return __real_getrlimit(resource, limit);
+    }
+    *limit = (struct rlimit){pretended, pretended};
+    return 0;
+}
+
+static void test_a_huge_limit_is_not_used_up(void **state)
+{
+    (void)state;
+    static const rlim_t limits[] = {1 << 20, 1073741816, RLIM_INFINITY};
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        struct config config = {.threads = 64};
+        pretended = limits[i];
+        bool made = plan(&config, CONFIG_SERVER_THREADPOOL);
+        pretended = 0;
+        assert_true(made);
+        assert_in_range(result->plan.max_connections, 16, 65536);
+        assert_in_range(result->plan.descriptors, 64 * 16, 64 * 70000);
+    }
+}
+
 static void test_connections_come_before_cached_files(void **state)
 {
     (void)state;
@@ -293,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_descriptors_suffice),
         cmocka_unit_test(test_too_few_descriptors),
         cmocka_unit_test(test_too_few_descriptors_for_threads),
+        cmocka_unit_test(test_a_huge_limit_is_not_used_up),
         cmocka_unit_test(test_connections_come_before_cached_files),
     };
     return cmocka_run_group_tests_name("plan", tests, map_result, NULL);

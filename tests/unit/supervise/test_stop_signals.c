@@ -7,8 +7,10 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
@@ -127,6 +129,45 @@ static void test_an_end_at_once(void **state)
     assert_int_equal(status_of(child), 7);
 }
 
+static void expect_reset(void)
+{
+    static const struct itimerval later = {.it_value = {.tv_sec = 3600}};
+    static const int ignored[] = {SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGUSR1, SIGURG};
+    struct itimerval timer;
+    struct sigaction action;
+    sigset_t set;
+    sigfillset(&set);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    setitimer(ITIMER_REAL, &later, NULL);
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
+        signal(ignored[i], SIG_IGN);
+    }
+    stop_signals_reset();
+    bool good = getitimer(ITIMER_REAL, &timer) == 0 && timer.it_value.tv_sec == 0;
+    sigprocmask(SIG_BLOCK, NULL, &set);
+    for (int number = 1; number < SIGRTMIN; number++) {
+        good = good && sigismember(&set, number) <= 0;
+    }
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
+        good = good && sigaction(ignored[i], NULL, &action) == 0 && action.sa_handler == SIG_DFL;
+    }
+    _exit(good ? 7 : 1);
+}
+
+static void test_what_was_inherited_is_undone(void **state)
+{
+    (void)state;
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        expect_reset();
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +175,7 @@ int main(void)
         cmocka_unit_test(test_delivers_what_was_asked_for),
         cmocka_unit_test(test_inherited),
         cmocka_unit_test(test_an_end_at_once),
+        cmocka_unit_test(test_what_was_inherited_is_undone),
     };
     return cmocka_run_group_tests_name("stop_signals", tests, block, NULL);
 }
