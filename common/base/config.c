@@ -17,7 +17,8 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"test-config", CONFIG_TEST, "Check the settings, say so, and stop."},
+    {"test-config", CONFIG_TEST,
+     "Check the settings, and whether a server could start with them; say so, and stop."},
     {"health-check", CONFIG_HEALTH_CHECK,
      "Ask the server that listens there; exit status 0: it answers, 1: it does not."},
     {"help", CONFIG_HELP, "Print this."},

@@ -17,6 +17,7 @@ enum config_dispatch { CONFIG_DISPATCH_CONNECTION, CONFIG_DISPATCH_REQUEST };
 enum config_offload { CONFIG_OFFLOAD_BLOCKING, CONFIG_OFFLOAD_ALL };
 enum config_seccomp { CONFIG_SECCOMP_OFF, CONFIG_SECCOMP_LOG, CONFIG_SECCOMP_ON };
 enum config_on_fault { CONFIG_ON_FAULT_DIE, CONFIG_ON_FAULT_RECOVER };
+enum config_bench { CONFIG_BENCH_AUTO, CONFIG_BENCH_ON, CONFIG_BENCH_OFF };
 enum config_stuck { CONFIG_STUCK_REPLACE, CONFIG_STUCK_REPORT, CONFIG_STUCK_SPARE };
 enum config_etag { CONFIG_ETAG_PORTABLE, CONFIG_ETAG_INODE, CONFIG_ETAG_OFF };
 enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JSON };
@@ -63,6 +64,7 @@ struct config {
     enum config_on_fault on_fault;
     enum config_stuck on_stuck;
     enum config_etag etag; /* what entity tags of files are made of */
+    enum config_bench bench; /* /sleep, /cpu and their like; auto: if only this machine asks */
     enum config_access_log_format access_log_format;
     enum log_level log_level;
     bool rebalance;  /* event loops hand connections to others that have clearly fewer */
@@ -70,12 +72,25 @@ struct config {
     bool faults;     /* /fault/... answers only when this is on */
     bool core_files; /* a worker that dies of a signal leaves one */
     bool bare;       /* threadpool: run without a master */
+    uint64_t chosen; /* a bit for each row of the settings table: its value is not the default */
+};
+
+/* What a server as a whole has, ORed: settings that need something else have no effect. */
+enum config_trait {
+    CONFIG_HAS_THREADS = 1,
+    CONFIG_HAS_POOL = 2,  /* threads that take requests (request dispatch) */
+    CONFIG_HAS_LOOPS = 4, /* more than one event loop */
+    /* These the settings themselves tell: */
+    CONFIG_HAS_MASTER = 8,
+    CONFIG_HAS_SPARES = 16,
+    CONFIG_HAS_WATCHDOG = 32,
+    CONFIG_HAS_ACCESS_LOG = 64
 };
 
 /* What the command line asks for. */
 enum config_action {
     CONFIG_RUN,
-    CONFIG_TEST,         /* --test-config: the settings are good; say so and exit 0 */
+    CONFIG_TEST,         /* --test-config: whether a server could start with the settings */
     CONFIG_HELP,         /* --help */
     CONFIG_VERSION,      /* --version */
     CONFIG_HEALTH_CHECK, /* --health-check: ask the server that listens there, exit 0 or 1 */
@@ -93,6 +108,14 @@ enum config_action config_load(struct config *config, enum config_server server,
                                char *const *argv, char error[CONFIG_ERROR_BYTES]);
 
 void config_free(struct config *config);
+
+/* The settings, a bit for each, that somebody has chosen and that have no effect in a server with
+ * these traits (those which depend on other settings need not be given). */
+uint64_t config_idle_settings(const struct config *config, unsigned traits);
+
+/* "queue_length has no effect: cause; fix", of the setting with that bit. */
+void config_describe_idle(const struct config *config, unsigned traits, unsigned index,
+                          char out[CONFIG_ERROR_BYTES]);
 
 /* Prints usage and every option that this server has, with its default and range. */
 void config_print_help(FILE *out, enum config_server server);

@@ -29,11 +29,12 @@ struct config_setting {
     const char *default_value; /* as it would be written in the file */
     unsigned servers;          /* which servers have it: enum config_server, ORed */
     unsigned zero_servers;     /* servers that take 0 although min is higher */
+    unsigned needs;            /* enum config_trait, ORed: without all of them it has no effect */
     const char *elsewhere;     /* the fix for whoever gives it to the other server */
     const char *help;
 };
 
-enum { CONFIG_SETTINGS = 47, CONFIG_ALLOWED_BYTES = 128 };
+enum { CONFIG_SETTINGS = 48, CONFIG_ALLOWED_BYTES = 128 };
 
 extern const struct config_setting config_settings[CONFIG_SETTINGS];
 

@@ -21,6 +21,7 @@ static const char *const dispatch_names[] = {"connection", "request", NULL};
 static const char *const offload_names[] = {"blocking", "all", NULL};
 static const char *const seccomp_names[] = {"off", "log", "on", NULL};
 static const char *const on_fault_names[] = {"die", "recover", NULL};
+static const char *const bench_names[] = {"auto", "on", "off", NULL};
 static const char *const stuck_names[] = {"replace", "report", "spare", NULL};
 static const char *const etag_names[] = {"portable", "inode", "off", NULL};
 static const char *const access_log_format_names[] = {"combined", "json", NULL};
@@ -48,25 +49,25 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .help = "threadpool-server: threads in the pool; auto: one for each CPU.\n      "
              "prefork-server: threads in each worker process; 0 or auto: none."},
     {MEMBER(loops), .option = "loops", RANGE(1, 64), .empty_word = "auto", .default_value = "auto",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_POOL,
      .help = "Request dispatch: event loop threads beside the pool; auto: chosen for you."},
     {MEMBER(queue_length), .option = "queue-length", RANGE(1, 1000000), .default_value = "1024",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_POOL,
      .help = "Request dispatch: requests that may wait for a pool thread; more are answered 503."},
     {MEMBER(accept), .option = "accept", CHOICE(accept_names), .default_value = "shared",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_LOOPS,
      .help = "One listening socket for all event loops, or one for each (SO_REUSEPORT)."},
     {MEMBER(rebalance), .option = "rebalance", .kind = CONFIG_KIND_SWITCH, .default_value = "on",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_LOOPS,
      .help = "Event loops hand open connections to others that have clearly fewer of them."},
     {MEMBER(dispatch), .option = "dispatch", CHOICE(dispatch_names), .default_value = "connection",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_THREADS,
      .help = "With threads: a thread serves connections, or takes one request at a time."},
     {MEMBER(offload), .option = "offload", CHOICE(offload_names), .default_value = "blocking",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_POOL,
      .help = "Request dispatch: which requests go to the pool: those that block, or all."},
     {MEMBER(on_fault), .option = "on-fault", CHOICE(on_fault_names), .default_value = "die",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_POOL,
      .help = "Request dispatch: what a fault in a pool thread's handler ends: the process, or the\n"
              "      thread alone, which answers 500. The latter may leave damage behind."},
     {MEMBER(gzip), .option = "gzip", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
@@ -76,6 +77,11 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
     {MEMBER(etag), .option = "etag", CHOICE(etag_names), .default_value = "portable",
      .servers = BOTH_SERVERS,
      .help = "Entity tags of files: the same for equal copies on all hosts, or with the inode."},
+    {MEMBER(bench), .option = "bench", CHOICE(bench_names), .default_value = "auto",
+     .servers = BOTH_SERVERS,
+     .help =
+         "Serve /sleep, /cpu, /counter, /whoami, /echo, /json and /plaintext, by which a client\n"
+         "      can keep a worker busy; auto: as long as only this machine can reach the server."},
     {MEMBER(faults), .option = "faults", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
      .servers = BOTH_SERVERS,
      .help = "Serve /fault/... and /lab/...: clients may crash workers and read their memory."},
@@ -89,11 +95,12 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
     {MEMBER(access_log), .option = "access-log", .kind = CONFIG_KIND_PATH, .empty_word = "off",
      .default_value = "off", .servers = BOTH_SERVERS, .help = "File of the access log."},
     {MEMBER(access_log_format), .option = "access-log-format", CHOICE(access_log_format_names),
-     .default_value = "combined", .servers = BOTH_SERVERS, .help = "Lines of the access log."},
+     .default_value = "combined", .servers = BOTH_SERVERS, .needs = CONFIG_HAS_ACCESS_LOG,
+     .help = "Lines of the access log."},
     {MEMBER(error_log), .option = "error-log", .kind = CONFIG_KIND_PATH, .empty_word = "stderr",
      .default_value = "stderr", .servers = BOTH_SERVERS, .help = "File of the error log."},
     {MEMBER(control), .option = "control", .kind = CONFIG_KIND_PATH, .empty_word = "off",
-     .default_value = "off", .servers = BOTH_SERVERS,
+     .default_value = "off", .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help = "Unix socket at which twinctl reaches the master."},
     {MEMBER(log_level), .option = "log-level", CHOICE(log_level_names), .default_value = "info",
      .servers = BOTH_SERVERS, .help = "The error log keeps this level and those behind it."},
@@ -151,33 +158,33 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .help =
          "For open connections, at a graceful stop (SIGQUIT) and when their process is replaced."},
     {MEMBER(start_timeout_ms), .option = "start-timeout-ms", TIMEOUT, .default_value = "30000",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help = "For a process to become ready; who needs longer is killed, and counts as dead."},
     {MEMBER(upgrade_trial_ms), .option = "upgrade-trial-ms", TIMEOUT, .default_value = "10000",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help = "How long after an upgrade (SIGUSR2) the old program stays, to serve if the new one "
              "dies."},
     {MEMBER(stuck_after_ms), .option = "stuck-after-ms", RANGE(1000, 86400000), .empty_word = "off",
-     .default_value = "30000", .servers = BOTH_SERVERS,
+     .default_value = "30000", .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help = "A worker or thread whose heart has not beaten for so long is stuck; off: nobody "
              "looks."},
     {MEMBER(on_stuck), .option = "on-stuck", CHOICE(stuck_names), .default_value = "replace",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER | CONFIG_HAS_WATCHDOG,
      .help =
          "Replace the process in which something is stuck, only report it, or (request dispatch)\n"
          "      add a spare thread to its pool."},
     {MEMBER(max_spare_threads), .option = "max-spare-threads", RANGE(1, 64), .default_value = "4",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER | CONFIG_HAS_WATCHDOG | CONFIG_HAS_SPARES,
      .help = "With on_stuck spare: so many in each process; after that it is replaced."},
     {MEMBER(recycle_after_requests), .option = "recycle-after-requests", RANGE(0, 1000000000000),
-     .default_value = "0", .servers = BOTH_SERVERS,
+     .default_value = "0", .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help =
          "Replace a process that has served so many requests (or up to a tenth less); 0: never."},
     {MEMBER(recycle_after_s), .option = "recycle-after-s", RANGE(0, 31536000), .default_value = "0",
-     .servers = BOTH_SERVERS,
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help = "Replace a process that is so many seconds old (or up to a tenth less); 0: never."},
     {MEMBER(recycle_above_pss_kib), .option = "recycle-above-pss-kib", RANGE(0, 1099511627776),
-     .default_value = "0", .servers = BOTH_SERVERS,
+     .default_value = "0", .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help = "Replace a process that has more KiB of memory (Pss); 0: never."},
 };
 
@@ -361,10 +368,18 @@ static void store(const struct config_setting *setting, struct config *config, c
     }
 }
 
+static void note_choice(const struct config_setting *setting, struct config *config,
+                        bool is_default)
+{
+    uint64_t bit = UINT64_C(1) << (setting - config_settings);
+    config->chosen = is_default ? config->chosen & ~bit : config->chosen | bit;
+}
+
 bool config_setting_apply(const struct config_setting *setting, enum config_server server,
                           const char *text, struct config *config)
 {
     uint64_t number = 0;
+    bool is_default = strcmp(text, setting->default_value) == 0;
     if (setting->empty_word != NULL && strcmp(setting->empty_word, text) == 0) {
         text = NULL;
     } else if (!parse(setting, server, text, &number)) {
@@ -372,6 +387,7 @@ bool config_setting_apply(const struct config_setting *setting, enum config_serv
     }
     if ((setting->servers & server) != 0) {
         store(setting, config, text, number);
+        note_choice(setting, config, is_default);
     }
     return true;
 }
@@ -407,7 +423,8 @@ void config_setting_allowed(const struct config_setting *setting, enum config_se
         snprintf(out, CONFIG_ALLOWED_BYTES, "%s%sa path", word, or_word);
         break;
     case CONFIG_KIND_USER:
-        snprintf(out, CONFIG_ALLOWED_BYTES, "%s%sNAME or NAME:GROUP", word, or_word);
+        snprintf(out, CONFIG_ALLOWED_BYTES, "%s%sUSER or USER:GROUP, by name or number", word,
+                 or_word);
         break;
     case CONFIG_KIND_LISTEN:
         snprintf(

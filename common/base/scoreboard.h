@@ -386,6 +386,10 @@ bool scoreboard_copy_death(const struct scoreboard *scoreboard, uint64_t number,
 /* Packs an IPv4 or IPv6 socket address; anything else becomes "unknown". */
 struct sockaddr;
 struct client_address client_address_pack(const struct sockaddr *address);
+/* Whether the client runs on this machine, as far as its address tells: 127.0.0.0/8, ::1, the
+ * former written as IPv6, a Unix socket. A proxy on this machine is such a client for all others.
+ */
+bool client_address_is_loopback(const struct client_address *client);
 void client_address_format(const struct client_address *client, char out[CLIENT_TEXT_BYTES]);
 
 #endif

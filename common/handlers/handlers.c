@@ -15,9 +15,10 @@ static void register_demonstrations(struct router *router, struct handler_enviro
     lab_fdleak_register(router);
 }
 
-void handlers_register(struct router *router, struct handler_environment *environment)
+/* What benchmarks and comparisons ask for. A few requests to /sleep or /cpu take all workers away,
+ * so strangers are not to have them either. */
+static void register_bench(struct router *router, struct handler_environment *environment)
 {
-    static_files_register(router);
     plaintext_register(router);
     json_register(router);
     cpu_register(router);
@@ -25,7 +26,15 @@ void handlers_register(struct router *router, struct handler_environment *enviro
     echo_register(router);
     counter_register(router, environment);
     whoami_register(router, environment);
+}
+
+void handlers_register(struct router *router, struct handler_environment *environment)
+{
+    static_files_register(router);
     status_register(router, environment);
+    if (environment->bench) {
+        register_bench(router, environment);
+    }
     if (environment->faults) {
         register_demonstrations(router, environment);
     }

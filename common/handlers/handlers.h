@@ -13,10 +13,11 @@ struct handler_environment {
     const struct scoreboard *scoreboard;
     struct shared_cell *process_cell; /* of this process alone */
     struct shared_cell *shared_cell;  /* of all processes of the server */
+    bool bench;                       /* register what loads a server on demand: /sleep, /cpu... */
     bool faults;                      /* register /fault/... and /lab/... */
 };
 
-/* Registers every route. */
+/* Registers every route that the environment asks for; the static files and /status in any case. */
 void handlers_register(struct router *router, struct handler_environment *environment);
 
 void static_files_register(struct router *router);                             /* the rest */

@@ -1,4 +1,5 @@
-/* GET /status: the scoreboard as JSON. */
+/* GET /status: the scoreboard as JSON, for those on this machine, without query strings and without
+ * addresses of code. */
 #include "common/base/clock.h"
 #include "common/base/json_writer.h"
 #include "common/base/signal_name.h"
@@ -88,7 +89,11 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     json_put_uint(json, "connections_open", atomic_load(&slot->connections_open));
     json_put_uint(json, "connections_idle", atomic_load(&slot->connections_idle));
     json_put_uint(json, "deaths", atomic_load(&slot->deaths));
-    json_put_text(json, "current", slot_note_read(slot, &current) ? current.line : NULL);
+    if (slot_note_read(slot, &current)) {
+        status_put_line(json, "current", current.line);
+    } else {
+        json_put_null(json, "current");
+    }
     json_object_end(json);
 }
 
@@ -115,7 +120,7 @@ static void put_requests(struct json_writer *json, const struct death_record *de
     for (uint32_t i = 0; i < death->request_count; i++) {
         json_object_begin(json);
         json_put_uint(json, "worker", death->requests[i].slot);
-        json_put_text(json, "line", death->requests[i].line);
+        status_put_line(json, "line", death->requests[i].line);
         json_put_text(json, "client", death->requests[i].client);
         json_object_end(json);
     }
@@ -207,6 +212,7 @@ void status_register(struct router *router, struct handler_environment *env)
 {
     router_add(router, &(struct route){.path = "/status",
                                        .methods = METHOD_BIT(METHOD_GET),
+                                       .local_only = true,
                                        .handler = status,
                                        .data = env});
 }

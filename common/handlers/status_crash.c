@@ -4,8 +4,12 @@
 #include "common/base/signal_name.h"
 
 #include <stdio.h>
+#include <string.h>
 
-enum { HEXADECIMAL_BYTES = 19 };
+enum {
+    HEXADECIMAL_BYTES = 19,
+    LOWEST_MAPPED = 65536 /* below it nothing is ever mapped (vm.mmap_min_addr) */
+};
 
 static void put_text_or_null(struct json_writer *json, const char *key, const char *text)
 {
@@ -13,11 +17,23 @@ static void put_text_or_null(struct json_writer *json, const char *key, const ch
 }
 
 /* As text: not every reader of JSON keeps 64 bits of a number. */
-static void put_address(struct json_writer *json, const char *key, uint64_t address)
+static void put_hexadecimal(struct json_writer *json, const char *key, uint64_t number)
 {
     char text[HEXADECIMAL_BYTES];
-    snprintf(text, sizeof(text), "0x%llx", (unsigned long long)address);
+    snprintf(text, sizeof(text), "0x%llx", (unsigned long long)number);
     json_put_text(json, key, text);
+}
+
+/* An address that tells what was wrong (a null pointer, and how far beyond it) and not where
+ * anything lies. All workers have the layout of their master, so one real address would undo its
+ * randomisation for as long as the server lives. The error log has the rest. */
+static void put_fault_address(struct json_writer *json, const struct crash_story *story)
+{
+    if (crash_has_address(story) && story->address < LOWEST_MAPPED) {
+        put_hexadecimal(json, "address", story->address);
+    } else {
+        json_put_null(json, "address");
+    }
 }
 
 static void put_sender(struct json_writer *json, const struct crash_story *story)
@@ -33,6 +49,11 @@ static void put_sender(struct json_writer *json, const struct crash_story *story
     json_object_end(json);
 }
 
+void status_put_line(struct json_writer *json, const char *key, const char *line)
+{
+    json_put_string(json, key, (struct span){line, strcspn(line, "?")});
+}
+
 void status_put_request(struct json_writer *json, const struct request_copy *request)
 {
     if (request == NULL) {
@@ -41,7 +62,7 @@ void status_put_request(struct json_writer *json, const struct request_copy *req
     }
     json_key(json, "request");
     json_object_begin(json);
-    json_put_text(json, "line", request->line);
+    status_put_line(json, "line", request->line);
     json_put_text(json, "client", request->client);
     json_object_end(json);
 }
@@ -57,9 +78,12 @@ static void put_frame(struct json_writer *json, const struct crash_frame *frame,
     } else {
         json_put_uint(json, "line", frame->line);
     }
-    put_address(json, "address", frame->address);
     put_text_or_null(json, "module", frame->module);
-    put_address(json, "offset", frame->offset);
+    if (frame->module[0] == '\0') { /* an offset in nothing would be an address */
+        json_put_null(json, "offset");
+    } else {
+        put_hexadecimal(json, "offset", frame->offset);
+    }
     json_object_end(json);
 }
 
@@ -87,11 +111,7 @@ void status_put_crash(struct json_writer *json, const struct crash_story *story)
     json_object_begin(json);
     json_put_text(json, "signal", signal);
     json_put_text(json, "code", code);
-    if (crash_has_address(story)) {
-        put_address(json, "address", story->address);
-    } else {
-        json_put_null(json, "address");
-    }
+    put_fault_address(json, story);
     json_put_bool(json, "stack_overflow", story->stack_overflow);
     put_sender(json, story);
     json_put_int(json, "tid", story->tid);

@@ -11,6 +11,10 @@ void status_put_crash(struct json_writer *json, const struct crash_story *story)
 /* The members "frames_left_out" and "frames". */
 void status_put_stack(struct json_writer *json, const struct stack_story *stack);
 
+/* A request line up to its query string, which may hold what only client and handler are to know:
+ * "GET /sleep" of "GET /sleep?token=x HTTP/1.1". */
+void status_put_line(struct json_writer *json, const char *key, const char *line);
+
 /* The member "request": an object, or null for NULL. */
 void status_put_request(struct json_writer *json, const struct request_copy *request);
 

@@ -30,6 +30,8 @@ struct route {
     bool blocks;      /* may keep its thread for long: worth handing to another one */
     bool wants_body;  /* keep the request's body */
     bool cacheable;   /* what it answers may be kept by caches; else it says no-store */
+    bool local_only;  /* answers who is on this machine; others get 403, and so does who comes by a
+                         proxy that says so */
     handler_fn handler;
     void *data; /* owned by whoever registers */
 };

@@ -108,7 +108,7 @@ int main(int argc, char **argv)
     struct shared_cell cell;
     shared_cell_init(&cell, SHARED_CELL_THREADS);
     struct handler_environment environment = {
-        .scoreboard = scoreboard, .process_cell = &cell, .shared_cell = &cell};
+        .scoreboard = scoreboard, .process_cell = &cell, .shared_cell = &cell, .bench = true};
     struct router *router = router_create();
     handlers_register(router, &environment);
     struct handler_context context = {.slot = &scoreboard->slots[0],

@@ -10,6 +10,7 @@
 #include "server/supervise/pid_file.h"
 #include "server/supervise/process.h"
 #include "server/supervise/program.h"
+#include "server/supervise/rehearsal.h"
 #include "server/supervise/service_manager.h"
 #include "server/supervise/stacks.h"
 #include "server/supervise/stop_signals.h"
@@ -35,6 +36,16 @@ static void __attribute__((format(printf, 2, 3))) print(int fd, const char *form
     log_file_append(fd, text, bytes < sizeof(text) ? bytes : sizeof(text) - 1);
 }
 
+static const char *describe_bench(const struct server *server)
+{
+    bool automatic = server->config.bench == CONFIG_BENCH_AUTO;
+    if (server_has_bench(server)) {
+        return automatic ? "on: /sleep, /cpu... answer, as only this machine can ask (--bench off)"
+                         : "on: /sleep, /cpu... answer (--bench off)";
+    }
+    return automatic ? "off, as not only this machine can ask (--bench on)" : "off (--bench on)";
+}
+
 static void announce(const struct server *server)
 {
     const struct scoreboard *scoreboard = server->scoreboard;
@@ -45,13 +56,15 @@ static void announce(const struct server *server)
     print(STDOUT_FILENO,
           "%s: listening on http://%s (model %s, %s, %s pid %d)\n"
           "  documents  %s\n"
-          "  status     http://%s/status\n"
+          "  status     http://%s/status   (for this machine alone)\n"
+          "  bench      %s\n"
           "  faults     %s\n"
           "  stop       kill -TERM %d   (fast; Ctrl-C does the same)\n"
           "  drain      kill -QUIT %d   (answers what is under way first)\n",
           scoreboard->server, address, scoreboard->model, shape,
           config->bare ? "process" : "master", (int)getpid(),
           config->root != NULL ? config->root : "the bundled sample pages", address,
+          describe_bench(server),
           config->faults ? "on: /fault/... can be used to crash workers" : "off (--faults on)",
           (int)getpid(), (int)getpid());
 }
@@ -90,9 +103,6 @@ static int run_bare(struct server *server)
         return 1;
     }
     service_manager_open(&bare.service_manager);
-    if (server->config.control != NULL) {
-        log_write(LOG_WARN, "no control socket: without a master (--bare) nobody would answer");
-    }
     int status = confinement_enter(server) ? server->run(&process) : 1;
     service_manager_close(&bare.service_manager);
     close(process.signal_fd);
@@ -137,6 +147,17 @@ static int run_server(const struct server_origin *origin, struct config *config)
     return status;
 }
 
+static int try_config(const struct server_kind *kind, struct config *config)
+{
+    char error[SERVER_ERROR_BYTES];
+    if (!rehearsal_run(kind, config, stdout, error)) {
+        fprintf(stderr, "%s: %s\n", kind->name, error);
+        return 1;
+    }
+    printf("%s: the configuration is good\n", kind->name);
+    return 0;
+}
+
 static int run_program(const struct server_kind *kind, struct config *config, int argc, char **argv)
 {
     struct server_origin origin = {.kind = kind, .argc = argc, .argv = argv};
@@ -168,7 +189,7 @@ int bootstrap_main(const struct server_kind *kind, int argc, char **argv)
         printf("%s %s\n", kind->name, TWINHTTPD_VERSION);
         break;
     case CONFIG_TEST:
-        printf("%s: the configuration is good\n", kind->name);
+        status = try_config(kind, &config);
         break;
     case CONFIG_HEALTH_CHECK:
         status = health_check(config.listen);

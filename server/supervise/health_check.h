@@ -2,8 +2,8 @@
 #ifndef TWINHTTPD_SERVER_SUPERVISE_HEALTH_CHECK_H
 #define TWINHTTPD_SERVER_SUPERVISE_HEALTH_CHECK_H
 
-/* Sends GET /plaintext to the address (as in struct config; "*" means this host) and prints one
- * line about the answer. 0: it answered 200 within two seconds; 1: it did not. */
+/* Sends HEAD / to the address (as in struct config; "*" means this host) and prints one line about
+ * the answer. 0: within two seconds it answered with a status below 500; 1: it did not. */
 int health_check(const char *address);
 
 #endif

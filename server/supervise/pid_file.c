@@ -203,6 +203,23 @@ bool pid_file_create(const char *path, bool upgrades, char error[PID_FILE_ERROR_
     return result != ATTEMPT_FAILED;
 }
 
+bool pid_file_try(const char *path, char error[PID_FILE_ERROR_BYTES])
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        return true;
+    }
+    bool good = fd >= 0 && is_pid(fd);
+    if (!good) {
+        snprintf(error, PID_FILE_ERROR_BYTES,
+                 "%.256s is no pid file; remove it, or choose another with --pid-file", path);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return good;
+}
+
 void pid_file_claim(void)
 {
     if (file.path[0] != '\0' && !is_in_place(file.fd) && !put_new(true)) {

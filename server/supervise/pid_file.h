@@ -14,6 +14,10 @@ enum { PID_FILE_ERROR_BYTES = 512 };
  * replaces: then the parent's file is left to it until pid_file_claim. NULL as path: no file. */
 bool pid_file_create(const char *path, bool upgrades, char error[PID_FILE_ERROR_BYTES]);
 
+/* Whether what is at the path may be replaced: nothing, or a pid file, also that of a server that
+ * runs. Changes nothing. False with one line in error. */
+bool pid_file_try(const char *path, char error[PID_FILE_ERROR_BYTES]);
+
 /* Makes the file this process's own, whoever of the two programs of an upgrade had it: this one
  * serves now, or serves again. Reports when that fails. */
 void pid_file_claim(void);

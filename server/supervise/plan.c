@@ -14,7 +14,7 @@ enum {
     LEAST_CACHED_FILES = 4,
     MOST_CACHED_FILES = 512,
     MOST_CONNECTIONS = 65536, /* of a loop that nobody has set a limit for */
-    MORE_PROCESSES = 16 /* that may be added while the server runs */
+    MORE_PROCESSES = 16       /* that may be added while the server runs */
 };
 
 static uint32_t or_cpus(uint64_t wanted)

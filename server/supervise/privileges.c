@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,33 +14,6 @@
 #include <unistd.h>
 
 /* ---- Whom to become ---- */
-
-static bool find_user(struct privileges *privileges, const char *name, const char *group,
-                      char error[PRIVILEGES_ERROR_BYTES])
-{
-    const struct passwd *user = getpwnam(name);
-    if (user == NULL) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "there is no user \"%s\"; add it (useradd --system), or name another with --user",
-                 name);
-        return false;
-    }
-    privileges->uid = user->pw_uid;
-    privileges->gid = user->pw_gid;
-    if (group == NULL) {
-        return true;
-    }
-    const struct group *found = getgrnam(group);
-    if (found == NULL) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "there is no group \"%s\"; add it (groupadd --system), or name another with "
-                 "--user",
-                 group);
-        return false;
-    }
-    privileges->gid = found->gr_gid;
-    return true;
-}
 
 /* Whether this process may send signals to others than its own user's. */
 static bool may_signal_others(void)
@@ -79,39 +51,21 @@ static bool may_become(const struct privileges *privileges, char error[PRIVILEGE
 bool privileges_resolve(struct privileges *privileges, const char *user,
                         char error[PRIVILEGES_ERROR_BYTES])
 {
-    char name[PRIVILEGES_NAME_BYTES];
+    struct account account;
     *privileges = (struct privileges){0};
     if (user == NULL) {
         return true;
     }
-    if (strlen(user) >= sizeof(name)) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "no user has a name this long: %.40s...; "
-                 "name another with --user",
-                 user);
+    snprintf(privileges->user, sizeof(privileges->user), "%s", user);
+    if (!account_find(&account, user, error)) {
         return false;
     }
-    strcpy(name, user);
-    strcpy(privileges->user, user);
-    char *group = strchr(name, ':');
-    if (group != NULL) {
-        *group++ = '\0';
-    }
-    if (!find_user(privileges, name, group, error)) {
-        return false;
-    }
+    privileges->uid = account.uid;
+    privileges->gid = account.gid;
+    privileges->group_count = account.group_count;
+    memcpy(privileges->groups, account.groups, sizeof(account.groups));
     privileges->changes = privileges->uid != geteuid() || privileges->gid != getegid();
-    if (!may_become(privileges, error)) {
-        return false;
-    }
-    privileges->group_count = PRIVILEGES_GROUPS;
-    if (getgrouplist(name, privileges->gid, privileges->groups, &privileges->group_count) < 0) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "user %s is in more than %d groups; name one with fewer with --user", name,
-                 (int)PRIVILEGES_GROUPS);
-        return false;
-    }
-    return true;
+    return may_become(privileges, error);
 }
 
 /* ---- Giving up ---- */

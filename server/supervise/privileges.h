@@ -3,23 +3,29 @@
 #ifndef TWINHTTPD_SERVER_SUPERVISE_PRIVILEGES_H
 #define TWINHTTPD_SERVER_SUPERVISE_PRIVILEGES_H
 
+#include "server/supervise/account.h"
+
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum { PRIVILEGES_GROUPS = 64, PRIVILEGES_ERROR_BYTES = 256, PRIVILEGES_NAME_BYTES = 128 };
+enum {
+    PRIVILEGES_GROUPS = ACCOUNT_GROUPS,
+    PRIVILEGES_ERROR_BYTES = ACCOUNT_ERROR_BYTES,
+    PRIVILEGES_NAME_BYTES = ACCOUNT_NAME_BYTES
+};
 
 /* Looked up once at the start: asking the user database again in every new process would cost time
  * when a dead one is replaced. */
 struct privileges {
-    bool changes; /* false: the processes stay who they are */
-    char user[PRIVILEGES_NAME_BYTES];
+    bool changes;                     /* false: the processes stay who they are */
+    char user[PRIVILEGES_NAME_BYTES]; /* as configured */
     uid_t uid;
     gid_t gid;
     gid_t groups[PRIVILEGES_GROUPS];
     int group_count;
 };
 
-/* user as in struct config: "name", "name:group", or NULL to stay. False with one line in error:
+/* user as in struct config: "user", "user:group", or NULL to stay. False with one line in error:
  * there is no such user, or this process may not become it. */
 bool privileges_resolve(struct privileges *privileges, const char *user,
                         char error[PRIVILEGES_ERROR_BYTES]);

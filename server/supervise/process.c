@@ -47,6 +47,7 @@ void process_open(struct process *process)
         .scoreboard = server->scoreboard,
         .process_cell = &process->cell,
         .shared_cell = server->shared_cell,
+        .bench = server_has_bench(server),
         .faults = server->config.faults,
     };
     process->router = router_create();

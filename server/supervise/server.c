@@ -3,6 +3,7 @@
 #include "common/base/log.h"
 #include "common/base/log_file.h"
 #include "server/supervise/inheritance.h"
+#include "server/supervise/risks.h"
 #include "server/supervise/service_manager.h"
 #include "server/supervise/user_files.h"
 
@@ -330,9 +331,8 @@ static bool open_parts(struct server *server, const struct server *predecessor,
            open_listener(server, predecessor, error) && open_logs(server, predecessor, error);
 }
 
-static bool open_server(struct server *server, const struct server_kind *kind,
-                        struct config *config, const struct server *predecessor, uint32_t epoch,
-                        char error[SERVER_ERROR_BYTES])
+static void begin(struct server *server, const struct server_kind *kind, struct config *config,
+                  uint32_t epoch)
 {
     *server = (struct server){
         .kind = kind,
@@ -342,9 +342,30 @@ static bool open_server(struct server *server, const struct server_kind *kind,
         .error_log_fd = -1,
     };
     *config = (struct config){0};
+}
+
+bool server_try(struct server *server, const struct server_kind *kind, struct config *config,
+                char error[SERVER_ERROR_BYTES])
+{
+    begin(server, kind, config, 1);
+    if (plan_make(&server->plan, &server->config, kind->server, error) &&
+        privileges_resolve(&server->privileges, server->config.user, error) &&
+        open_root(server, error)) {
+        return true;
+    }
+    server_close(server);
+    return false;
+}
+
+static bool open_server(struct server *server, const struct server_kind *kind,
+                        struct config *config, const struct server *predecessor, uint32_t epoch,
+                        char error[SERVER_ERROR_BYTES])
+{
+    begin(server, kind, config, epoch);
     if (open_parts(server, predecessor, error)) {
         server_use_log(server); /* nothing can fail any more */
         warn_of_root(server);
+        risks_tell(server, predecessor);
         return true;
     }
     server_close(server);
@@ -369,6 +390,13 @@ bool server_reopen(struct server *server, const struct server_origin *origin,
         config_load(&config, origin->kind->server, origin->argc, origin->argv, error);
     return action != CONFIG_INVALID &&
            open_server(server, origin->kind, &config, predecessor, epoch, error);
+}
+
+bool server_has_bench(const struct server *server)
+{
+    enum config_bench wanted = server->config.bench;
+    return wanted == CONFIG_BENCH_ON ||
+           (wanted == CONFIG_BENCH_AUTO && listener_is_loopback(&server->listener));
 }
 
 void server_describe(const struct server *server, char *out, size_t bytes)

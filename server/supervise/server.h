@@ -65,6 +65,11 @@ enum { SERVER_ERROR_BYTES = CONFIG_ERROR_BYTES };
 bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
                  char error[SERVER_ERROR_BYTES]);
 
+/* Takes over the configuration (also on failure) and opens what nobody else sees: plan, user and
+ * document root. False with one line in error. Closed by server_close. */
+bool server_try(struct server *server, const struct server_kind *kind, struct config *config,
+                char error[SERVER_ERROR_BYTES]);
+
 /* Closes this process's descriptors and frees the configuration; the memory that is shared stays.
  */
 void server_close(struct server *server);
@@ -78,6 +83,10 @@ void server_unmap(struct server *server);
 bool server_reopen(struct server *server, const struct server_origin *origin,
                    const struct server *predecessor, uint32_t epoch,
                    char error[SERVER_ERROR_BYTES]);
+
+/* Whether the handlers for benchmarks are to be served: as configured, or, with auto, while every
+ * listening socket is bound to a loopback address. */
+bool server_has_bench(const struct server *server);
 
 /* "serving http://127.0.0.1:8080 with 2 workers": one line for people. */
 void server_describe(const struct server *server, char *out, size_t bytes);

@@ -367,11 +367,13 @@ static void test_user(void **state)
     assert_null(config.user);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         snprintf(message, sizeof(message),
-                 "--user: \"%s\" is not valid; use keep or NAME or NAME:GROUP", bad[i]);
+                 "--user: \"%s\" is not valid; use keep or USER or USER:GROUP, by name or number",
+                 bad[i]);
         assert_invalid(load(CONFIG_SERVER_PREFORK, "--user", bad[i], NULL), message);
         snprintf(yaml, sizeof(yaml), "user: '%s'", bad[i]);
         snprintf(message, sizeof(message),
-                 "1: user: \"%s\" is not valid; use keep or NAME or NAME:GROUP", bad[i]);
+                 "1: user: \"%s\" is not valid; use keep or USER or USER:GROUP, by name or number",
+                 bad[i]);
         assert_yaml_refused(yaml, message);
     }
 }

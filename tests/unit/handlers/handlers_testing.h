@@ -6,6 +6,8 @@
 #include "common/handlers/handlers.h"
 #include "common/http/exchange.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,16 +31,26 @@ static struct router *router;
 static struct http_exchange *exchange;
 static struct client_address client;
 
+static inline void come_from(const char *ip)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(4711)};
+    assert_int_equal(inet_pton(AF_INET, ip, &address.sin_addr), 1);
+    client = client_address_pack((const struct sockaddr *)&address);
+}
+
 static inline int open_handlers(void **state)
 {
     (void)state;
+    come_from("127.0.0.1");
     scoreboard = scoreboard_create(4);
     ledger = ledger_create(scoreboard);
     ledger_claim(ledger, 4);
     shared_cell_init(&process_cell, SHARED_CELL_THREADS);
     shared_cell_init(&shared_cell, SHARED_CELL_THREADS);
-    environment = (struct handler_environment){
-        .scoreboard = scoreboard, .process_cell = &process_cell, .shared_cell = &shared_cell};
+    environment = (struct handler_environment){.scoreboard = scoreboard,
+                                               .process_cell = &process_cell,
+                                               .shared_cell = &shared_cell,
+                                               .bench = true};
     router = router_create();
     handlers_register(router, &environment);
     context = (struct handler_context){

@@ -240,6 +240,23 @@ static void test_faults_are_on(void **state)
     assert_int_equal(get("/fault/die-holding-lock?lock=x"), 400);
 }
 
+static void test_benchmarks_are_off(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/plaintext", "/json",    "/cpu",   "/sleep",
+                                        "/echo",      "/counter", "/whoami"};
+    struct router *bare = router_create();
+    environment.bench = false;
+    handlers_register(bare, &environment);
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        assert_non_null(router_find(router, span_of(paths[i])));
+        assert_null(router_find(bare, span_of(paths[i])));
+    }
+    assert_non_null(router_find(bare, SPAN("/status")));
+    assert_null(router_match(bare, SPAN("/plaintext"))->path); /* as any file */
+    router_destroy(bare);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_handlers, close_handlers)
 
 int main(void)
@@ -256,6 +273,7 @@ int main(void)
         TEST(test_counter_of_the_process_alone),
         TEST(test_counter_of_all_alone),
         TEST(test_whoami),
+        TEST(test_benchmarks_are_off),
         TEST(test_faults_are_off),
         TEST(test_faults_are_on),
     };

@@ -99,6 +99,43 @@ static void test_user_and_group(void **state)
     assert_int_equal(privileges.groups[0], privileges.gid);
 }
 
+/* A container's user has no entry in any database. */
+static void test_numbers(void **state)
+{
+    (void)state;
+    only_for_root();
+    const struct passwd *nobody = getpwnam(ordinary);
+    char text[64];
+    assert_true(privileges_resolve(&privileges, "4123456789:4123456788", error));
+    assert_true(privileges.changes);
+    assert_int_equal(privileges.uid, 4123456789);
+    assert_int_equal(privileges.gid, 4123456788);
+    assert_int_equal(privileges.group_count, 1);
+    assert_int_equal(privileges.groups[0], 4123456788);
+    assert_true(privileges_resolve(&privileges, "4123456789", error));
+    assert_int_equal(privileges.gid, 4123456789);
+    assert_true(privileges_resolve(&privileges, "4123456789:daemon", error));
+    assert_int_not_equal(privileges.gid, 4123456789);
+    snprintf(text, sizeof(text), "%u", nobody->pw_uid);
+    assert_true(privileges_resolve(&privileges, text, error)); /* who has an entry has its group */
+    assert_int_equal(privileges.uid, nobody->pw_uid);
+    assert_int_equal(privileges.gid, nobody->pw_gid);
+    assert_true(privileges_resolve(&privileges, "nobody:4123456788", error));
+    assert_int_equal(privileges.gid, 4123456788);
+}
+
+static void test_bad_numbers(void **state)
+{
+    (void)state;
+    assert_refused("0", "user 0 would keep every privilege");
+    assert_refused("0:10001", "would keep every privilege");
+    assert_refused("4294967295", "there is no user \"4294967295\"");
+    assert_refused("99999999999999999999999", "there is no user");
+    assert_refused("10001:4294967295", "there is no group \"4294967295\"");
+    assert_refused("0x10", "there is no user");
+    assert_refused("10001:-1", "there is no group \"-1\"");
+}
+
 static int is_somebody_else(void)
 {
     bool other = getuid() == privileges.uid && geteuid() == privileges.uid &&
@@ -226,6 +263,8 @@ int main(void)
         cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_root_is_no_ordinary_user),
         cmocka_unit_test(test_user_and_group),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_bad_numbers),
         cmocka_unit_test(test_drop),
         cmocka_unit_test(test_no_new_privileges_in_any_case),
         cmocka_unit_test(test_root_directory),
