@@ -11,6 +11,7 @@
 #include "server/supervise/process.h"
 #include "server/supervise/program.h"
 #include "server/supervise/rehearsal.h"
+#include "server/supervise/risks.h"
 #include "server/supervise/service_manager.h"
 #include "server/supervise/stacks.h"
 #include "server/supervise/stop_signals.h"
@@ -67,6 +68,7 @@ static void announce(const struct server *server)
           describe_bench(server),
           config->faults ? "on: /fault/... can be used to crash workers" : "off (--faults on)",
           (int)getpid(), (int)getpid());
+    risks_tell(server, NULL);
 }
 
 struct bare {

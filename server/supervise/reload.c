@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "server/supervise/control_commands.h"
+#include "server/supervise/risks.h"
 
 #include <stdio.h>
 
@@ -38,6 +39,7 @@ bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES])
 void reload_commit(struct master *master)
 {
     master->on_trial = false;
+    risks_tell(master->server, &master->previous);
     server_close(&master->previous);
     rolling_resize(master, master->server->plan.processes);
     control_follow(master);

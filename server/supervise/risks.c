@@ -16,7 +16,7 @@ static bool stays_root(const struct server *server)
 
 static bool is_exposed(const struct server *server)
 {
-    return !listener_is_loopback(&server->listener);
+    return !server->is_local;
 }
 
 static bool exposes_faults(const struct server *server)

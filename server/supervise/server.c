@@ -3,7 +3,6 @@
 #include "common/base/log.h"
 #include "common/base/log_file.h"
 #include "server/supervise/inheritance.h"
-#include "server/supervise/risks.h"
 #include "server/supervise/service_manager.h"
 #include "server/supervise/user_files.h"
 
@@ -363,9 +362,9 @@ static bool open_server(struct server *server, const struct server_kind *kind,
 {
     begin(server, kind, config, epoch);
     if (open_parts(server, predecessor, error)) {
+        server->is_local = listener_is_loopback(&server->listener);
         server_use_log(server); /* nothing can fail any more */
         warn_of_root(server);
-        risks_tell(server, predecessor);
         return true;
     }
     server_close(server);
@@ -395,8 +394,7 @@ bool server_reopen(struct server *server, const struct server_origin *origin,
 bool server_has_bench(const struct server *server)
 {
     enum config_bench wanted = server->config.bench;
-    return wanted == CONFIG_BENCH_ON ||
-           (wanted == CONFIG_BENCH_AUTO && listener_is_loopback(&server->listener));
+    return wanted == CONFIG_BENCH_ON || (wanted == CONFIG_BENCH_AUTO && server->is_local);
 }
 
 void server_describe(const struct server *server, char *out, size_t bytes)

@@ -49,6 +49,8 @@ struct server {
     struct listener listener;
     struct rebalance rebalance;
     struct document_root *root;
+    bool is_local; /* every listening socket is bound to a loopback address; asked when they are
+                      opened, since serving processes may not */
     int access_log_fd; /* -1: off */
     int error_log_fd;  /* -1: standard error */
     /* In memory that outlives any reload; whoever opened the first server unmaps them. */
@@ -84,8 +86,8 @@ bool server_reopen(struct server *server, const struct server_origin *origin,
                    const struct server *predecessor, uint32_t epoch,
                    char error[SERVER_ERROR_BYTES]);
 
-/* Whether the handlers for benchmarks are to be served: as configured, or, with auto, while every
- * listening socket is bound to a loopback address. */
+/* Whether /sleep, /cpu and their like are served: as configured, or, with auto, where only this
+ * machine can ask. */
 bool server_has_bench(const struct server *server);
 
 /* "serving http://127.0.0.1:8080 with 2 workers": one line for people. */

@@ -172,7 +172,7 @@ def test_the_request_in_progress_is_named(model, start_server):
         client.expect_close()
         assert (death["in_progress"], death["awaited"], death["requests_lost"]) == (1, 0, 1)
         request, = death["requests"]
-        assert (request["line"], request["client"]) == (line, client.name)
+        assert (request["line"], request["client"]) == (servers.shown_line(line), client.name)
         server.wait_for_log(r"in progress in worker \d+: " + re.escape(f'"{line}" from '
                                                                        f"{client.name}"))
 
@@ -239,7 +239,7 @@ def test_a_crash_is_told_with_its_request(model, start_server, fault, signal_nam
         assert (death["signal"], death["exit_status"]) == (signal_name, exit_status)
         assert (death["in_progress"], death["awaited"], death["requests_lost"]) == (1, 0, 1)
         request, = death["requests"]
-        assert (request["line"], request["client"]) == (line, client.name)
+        assert (request["line"], request["client"]) == (servers.shown_line(line), client.name)
         server.wait_for_log(r"in progress in worker \d+: " + re.escape(f'"{line}" from '
                                                                        f"{client.name}"))
     server.wait_for_full_strength(without_pid=victim)

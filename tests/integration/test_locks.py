@@ -61,7 +61,7 @@ def test_another_lock_hangs_all_who_ask_for_it(faulty, model):
     # The lock of the process itself is another one, which nobody holds.
     assert count(faulty, "fragile", 1, cell="process")["shared"] == 2
     # It never ends by itself: only the death of who waits does. The service has lost that thread.
-    wait_until(lambda: sum(worker["current"] is not None and "fragile" in worker["current"]
+    wait_until(lambda: sum(worker["current"] == "GET /counter"
                            for worker in faulty.status()["workers"]) >= 1, "a worker hangs")
     assert count(faulty, "mutex", 1)["shared"] == 3
     faulty.clean_up()

@@ -81,6 +81,29 @@ def test_serving_processes_become_the_user(model, start_server, tmp_path):
 
 
 @ROOT_ONLY
+def test_a_user_by_number_needs_no_entry(model, start_server):
+    server = start_server(model, "--user", "4123456:4123457")
+    assert server.get("/hello.txt").status == 200
+    for pid in server.worker_pids():
+        for fields in fields_of_threads(pid):
+            assert fields["Uid"].split() == ["4123456"] * 4
+            assert fields["Gid"].split() == ["4123457"] * 4
+            assert fields["Groups"].split() == ["4123457"]
+    assert "stay root" not in server.log()
+
+
+@ROOT_ONLY
+def test_who_stays_root_is_warned_once(model, start_server):
+    server = start_server(model)
+    server.wait_for_log(r"\[warn\] .* serving processes stay root: whoever takes one over has the whole machine; name")
+    assert server.log().count("[warn]") == 1
+    if model.has_master:
+        os.kill(server.pid, signal.SIGHUP)
+        server.wait_for_log("the new configuration is in force")
+        assert server.log().count("stay root") == 1
+
+
+@ROOT_ONLY
 @pytest.mark.models(models.SUPERVISED)
 def test_successors_become_the_user(model, start_server):
     server = start_server(model, "--user", USER.pw_name)

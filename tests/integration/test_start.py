@@ -199,6 +199,95 @@ def test_a_configuration_that_is_no_mapping(model, config_file, text):
     assert str(config_file(text)) in refusal(model, "--config", str(config_file(text)))
 
 
+REFUSED_AT_START = {
+    "root": ["--root", "/no/such/directory"],
+    "user": ["--user", "no-such-user"],
+    "group": ["--user", "nobody:no-such-group"],
+    "root-user": ["--user", "0"],
+    "user-and-root": ["--user", "nobody", "--root", "CLOSED"],
+    "address": ["--listen", "192.0.2.1:8080"],
+    "access-log": ["--access-log", "/no/such/directory/log"],
+    "access-log-directory": ["--access-log", "/"],
+    "error-log": ["--error-log", "/no/such/directory/log"],
+    "pid-file": ["--pid-file", "/no/such/directory/pid"],
+    "no-pid-file": ["--pid-file", "TEXT"],
+    "control": ["--control", "/no/such/directory/control"],
+    "no-control": ["--control", "TEXT"],
+    "limit": ["--max-connections", "1000000"],
+    "pool": ["--on-fault", "recover"],
+}
+
+
+@EACH_BINARY
+@pytest.mark.parametrize("options", REFUSED_AT_START.values(), ids=REFUSED_AT_START)
+def test_test_config_refuses_what_the_start_refuses(model, tmp_path, site, options):
+    closed, text = tmp_path / "closed", tmp_path / "text"
+    closed.mkdir(mode=0o700)
+    text.write_text("some text\n")
+    options = [{"CLOSED": str(closed), "TEXT": str(text)}.get(word, word) for word in options]
+    if "--user" in options and "nobody" in options and os.getuid() != 0:
+        pytest.skip("only root can change users")
+    command = ("--listen", "127.0.0.1:0", "--root", str(site), *options)
+    tried = refusal(model, "--test-config", *command)
+    started = servers.run_to_end(model, *command)
+    assert started.returncode == 1
+    if "--control" in options:  # the master's own words, in the log
+        assert options[1] in tried and options[1] in started.stderr
+    else:
+        assert tried == started.stderr.rstrip("\n")
+    assert text.read_text() == "some text\n"
+
+
+@EACH_BINARY
+def test_test_config_changes_nothing(model, tmp_path, start_server):
+    """Also beside a server that has it all."""
+    files = [tmp_path / name for name in ("access", "error", "pid", "control")]
+    listen = f"127.0.0.1:{servers.quiet_port()}"
+    options = ["--listen", listen, "--access-log", str(files[0]), "--error-log", str(files[1]),
+               "--pid-file", str(files[2]), "--control", str(files[3])]
+    assert servers.run_to_end(model, "--test-config", *options).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+    server = start_server(model, *options)
+    assert server.get("/hello.txt").status == 200
+    before = [(path.stat().st_ino, path.stat().st_size) for path in files]
+    result = servers.run_to_end(model, "--test-config", *options)
+    assert result.returncode == 0, result
+    assert f"{listen} is in use now" in result.stdout
+    assert [(path.stat().st_ino, path.stat().st_size) for path in files] == before
+    assert server.get("/hello.txt").status == 200
+
+
+IDLE = {
+    "queue_length": ["--queue-length", "9"],
+    "offload": ["--offload", "all"],
+    "loops": ["--loops", "2"],
+    "access_log_format": ["--access-log-format", "json"],
+    "max_spare_threads": ["--max-spare-threads", "2"],
+}
+
+
+@EACH_BINARY
+@pytest.mark.parametrize("name, options", IDLE.items(), ids=IDLE)
+def test_settings_without_effect_are_named(model, start_server, name, options):
+    """At the start and by --test-config; not with its defaults, and not by a reload that changes nothing."""
+    tried = servers.run_to_end(model, "--test-config", *model.options, *options)
+    assert tried.returncode == 0
+    assert f"warning: {name} has no effect: " in tried.stderr
+    assert " has no effect" not in start_server(model).log()
+    server = start_server(model, *options)
+    server.wait_for_log(rf"\[warn\] master pid {server.pid}: {name} has no effect: ")
+    os.kill(server.pid, signal.SIGHUP)
+    server.wait_for_log("the new configuration is in force")
+    assert server.log().count("has no effect") == 1
+
+
+@pytest.mark.models(("threadpool-bare",))
+def test_what_a_master_would_do_is_named(model, start_server, tmp_path):
+    server = start_server(model, "--control", str(tmp_path / "control"), "--recycle-after-s", "60")
+    for name in ("control", "recycle_after_s"):
+        server.wait_for_log(f"{name} has no effect: that is for a master to do")
+
+
 @EACH_BINARY
 def test_test_config_reads_the_file(model, config_file):
     good = config_file("threads: 2\nfaults: on\naccess_log: off\n")
@@ -258,7 +347,7 @@ def test_other_addresses(model, tmp_path, site, listen, connect_to):
     server = servers.Server(model, command, tmp_path)
     try:
         with Client((connect_to, server.address[1])) as client:
-            assert client.get("/plaintext").status == 200
+            assert client.get("/hello.txt").status == 200
         server.stop()
     finally:
         server.clean_up()

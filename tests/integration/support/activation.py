@@ -2,7 +2,7 @@
 """Starts a command as a service manager does: with sockets as descriptors 3 and on.
 
 Usage: activation.py KIND... -- COMMAND [ARGUMENT]...
-KIND: tcp (listening), reuseport (listening, all on one port), unix, udp, idle (TCP, not listening).
+KIND: tcp (listening), tcp-anywhere (on all addresses), reuseport (listening, all on one port), unix, udp, idle (TCP, not listening).
 The Unix socket that ACTIVATION_KEEPER names, if any, gets a copy of each.
 """
 
@@ -20,7 +20,8 @@ def _open(kind, port):
     opened = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
     if kind == "reuseport":
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    opened.bind("" if kind == "unix" else (_HOST, port if kind == "reuseport" else 0))
+    host = "0.0.0.0" if kind == "tcp-anywhere" else _HOST
+    opened.bind("" if kind == "unix" else (host, port if kind == "reuseport" else 0))
     if kind not in ("udp", "idle"):
         opened.listen()
     return opened

@@ -55,6 +55,11 @@ def refusal(model, *options, **popen):
     return lines[0]
 
 
+def shown_line(line):
+    """A request line as /status shows it: up to its query string."""
+    return line.partition("?")[0]
+
+
 class Server:
     def __init__(self, model, command, directory, **popen):
         """Starts command and waits for its banner; output goes to files in directory."""
@@ -119,7 +124,7 @@ class Server:
 
     def is_running(self, line):
         """Whether a worker is busy with the request that has this request line."""
-        return any(worker["current"] == line for worker in self.status()["workers"])
+        return any(worker["current"] == shown_line(line) for worker in self.status()["workers"])
 
     def whoami(self, client):
         return json.loads(client.get("/whoami").body)
@@ -221,9 +226,9 @@ def is_free(port):
 
 
 def start(model, options, directory, root, prefix=(), **popen):
-    """Starts a model on a port that the kernel chooses."""
-    command = [*prefix, binary(model), "--listen", "127.0.0.1:0", "--root", str(root),
-               "--seccomp", SECCOMP, *model.options, *options]
+    """Starts a model, without an address in its options on a port that the kernel chooses."""
+    listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")
+    command = [*prefix, binary(model), *listen, "--root", str(root), "--seccomp", SECCOMP, *model.options, *options]
     return Server(model, command, directory, **popen)
 
 
