@@ -8,7 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { PATIENCE_S = 10, NICENESS = 10 /* who serves comes first */ };
+enum { PATIENCE_S = 30, NICENESS = 10 /* who serves comes first */ };
 
 /* Who holds a copy of a socket keeps its connection open. */
 static void close_all_but_log(void)

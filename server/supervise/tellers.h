@@ -12,7 +12,7 @@
 enum {
     TELLERS = 2,          /* at a time */
     TALES_WAITING = 64,   /* of more, the oldest is given up */
-    TELLER_OVERDUE_S = 12 /* a teller ends itself before; then it is killed */
+    TELLER_OVERDUE_S = 35 /* a teller ends itself before; then it is killed */
 };
 
 /* Something to be told; the first member of what has the particulars. */

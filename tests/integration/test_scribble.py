@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from support import models, processes
+from support import models, processes, server as servers
 from support.client import Client, ConnectionLost
 from support.control import ask
 from support.waiting import wait_until
@@ -24,7 +24,10 @@ SEED = int(os.environ.get("TWINHTTPD_SCRIBBLE_SEED", "1"))
 TELLERS = 2
 BURST_MS = 200
 LOG_BYTES_A_SECOND = 1 << 20
-pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(300 + 10 * SCRIBBLE_S)]
+pytestmark = [
+    pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(300 + 10 * SCRIBBLE_S),
+    pytest.mark.skipif(servers.PRESET == "tsan", reason="what it does is a data race, and ThreadSanitizer says so"),
+]
 
 
 class Scribbled:

@@ -236,7 +236,7 @@ static void test_crash_by_a_signal_from_outside(void **state)
 static void test_whatever_is_written_there(void **state)
 {
     (void)state;
-    for (int byte = 0; byte <= UINT8_MAX; byte += 15) {
+    for (int byte = 0; byte <= UINT8_MAX; byte += 85) {
         memset((char *)scoreboard + SCOREBOARD_PAGE_BYTES, byte,
                sizeof(*scoreboard) - SCOREBOARD_PAGE_BYTES + 4 * sizeof(struct worker_slot));
         scoreboard->death_sequence = 2;
