@@ -30,8 +30,6 @@ void counter_register(struct router *router, struct handler_environment *env); /
 void whoami_register(struct router *router, struct handler_environment *env);  /* /whoami */
 void status_register(struct router *router, struct handler_environment *env);  /* /status */
 void fault_register(struct router *router, struct handler_environment *env);   /* /fault/... */
-void scribble_register(struct router *router,
-                       struct handler_environment *env);                       /* /fault/scribble */
 void lab_layout_register(struct router *router);                               /* /lab/layout */
 void lab_peek_register(struct router *router);                                 /* /lab/peek, poke */
 void lab_park_register(struct router *router);    /* /lab/park, parked */
@@ -40,5 +38,8 @@ void lab_recurse_register(struct router *router); /* /lab/recurse */
 void lab_heap_register(struct router *router);    /* /lab/heap */
 void lab_cache_register(struct router *router);   /* /lab/cache */
 void lab_fdleak_register(struct router *router);  /* /lab/fdleak */
+
+/* /fault/scribble?ms= */
+void scribble_register(struct router *router, struct handler_environment *env);
 
 #endif
