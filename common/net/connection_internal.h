@@ -49,7 +49,6 @@ struct connection {
     struct output output;
     uint64_t put_bytes;     /* into the output, since the connection began */
     uint64_t sent_bytes;    /* of these */
-    size_t text_bytes;      /* that this output counts in the worker's */
     struct buffer unlogged; /* lines of answers that are still being sent */
     struct client_address client;
     TAILQ_ENTRY(connection) link;

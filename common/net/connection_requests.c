@@ -71,7 +71,7 @@ static void bound_texts(struct connection *c)
         return;
     }
     worker->text_bytes += bytes;
-    c->text_bytes += bytes;
+    c->output.counted |= bytes > 0;
 }
 
 /* Moves the body of a response behind its head. */

@@ -19,8 +19,10 @@ static void finish(struct connection *c)
 
 static void forget_text(struct connection *c)
 {
-    c->worker->text_bytes -= c->text_bytes;
-    c->text_bytes = 0;
+    if (c->output.counted) {
+        c->worker->text_bytes -= (size_t)c->output.body_bytes;
+        c->output.counted = false;
+    }
 }
 
 void connection_sending_drop(struct connection *c)

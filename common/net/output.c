@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -38,11 +39,10 @@ void output_set_text(struct output *output, struct buffer *text)
     assert(output->left == 0 && output->parts == NULL && text->len > 0);
     if (text->capacity - text->len > SLACK_BYTES) {
         text->data = memory_resize(text->data, text->len);
-        text->capacity = text->len;
     }
-    output->text = *text;
+    output->text = text->data;
+    set_body(output, 0, text->len, text->len);
     *text = (struct buffer){0};
-    set_body(output, 0, output->text.len, output->text.len);
 }
 
 /* Lines and short parts behind the bytes, up to a part that is a piece of its own. */
@@ -102,8 +102,9 @@ void output_clear(struct output *output)
         multipart_destroy(output->parts);
         output->parts = NULL;
     }
-    if (output->text.capacity > 0) {
-        buffer_free(&output->text);
+    if (output->text != NULL) {
+        free(output->text);
+        output->text = NULL;
     }
 }
 
@@ -123,7 +124,7 @@ static bool is_transient(int error)
 /* Where what is left of the piece lies; empty: not in memory, or there is no piece. */
 static struct span piece_in_memory(const struct output *output)
 {
-    const char *memory = output->file != NULL ? output->file->content : output->text.data;
+    const char *memory = output->file != NULL ? output->file->content : output->text;
     if (output->left == 0 || memory == NULL) {
         return (struct span){NULL, 0};
     }

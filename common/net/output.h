@@ -17,12 +17,13 @@ struct output {
     struct buffer bytes;     /* heads, short bodies, the lines between parts */
     size_t sent;             /* of bytes */
     struct file_entry *file; /* where the piece lies; a reference */
-    struct buffer text;      /* or else here */
+    char *text;              /* or else here; owned */
     uint64_t offset;         /* where what is left of the piece begins */
     uint64_t left;           /* of the piece; 0: none */
     struct multipart *parts; /* tells the further pieces of the file; NULL: there are none */
     uint64_t body_bytes;     /* of the body that the piece belongs to, all together */
     int error;               /* after OUTPUT_CUT_SHORT: why the file cannot be read, 0: it shrank */
+    bool counted;            /* its owner counts the text, and takes this back */
 };
 
 enum output_result {

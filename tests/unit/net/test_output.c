@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -425,12 +426,12 @@ static void test_text(void **state)
     output_set_text(&output, &text);
     assert_null(text.data); /* moved */
     assert_int_equal(text.len + text.capacity, 0);
-    assert_int_equal(output.text.capacity, 40000); /* without the room behind it */
+    assert_in_range(malloc_usable_size(output.text), 40000, 41000); /* without the room behind it */
     assert_true(output_is_full(&output));
     assert_true(output_is_in_memory(&output));
     assert_int_equal(output_flush(&output, ends[NEAR], &sent), OUTPUT_DONE);
     assert_int_equal(sent, 40004);
-    assert_null(output.text.data);
+    assert_null(output.text);
     receive();
     assert_file_part(4, 0, 40000);
 }
@@ -442,10 +443,10 @@ static void test_text_of_the_right_size(void **state)
     buffer_append(&text, "short", 5);
     const char *memory = text.data;
     output_set_text(&output, &text);
-    assert_ptr_equal(output.text.data, memory);
+    assert_ptr_equal(output.text, memory);
     output_clear(&output); /* nothing is left of it */
     assert_true(output_is_empty(&output));
-    assert_null(output.text.data);
+    assert_null(output.text);
 }
 
 static void set_parts(const struct byte_range *ranges, size_t count)
