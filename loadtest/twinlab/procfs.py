@@ -113,12 +113,22 @@ class Registers:
     program_counter: int
 
 
+def _where_it_waits(pid: int, tid: int) -> str:
+    """The line of /proc/PID/task/TID/syscall; nothing: it has ended, or this user may not look."""
+    try:
+        return Path(f"/proc/{pid}/task/{tid}/syscall").read_text()
+    except OSError:
+        return ""
+
+
+def shows_registers(pid: int, tid: int) -> bool:
+    """Whether registers() can tell anything of this thread, once it waits."""
+    return _where_it_waits(pid, tid) != ""
+
+
 def registers(pid: int, tid: int) -> Registers | None:
     """None: it runs right now, or this user may not look."""
-    try:
-        fields = Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()
-    except OSError:
-        return None
+    fields = _where_it_waits(pid, tid).split()
     if len(fields) < 3:
         return None
     return Registers(int(fields[0]), int(fields[-2], 16), int(fields[-1], 16))

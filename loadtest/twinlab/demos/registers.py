@@ -4,7 +4,7 @@ import time
 
 from twinlab import procfs
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import Stage
+from twinlab.demos.stage import DEADLINE_S, POLL_S, Stage
 from twinlab.demos.tally import StartTally
 from twinlab.facts import Fact
 from twinlab.server import Server
@@ -16,13 +16,14 @@ MEANING = ("The kernel shows for each sleeping thread where it stands and on whi
 
 DENIED = "/proc/PID/task/TID/syscall may not be read here"
 REQUESTS = 200
+PARK_MS = 500
 
 
 def run(stage: Stage) -> list[Fact]:
     pointers = stage.tally("stack-pointer-of-its-own",
                            "each thread of a process has a stack pointer of its own, which lies in its own stack")
     counters = stage.tally("program-counter-of-its-own",
-                           "while one thread sleeps in a handler and another one waits for events, their program "
+                           "while one thread is parked in a handler and another one waits for events, their program "
                            "counters differ")
     restored = stage.tally("restored-after-switches",
                            f"after {REQUESTS} requests and the switches between them, a thread waits again at the "
@@ -37,12 +38,13 @@ def run(stage: Stage) -> list[Fact]:
 
 
 def _wait_until_asleep(line: Line) -> procfs.Registers | None:
-    """The registers of a thread that waits in its event loop."""
-    for _ in range(100):
+    """The registers of a thread that waits in its event loop; None: they may not be read, or it never sleeps."""
+    end_s = time.monotonic() + DEADLINE_S
+    while procfs.shows_registers(line.pid, line.tid) and time.monotonic() < end_s:
         seen = procfs.registers(line.pid, line.tid)
         if seen is not None:
             return seen
-        time.sleep(0.002)
+        time.sleep(POLL_S)
     return None
 
 
@@ -60,20 +62,29 @@ def _stack_pointers(stage: Stage, server: Server, lines: list[Line], tally: Star
                    f"pc {registers.program_counter:#x}")
 
 
-def _counters(sleeper: Line, lines: list[Line], tally: StartTally) -> None:
-    waiting = next(line for line in lines if line.pid == sleeper.pid and line is not sleeper)
-    idle = _wait_until_asleep(sleeper)
-    sleeper.send("/sleep?ms=100")
-    end_s = time.monotonic() + 2
-    there = None
-    while time.monotonic() < end_s:
-        there = procfs.registers(sleeper.pid, sleeper.tid)
-        if there and idle and there.call != idle.call:
-            break
+def _counters(parked: Line, lines: list[Line], tally: StartTally) -> None:
+    """Parked, not in /sleep: from glibc 2.41 on, every call that can be cancelled waits at the same instruction, as
+    epoll_wait does, and two threads that stand at one place show nothing."""
+    waiting = next(line for line in lines if line.pid == parked.pid and line is not parked)
+    idle = _wait_until_asleep(parked)
+    if idle is None:
+        return
+    parked.send(f"/lab/park?ms={PARK_MS}")
+    there = _wait_until_elsewhere(parked, idle)
     other = _wait_until_asleep(waiting)
-    sleeper.read_status()
-    if idle and there and other:
+    is_parked = not parked.has_answer()
+    parked.read_status()
+    if there and other and is_parked:
         tally.note(there.program_counter != other.program_counter)
+
+
+def _wait_until_elsewhere(line: Line, idle: procfs.Registers) -> procfs.Registers | None:
+    """The registers of a thread as soon as it waits in another system call; None: not before it answered."""
+    while not line.has_answer():
+        seen = procfs.registers(line.pid, line.tid)
+        if seen and seen.call != idle.call:
+            return seen
+    return None
 
 
 def _restored(stage: Stage, line: Line, tally: StartTally) -> None:

@@ -389,42 +389,37 @@ static void test_a_stack_overflow_of_a_thread(void **state)
     frame_of("die_of_a_recursion");
 }
 
+/* Where the thread's signal stack lay; NULL if it had none. */
 static void *enter_and_leave(void *argument)
 {
+    (void)argument;
     crash_report_enter_thread(SLOT);
     stack_t stack;
-    return sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_DISABLE) == 0 ? argument : NULL;
+    return sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_DISABLE) == 0 ? stack.ss_sp : NULL;
 }
 
-static long mapped_pages(void)
+static bool is_mapped(void *page)
 {
-    long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%ld", &pages), 1);
-    fclose(file);
-    return pages;
+    unsigned char resident;
+    return mincore(page, 1, &resident) == 0;
 }
 
-static void run_threads(int count)
-{
-    for (int i = 0; i < count; i++) {
-        pthread_t thread;
-        void *result;
-        assert_int_equal(pthread_create(&thread, NULL, enter_and_leave, scoreboard), 0);
-        assert_int_equal(pthread_join(thread, &result), 0);
-        assert_ptr_equal(result, scoreboard);
-    }
-}
-
+/* Asked of each stack: the size of the whole process also grows by what a sanitizer keeps of
+ * threads. An address that is free again may be somebody else's by then, now and again. */
 static void test_signal_stacks_go_with_their_threads(void **state)
 {
     (void)state;
     crash_report_open(board_note(), NULL, NULL);
-    run_threads(10);
-    long before = mapped_pages();
-    run_threads(200);
-    assert_true(mapped_pages() - before < 1000); /* 200 stacks are 6,800 pages */
+    unsigned left = 0;
+    for (int i = 0; i < 200; i++) {
+        pthread_t thread;
+        void *stack;
+        assert_int_equal(pthread_create(&thread, NULL, enter_and_leave, NULL), 0);
+        assert_int_equal(pthread_join(thread, &stack), 0);
+        assert_non_null(stack);
+        left += is_mapped(stack);
+    }
+    assert_true(left < 20);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_board, close_board)
