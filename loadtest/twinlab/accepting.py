@@ -2,7 +2,7 @@
 
 import socket
 from dataclasses import asdict, dataclass
-from typing import Any, Sequence
+from typing import Any
 
 from twinlab import http, speed
 from twinlab.errors import LabError
@@ -63,14 +63,14 @@ def run(bench: Bench, key: str, way: str, workers: int, round_number: int) -> Ac
     with Server(model_of(key, workers), bench.bin_dir, bench.root, bench.scratch, options) as server:
         server.check(CLOSE.path)
         speed.warm_up(bench, server, CLOSE)
-        before = loop_figures(server.status(), "requests_handled")
+        before = loop_figures(server.status_in_time(), "requests_handled")
         timed = speed.measure(bench, server, CLOSE)
-        after = loop_figures(server.status(), "requests_handled")
+        after = loop_figures(server.status_in_time(), "requests_handled")
         kept = open_at_once(server)
-    if not timed.result.requests:
+    if not timed.result.answered:
         raise LabError(f"{server.label} answered no request under Connection: close\n{server.log_tail()}")
     return AcceptRound(round_number, key, way, workers, timed.result.requests_per_s,
-                       timed.cpu_us / timed.result.requests, sum(timed.result.errors.values()),
+                       timed.cpu_us / timed.result.answered, sum(timed.result.errors.values()),
                        Shares([last - first for first, last in zip(before, after)]), Shares(kept))
 
 
@@ -81,7 +81,7 @@ def loop_figures(status: dict[str, Any], name: str) -> list[int]:
 
 def open_at_once(server: Server) -> list[int]:
     """Open connections together, and tell how many each loop took. One of them asks, so that no other is counted."""
-    wait_until(lambda: server.status()["totals"]["connections_open"] == 1, f"{server.label} keeps connections open")
+    wait_until(lambda: server.status_in_time()["totals"]["connections_open"] == 1, f"{server.label} keeps connections open")
     connections = [socket.socket() for _ in range(KEPT_CONNECTIONS)]
     try:
         for connection in connections:
@@ -115,8 +115,3 @@ def ask_status(connection: socket.socket) -> dict[str, Any]:
         except http.RequestLost:
             continue  # not all of it is there yet
     raise OSError("the server closed it")
-
-
-def worst(rounds: Sequence[AcceptRound]) -> AcceptRound:
-    """The round in which the kept connections were shared least evenly."""
-    return max(rounds, key=lambda each: each.kept.max_to_mean)

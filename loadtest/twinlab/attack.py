@@ -1,16 +1,16 @@
 """`lab attack`: how an ordinary client fares while the servers are attacked; one table."""
 
-import sys
-import tempfile
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twinlab import machine, models, results, setup, siege, slowhttptest, table
+from twinlab import machine, models, scratch, setup, siege, slowhttptest, table
 from twinlab.progress import Progress
+from twinlab.session import Circumstances, Session
 from twinlab.siege import GOOD_BELOW_MS, Siege
 from twinlab.slowhttptest import Attack
+from twinlab.windows import Windows
 
 DURATION_S = 60
 QUICK_DURATION_S = 10
@@ -46,20 +46,14 @@ class Options:
 def run(options: Options) -> int:
     """Prepare, attack, report. 1 when an ordinary request failed or was slow."""
     setup.install_packages("build", "attack")
-    setup.raise_descriptor_limit(options.connections)
+    setup.raise_descriptor_limit(options.connections, option="--connections")
     bin_dir = options.bin_dir or setup.build()
-    output = results.prepare(options.output or results.default_dir(setup.PROJECT))
-    warnings = machine.warnings()
-    for warning in warnings:
-        print(f"lab: warning: {warning}", file=sys.stderr)
-    began_s, clock, facts = time.monotonic(), machine.CpuClock.read(), machine.facts(setup.PROJECT)
-    sieges = measure(options, bin_dir)
-    facts["steal_share"] = machine.CpuClock.read().steal_share_since(clock)
-    took_s = time.monotonic() - began_s
-    path = results.write(output, "attack.json", as_json(options, sieges, facts, warnings, took_s))
-    print_report(options, sieges, facts, warnings, took_s)
-    print(f"\nAll figures, and the facts of this machine: {path}")
-    return exit_status(sieges)
+    session = Session(options.output, "attack.json")
+    sieges: list[Siege] = []
+    whole = session.conduct(lambda: measure(options, bin_dir, sieges, session.windows),
+                            lambda found: as_json(options, sieges, found),
+                            lambda found: print_report(options, sieges, found))
+    return exit_status(sieges) if whole else 1
 
 
 def exit_status(sieges: list[Siege]) -> int:
@@ -70,42 +64,41 @@ def chosen_attacks(options: Options) -> list[Attack]:
     return [attack for key in options.attacks for attack in slowhttptest.ALL if attack.key == key]
 
 
-def measure(options: Options, bin_dir: Path) -> list[Siege]:
+def measure(options: Options, bin_dir: Path, sieges: list[Siege], windows: Windows) -> None:
     """Every attack on every model."""
     chosen, attacks = models.choose(options.models, machine.cpus()), chosen_attacks(options)
     run_s = options.duration_s + RUN_OVERHEAD_S
     progress = Progress(run_s * len(chosen) * len(attacks))
-    sieges = []
-    with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
-        root = Path(scratch) / "www"
-        siege.make_documents(root)
-        place = siege.Field(bin_dir, root, Path(scratch), options.connections, CONNECTIONS_PER_S, options.duration_s)
+    with scratch.folder() as folder:
+        place = siege.Field(bin_dir, siege.make_documents(folder / "www"), folder, options.connections,
+                            CONNECTIONS_PER_S, options.duration_s)
         try:
             for attack in attacks:
                 for model in chosen:
                     text = f"{model.label}: {attack.label}"
                     progress.step(text)
-                    sieges.append(siege.run(place, model, attack, lambda text=text: progress.step(text)))
+                    found = windows.measure(text, partial(siege.run, place, model, attack,
+                                                          partial(progress.step, text)))
+                    sieges += [found] if found else []
                     progress.done(run_s)
         finally:
             progress.clear()
-    return sieges
 
 
-def print_report(options: Options, sieges: list[Siege], facts: dict[str, Any], warnings: list[str],
-                 took_s: float) -> None:
+def print_report(options: Options, sieges: list[Siege], found: Circumstances) -> None:
     """The table, its legend, and every row that is not good in plain words."""
+    facts = found.facts
     chosen = models.choose(options.models, machine.cpus())
     print(f"twinhttpd: {len(chosen)} process models, {facts['cpus_allowed']} CPUs ({facts['cpu_model']}), "
           f"Linux {facts['kernel']}")
     for model in chosen:
         print(f"  {model.label}: {model.shape}")
     print(f"slowhttptest with {options.connections} connections, {CONNECTIONS_PER_S} new ones a second, for "
-          f"{options.duration_s} s on a fresh server with default settings;\n{took_s:.0f} s in all, "
+          f"{options.duration_s} s on a fresh server with default settings;\n{found.took_s:.0f} s in all, "
           f"{facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
     labels = {model.key: model.label for model in chosen}
     for line in [*table_lines(chosen_attacks(options), sieges, labels), LEGEND, *remarks(sieges, labels),
-                 *(f"! {warning}" for warning in warnings)]:
+                 *(f"! {warning}" for warning in found.warnings)]:
         print(line)
 
 
@@ -146,18 +139,17 @@ def remarks(sieges: list[Siege], labels: dict[str, str]) -> list[str]:
     return found
 
 
-def as_json(options: Options, sieges: list[Siege], facts: dict[str, Any], warnings: list[str],
-            took_s: float) -> dict[str, Any]:
+def as_json(options: Options, sieges: list[Siege], found: Circumstances) -> dict[str, Any]:
     """Everything that was measured and decided."""
     return {
         "command": "attack",
-        "machine": facts,
-        "warnings": warnings,
-        "took_s": round(took_s, 1),
+        "machine": found.facts,
+        "warnings": found.warnings,
+        "took_s": round(found.took_s, 1),
         "settings": {"duration_s": options.duration_s, "connections": options.connections,
                      "connections_per_s": CONNECTIONS_PER_S, "good_below_ms": GOOD_BELOW_MS},
         "models": {model.key: [model.binary, *model.options]
                    for model in models.choose(options.models, machine.cpus())},
         "attacks": {attack.key: [*attack.options, attack.path] for attack in chosen_attacks(options)},
-        "sieges": [found.as_dict() for found in sieges],
+        "sieges": [each.as_dict() for each in sieges],
     }

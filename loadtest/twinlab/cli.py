@@ -1,8 +1,10 @@
 """The commands of the laboratory and their options. A new command is a new entry in COMMANDS."""
 
 import argparse
+import os
 import signal
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -12,7 +14,12 @@ from twinlab import (attack, compare, contenders, demo, demos, idle, models, pee
                      workloads)
 from twinlab.claims import command as claims
 from twinlab.claims import diff
-from twinlab.errors import Interrupted, LabError
+from twinlab.errors import Interrupted
+from twinlab.windows import FAILURES, first_line
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+RAISE_AGAIN_S = 0.01
+READER_GONE = 128 + signal.SIGPIPE  # what a shell says of a program that SIGPIPE has ended
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -269,30 +276,68 @@ def make_parser() -> OneLineParser:
 
 def on_signal(signum: int, _frame: FrameType | None) -> None:
     """The first signal ends the work in order; later ones must not disturb the cleaning up."""
-    ignore_signals()
-    proc.note_interrupt(signum)
+    for each in ENDING_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise Interrupted(signum)
 
 
+def raise_later(dropped: "sys.UnraisableHookArgs") -> None:
+    """Python drops an exception that is raised where none can be, as in what runs at a fork, and prints it."""
+    interrupt = dropped.exc_value
+    if not isinstance(interrupt, Interrupted):
+        sys.__unraisablehook__(dropped)
+        return
+    proc.note_interrupt(interrupt.signum)
+
+    def again(_signum: int, _frame: FrameType | None) -> None:
+        proc.raise_if_interrupted()
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, RAISE_AGAIN_S)
+
+
 def ignore_signals() -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in (*ENDING_SIGNALS, signal.SIGALRM):
         signal.signal(signum, signal.SIG_IGN)
 
 
+def catch_signals() -> None:
+    """But for the hang-up that nohup has made harmless."""
+    sys.unraisablehook = raise_later
+    for signum in ENDING_SIGNALS:
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, on_signal)
+
+
 def main(argv: Sequence[str]) -> int:
-    """Run a command. Whatever way it ends, nothing that it started stays behind."""
-    arguments = make_parser().parse_args(argv)
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, on_signal)
+    """Run a command. Whatever way it ends, nothing that it started stays behind, and what went wrong is told in words.
+    """
     try:
-        return arguments.run(arguments)
-    except LabError as error:
-        print(f"lab: {error}", file=sys.stderr)
-        return 1
+        return _run(argv)
+    except BrokenPipeError:
+        return READER_GONE
     except Interrupted as interrupt:
+        ignore_signals()
         proc.stop_all()
         print(f"\nlab: stopped by {signal.Signals(interrupt.signum).name}; nothing is left running", file=sys.stderr)
         return 128 + interrupt.signum
+    except FAILURES as error:
+        print(f"lab: {error}", file=sys.stderr)
+    except Exception as error:  # a mistake of the laboratory's own
+        if os.environ.get("TWINLAB_TRACEBACK"):
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        print(f"lab: this is a fault of the laboratory's own: {type(error).__name__}: {first_line(error)} ({place.name}, "
+              f"{Path(place.filename).name}:{place.lineno}); TWINLAB_TRACEBACK=1 shows more", file=sys.stderr)
     finally:
         ignore_signals()
         proc.stop_all()
+    return 1
+
+
+def _run(argv: Sequence[str]) -> int:
+    """The command itself, with all that it has printed sent off: whether anybody reads it shows only then."""
+    arguments = make_parser().parse_args(argv)
+    catch_signals()
+    status = arguments.run(arguments)
+    sys.stdout.flush()
+    return status

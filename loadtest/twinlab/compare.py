@@ -1,18 +1,18 @@
 """`lab compare`: every model under every workload, then every model under crashes; one table."""
 
 import random
-import sys
-import tempfile
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twinlab import crash, machine, models, reading, report, results, setup, speed, stats, workloads
+from twinlab import crash, machine, models, reading, report, scratch, setup, speed, stats, workloads
 from twinlab.models import Model
 from twinlab.progress import Progress
+from twinlab.session import Circumstances, Session
 from twinlab.speed import Bench
 from twinlab.summary import Summary
+from twinlab.windows import Windows
 
 # What a run costs beside its timed window: server start and stop, wrk's end.
 RUN_OVERHEAD_S = 0.2
@@ -51,38 +51,28 @@ class Options:
 def run(options: Options) -> int:
     """Prepare, measure, report."""
     setup.install_packages("build", "load")
-    setup.raise_descriptor_limit(options.connections)
+    setup.raise_descriptor_limit(options.connections, option="--connections")
     bin_dir = options.bin_dir or setup.build()
-    output = results.prepare(options.output or results.default_dir(setup.PROJECT))
-    warnings = machine.warnings()
-    for warning in warnings:
-        print(f"lab: warning: {warning}", file=sys.stderr)
-    began_s, clock, facts = time.monotonic(), machine.CpuClock.read(), machine.facts(setup.PROJECT)
-    summary = measure(options, bin_dir)
-    facts["steal_share"] = machine.CpuClock.read().steal_share_since(clock)
-    took_s = time.monotonic() - began_s
-    path = results.write(output, "compare.json", as_json(options, summary, facts, warnings, took_s))
-    print_report(options, summary, facts, warnings, took_s)
-    print(f"\nEvery round, and the facts of this machine: {path}")
-    return 0
+    session = Session(options.output, "compare.json")
+    summary = Summary(models.choose(options.models, machine.cpus()), list(workloads.ALL), options.connections)
+    whole = session.conduct(lambda: measure(options, bin_dir, summary, session.windows),
+                            lambda found: as_json(options, summary, found),
+                            lambda found: print_report(options, summary, found))
+    return 0 if whole else 1
 
 
-def measure(options: Options, bin_dir: Path) -> Summary:
+def measure(options: Options, bin_dir: Path, summary: Summary, windows: Windows) -> None:
     """All rounds. Models take turns within a round, in an order that rotates: what drifts hits all alike."""
-    chosen = models.choose(options.models, machine.cpus())
-    summary = Summary(chosen, list(workloads.ALL), options.connections)
     effort = options.effort
-    with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
-        root = Path(scratch) / "www"
-        workloads.make_documents(root)
-        bench = Bench(bin_dir, root, Path(scratch), options.connections, effort.duration_s, effort.warmup_s)
-        progress = Progress(planned_s(effort, len(chosen)))
+    with scratch.folder() as folder:
+        bench = Bench(bin_dir, workloads.make_documents(folder / "www"), folder, options.connections,
+                      effort.duration_s, effort.warmup_s)
+        progress = Progress(planned_s(effort, len(summary.models)))
         try:
-            measure_speed(bench, summary, effort, progress)
-            measure_crashes(bench, summary, effort, random.Random(options.seed), progress)
+            measure_speed(bench, summary, effort, progress, windows)
+            measure_crashes(bench, summary, effort, random.Random(options.seed), progress, windows)
         finally:
             progress.clear()
-    return summary
 
 
 def planned_s(effort: Effort, model_count: int) -> float:
@@ -95,35 +85,39 @@ def rotated(items: list[Model], by: int) -> list[Model]:
     return items[by:] + items[:by]
 
 
-def measure_speed(bench: Bench, summary: Summary, effort: Effort, progress: Progress) -> None:
+def measure_speed(bench: Bench, summary: Summary, effort: Effort, progress: Progress, windows: Windows) -> None:
     turn = 0
     for round_number in range(1, effort.rounds + 1):
         for workload in summary.workloads:
             for model in rotated(summary.models, turn):
                 progress.step(f"round {round_number} of {effort.rounds}: {model.label}, {workload.label}")
-                summary.speed.append(speed.run(bench, model, workload, round_number))
+                found = windows.measure(f"{model.label}, {workload.key}, round {round_number}",
+                                        partial(speed.run, bench, model, workload, round_number))
+                summary.speed += [found] if found else []
                 progress.done(effort.run_s)
             turn += 1
 
 
-def measure_crashes(bench: Bench, summary: Summary, effort: Effort, rng: random.Random, progress: Progress) -> None:
+def measure_crashes(bench: Bench, summary: Summary, effort: Effort, rng: random.Random, progress: Progress,
+                    windows: Windows) -> None:
     for fault in crash.FAULTS:
         for model in summary.models:
             progress.step(f"crash round: {model.label}, {fault}")
-            summary.crashes.append(crash.run(bench, model, fault, effort.crashes, rng))
+            found = windows.measure(f"{model.label}, {fault}", partial(crash.run, bench, model, fault, effort.crashes,
+                                                                       rng))
+            summary.crashes += [found] if found else []
             progress.done(crash.planned_s(effort.crashes))
 
 
-def print_report(options: Options, summary: Summary, facts: dict[str, Any], warnings: list[str],
-                 took_s: float) -> None:
+def print_report(options: Options, summary: Summary, found: Circumstances) -> None:
     """The table, its legend, and what it says in plain words."""
-    effort = options.effort
+    effort, facts = options.effort, found.facts
     print(f"twinhttpd: {len(summary.models)} process models, {facts['cpus_allowed']} CPUs ({facts['cpu_model']}), "
           f"Linux {facts['kernel']}, wrk -c{options.connections}")
     for model in summary.models:
         print(f"  {model.label}: {model.shape}")
     print(f"Median of {effort.rounds} rounds of {effort.duration_s:g} s, each with a fresh server; "
-          f"{took_s:.0f} s in all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
+          f"{found.took_s:.0f} s in all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
     _print_lines(report.speed_lines(summary))
     print(report.SPEED_LEGEND)
     print(f"\nOne worker process dies each second under wrk -c{options.connections} on {crash.PATH}\n")
@@ -132,7 +126,7 @@ def print_report(options: Options, summary: Summary, facts: dict[str, Any], warn
     floor = stats.noise_floor(effort.rounds) * 100
     print(f"\nWhat it says (a difference counts when it exceeds the distance between the rounds, and {floor:.0f} %)")
     _print_lines(f"- {sentence}" for sentence in reading.sentences(summary))
-    _print_lines(f"! {warning}" for warning in warnings + reading.warnings(summary))
+    _print_lines(f"! {warning}" for warning in found.warnings + reading.warnings(summary))
 
 
 def _print_lines(lines: Any) -> None:
@@ -140,14 +134,13 @@ def _print_lines(lines: Any) -> None:
         print(line)
 
 
-def as_json(options: Options, summary: Summary, facts: dict[str, Any], warnings: list[str],
-            took_s: float) -> dict[str, Any]:
+def as_json(options: Options, summary: Summary, found: Circumstances) -> dict[str, Any]:
     """Everything that was measured and decided, raw."""
     return {
         "command": "compare",
-        "machine": facts,
-        "warnings": warnings + reading.warnings(summary),
-        "took_s": round(took_s, 1),
+        "machine": found.facts,
+        "warnings": found.warnings + reading.warnings(summary),
+        "took_s": round(found.took_s, 1),
         "settings": {"rounds": options.effort.rounds, "duration_s": options.effort.duration_s,
                      "warmup_s": options.effort.warmup_s, "crashes": options.effort.crashes,
                      "connections": options.connections, "seed": options.seed},

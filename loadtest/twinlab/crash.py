@@ -23,6 +23,7 @@ CALM_S = 0.5
 INTERVAL_S = 1.0
 RECOVERY_DEADLINE_S = 10.0
 POLL_S = 0.005
+FAULT_PATIENCE_S = 20.0  # the request that carries a fault waits in the queue behind the load's
 # The laboratory asks nothing for this long before it breaks something. A server may have answered a request and not yet
 # have booked it as finished: wrk goes on to the next request and loses that one, but the laboratory does not, and its
 # answered request would stand in the journal as lost.
@@ -126,7 +127,7 @@ class Round:
 
     def _send_fault(self) -> float:
         try:
-            reply = http.get(self._server.port, f"/fault/{self._fault}")
+            reply = http.get(self._server.port, f"/fault/{self._fault}", FAULT_PATIENCE_S)
         except http.RequestLost:
             self._lab_losses_s.append(time.monotonic())
             return self._lab_losses_s[-1]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+PATIENCE_S = 20.0  # of a client that has nothing to find out about how long a server takes
+
+
 class RequestLost(Exception):
     """The connection ended before a whole response had come: for a client, the request is lost."""
 
@@ -22,10 +25,13 @@ class Reply:
     body: bytes
 
     def json(self) -> Any:
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise NoAnswer(f"an answer that is not JSON: {error}") from error
 
 
-def get(port: int, path: str, timeout_s: float = 2.0, half_close: bool = False) -> Reply:
+def get(port: int, path: str, timeout_s: float = PATIENCE_S, half_close: bool = False) -> Reply:
     """Fetch a path from 127.0.0.1 with `Connection: close`, so that no idle connection stays behind to be counted.
 
     half_close says by the end of the stream, too, that nothing follows: for a server that reads no headers.
@@ -56,7 +62,11 @@ def parse_reply(raw: bytes) -> Reply:
     if not separator:
         raise RequestLost("the connection ended before the response's headers")
     lines = head.split(b"\r\n")
-    length = next((int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:")), 0)
+    try:
+        status = int(lines[0].split()[1])
+        length = next((int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:")), 0)
+    except (ValueError, IndexError) as error:
+        raise NoAnswer(f"an answer that is not HTTP: {head[:80]!r}") from error
     if len(body) < length:
         raise RequestLost("the connection ended inside the response's body")
-    return Reply(int(lines[0].split()[1]), body[:length])
+    return Reply(status, body[:length])

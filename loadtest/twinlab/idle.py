@@ -113,9 +113,9 @@ def run(bench: Bench, model: Model, idle_connections: int, round_number: int) ->
 
 def measure(bench: Bench, server: Server) -> Window:
     timed = speed.measure(bench, server, WORKLOAD)
-    if not timed.result.requests:
+    if not timed.result.answered:
         raise LabError(f"{server.label} answered none of the busy connections' requests\n{server.log_tail()}")
-    return Window(timed.result.requests_per_s, timed.cpu_us / timed.result.requests,
+    return Window(timed.result.requests_per_s, timed.cpu_us / timed.result.answered,
                   sum(timed.result.errors.values()))
 
 
@@ -129,7 +129,7 @@ def memory(server: Server, idle_connections: int) -> int:
 
 def wait_for_open(server: Server, expected: int) -> None:
     """Until the server has exactly these connections, and the one that asks."""
-    wait_until(lambda: server.status(SETTLE_DEADLINE_S)["totals"]["connections_open"] == expected + 1,
+    wait_until(lambda: server.status_in_time()["totals"]["connections_open"] == expected + 1,
                f"{server.label} does not have {expected} open connections")
 
 

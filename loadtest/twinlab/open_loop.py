@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping
 
 from twinlab import proc
-from twinlab.errors import LabError
+from twinlab.errors import Accident
 
 PROGRAM = "lab-prober"
 # Outcomes of requests whose connection ended under them: what a server's journal must explain.
 CUT = ("reset_before_answer", "reset_within_answer", "closed_before_answer", "closed_within_answer")
 # How long the program may take beyond its plan: opening connections first, and a machine that is busy.
-GRACE_S = 20.0
+GRACE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class OpenLoop:
         try:
             output, errors = self._child.communicate(timeout=planned_s + self._plan.timeout_ms / 1000 + GRACE_S)
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"{PROGRAM} did not end in time") from error
+            raise Accident(f"{PROGRAM} did not end in time") from error
         if not output or self._child.returncode not in (0, 1):
             said = errors.decode(errors="replace").strip() or "nothing"
-            raise LabError(f"{PROGRAM} gave no result; it said: {said}")
+            raise Accident(f"{PROGRAM} gave no result; it said: {said}")
         return parse(output.decode())

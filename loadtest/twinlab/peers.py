@@ -1,20 +1,20 @@
 """`lab peers`: the project's servers beside nginx, lighttpd, h2o, Apache and a floor; tables, then the targets."""
 
-import sys
-import tempfile
-import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Sequence
 
-from twinlab import (chart, contenders, machine, packaged, peers_report, reading, results, setup, speed, targets,
+from twinlab import (chart, contenders, machine, packaged, peers_report, reading, scratch, setup, speed, targets,
                      workloads)
 from twinlab.compare import RUN_OVERHEAD_S, rotated
 from twinlab.contenders import Contender
 from twinlab.errors import LabError
 from twinlab.progress import Progress
+from twinlab.session import Circumstances, Session
 from twinlab.speed import Bench, SpeedRun
 from twinlab.summary import Summary
+from twinlab.windows import Windows
 from twinlab.workloads import PeerWorkload
 
 
@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Session:
+class Report:
     """Everything that was measured, and where and when."""
 
     options: Options
@@ -69,20 +69,20 @@ def run(options: Options) -> int:
     if not options.servers:
         raise LabError(f"none of the servers asked for is installed: {', '.join(absent)}")
     bin_dir = options.bin_dir or setup.build()
-    output = results.prepare(options.output or results.default_dir(setup.PROJECT))
-    warnings = machine.warnings() + [f"{key} is left out: its package is not installed" for key in absent]
-    for warning in warnings:
-        print(f"lab: warning: {warning}", file=sys.stderr)
-    began_s, clock, facts = time.monotonic(), machine.CpuClock.read(), machine.facts(setup.PROJECT)
-    facts["versions"] |= {name: machine.package_version(name) for name in package_names()}
-    summary = measure(options, bin_dir)
-    facts["steal_share"] = machine.CpuClock.read().steal_share_since(clock)
-    session = Session(options, summary, facts, warnings + reading.warnings(summary), time.monotonic() - began_s)
-    path = results.write(output, "peers.json", as_json(session))
-    print_report(session)
-    print(f"\nEvery round, and the facts of this machine: {path}")
-    print(chart.draw(summary, output / "peers.svg"))
-    return 0
+    session = Session(options.output, "peers.json",
+                      [f"{key} is left out: its package is not installed" for key in absent])
+    versions = {name: machine.package_version(name) for name in package_names()}
+    summary: Summary = Summary(chosen_contenders(options), list(chosen_workloads(options)), 0)
+    whole = session.conduct(lambda: measure(options, bin_dir, summary, session.windows),
+                            lambda found: as_json(make_report(options, summary, versions, found)),
+                            lambda found: print_report(make_report(options, summary, versions, found)))
+    print(chart.draw(summary, session.output / "peers.svg"))
+    return 0 if whole else 1
+
+
+def make_report(options: Options, summary: Summary, versions: dict[str, str | None], found: Circumstances) -> Report:
+    facts = found.facts | {"versions": found.facts["versions"] | versions}
+    return Report(options, summary, facts, found.warnings + reading.warnings(summary), found.took_s)
 
 
 def package_names() -> list[str]:
@@ -115,28 +115,25 @@ def turn_order(items: Sequence[Contender], round_number: int) -> list[Contender]
     return order if round_number % 2 else order[::-1]
 
 
-def measure(options: Options, bin_dir: Path) -> Summary:
+def measure(options: Options, bin_dir: Path, summary: Summary, windows: Windows) -> None:
     """All rounds: in each, every workload, and in each of those, every server afresh."""
-    chosen = chosen_contenders(options)
-    summary: Summary = Summary(chosen, list(chosen_workloads(options)), 0)
     effort = options.effort
     runs = [(number, workload, contender) for number in range(1, effort.rounds + 1) for workload in summary.workloads
-            for contender in turn_order(chosen, number) if takes_part(contender, workload)]
+            for contender in turn_order(summary.models, number) if takes_part(contender, workload)]
     progress = Progress(len(runs) * effort.run_s)
-    with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
-        Path(scratch).chmod(0o755)
-        root = Path(scratch) / "www"
-        workloads.make_documents(root)
-        bench = Bench(bin_dir, root, Path(scratch), 0, effort.duration_s, effort.warmup_s, *placement(options))
+    with scratch.folder() as folder:
+        bench = Bench(bin_dir, workloads.make_documents(folder / "www"), folder, 0, effort.duration_s, effort.warmup_s,
+                      *placement(options))
         try:
             for number, workload, contender in runs:
                 progress.step(f"round {number} of {effort.rounds}: {contender.label}, {workload.label}")
-                summary.speed.append(run_once(replace(bench, connections=workload.connections), contender, workload,
-                                              number))
+                found = windows.measure(f"{contender.label}, {workload.key}, round {number}",
+                                        partial(run_once, replace(bench, connections=workload.connections), contender,
+                                                workload, number))
+                summary.speed += [found] if found else []
                 progress.done(effort.run_s)
         finally:
             progress.clear()
-    return summary
 
 
 def placement(options: Options) -> tuple[frozenset[int] | None, frozenset[int] | None]:
@@ -163,34 +160,34 @@ def run_once(bench: Bench, contender: Contender, workload: PeerWorkload, round_n
     return speed.make_run(round_number, contender.key, workload, timed, pss_kib, deaths, leftovers)
 
 
-def print_report(session: Session) -> None:
+def print_report(report: Report) -> None:
     """The tables, the control, the targets."""
-    facts, effort, summary = session.facts, session.options.effort, session.summary
+    facts, effort, summary = report.facts, report.options.effort, report.summary
     print(f"twinhttpd and its peers: {len(summary.models)} servers, {facts['cpus_allowed']} CPUs "
           f"({facts['cpu_model']}), Linux {facts['kernel']}, {facts['system']}")
     for line in peers_report.cast(summary, facts["versions"]):
         print(line)
-    where = "wrk and the servers on CPUs of their own; " if session.options.pin else ""
+    where = "wrk and the servers on CPUs of their own; " if report.options.pin else ""
     print(f"Median of {effort.rounds} rounds of {effort.duration_s:g} s, each with a fresh server; {where}"
-          f"{session.took_s:.0f} s in all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
+          f"{report.took_s:.0f} s in all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
     for line in peers_report.tables(summary):
         print(line)
     print(peers_report.LEGEND)
     print("\n" + peers_report.control(summary) + "\n")
     for line in peers_report.judgement(targets.judge(summary), summary.workloads):
         print(line)
-    for warning in session.warnings:
+    for warning in report.warnings:
         print(f"! {warning}")
 
 
-def as_json(session: Session) -> dict[str, Any]:
+def as_json(report: Report) -> dict[str, Any]:
     """Everything that was measured and decided, raw."""
-    options, summary = session.options, session.summary
+    options, summary = report.options, report.summary
     return {
         "command": "peers",
-        "machine": session.facts,
-        "warnings": session.warnings,
-        "took_s": round(session.took_s, 1),
+        "machine": report.facts,
+        "warnings": report.warnings,
+        "took_s": round(report.took_s, 1),
         "settings": {"rounds": options.effort.rounds, "duration_s": options.effort.duration_s,
                      "warmup_s": options.effort.warmup_s, "workers": options.workers,
                      "pin": options.pin},

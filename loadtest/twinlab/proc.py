@@ -1,6 +1,7 @@
 """Starts programs so that none can outlive the laboratory, and reads their CPU time and memory from /proc."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Iterable
 
-from twinlab.errors import Interrupted, LabError
+from twinlab.errors import Interrupted, LabError, Unstartable
 
 PR_SET_PDEATHSIG = 1
+# A program that is not there, or is none: with less memory or processes than are needed now, it may go well later.
+HOPELESS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR)
 # Loaded before any fork: dlopen between fork and exec could meet a lock that another thread held.
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -20,17 +23,15 @@ _interrupts: list[int] = []
 
 
 def note_interrupt(signum: int) -> None:
-    """A signal wants the work to end.
-
-    Its exception alone is not enough: Python drops one that is raised within the handlers that it runs at a fork. The
-    next spawn() raises it again.
-    """
+    """A signal wants the work to end, and its exception was dropped: Python does so within the handlers that it runs at
+    a fork, among others. Whoever comes first raises it again, once: the next spawn(), or whoever asks."""
     _interrupts.append(signum)
 
 
-def _raise_if_interrupted() -> None:
+def raise_if_interrupted() -> None:
+    """Raises what was dropped."""
     if _interrupts:
-        raise Interrupted(_interrupts[0])
+        raise Interrupted(_interrupts.pop())
 
 
 def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | int = subprocess.DEVNULL,
@@ -40,7 +41,7 @@ def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | i
     The own session keeps the terminal's Ctrl-C away from it (the laboratory ends it in order) and marks all its
     descendants, so that stop() finds them. cpus: where it and its descendants may run.
     """
-    _raise_if_interrupted()
+    raise_if_interrupted()
     parent = os.getpid()
 
     def die_with_parent() -> None:
@@ -54,9 +55,10 @@ def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | i
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd,
                                  start_new_session=True, preexec_fn=die_with_parent)
     except OSError as error:
-        raise LabError(f"cannot start {argv[0]}: {error.strerror}") from error
+        kind = Unstartable if error.errno in HOPELESS else LabError
+        raise kind(f"cannot start {argv[0]}: {error.strerror}") from error
     _started.append(child)
-    _raise_if_interrupted()
+    raise_if_interrupted()
     return child
 
 

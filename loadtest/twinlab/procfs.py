@@ -98,6 +98,11 @@ def status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
 
+def catches(pid: int, signum: int) -> bool:
+    """Whether a process has a handler for a signal; not when it is gone."""
+    return bool(int(status(pid).get("SigCgt", "0"), 16) >> (signum - 1) & 1)
+
+
 def status_lines(pid: int, *names: str) -> str:
     """These lines of /proc/PID/status, for showing."""
     fields = status(pid)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Iterator, TextIO
@@ -49,9 +49,14 @@ def write_text(directory: Path, name: str, content: str) -> Path:
 
 @contextmanager
 def opened(path: Path) -> Iterator[TextIO]:
-    """A file to write; a disk that is full is an error with a cause like any other."""
+    """A file to write, which is there only once it is whole: on a disk that is full, an earlier one stays."""
+    part = path.with_name(path.name + ".part")
     try:
-        with path.open("w", newline="") as stream:
+        with part.open("w", newline="") as stream:
             yield stream
+        part.replace(path)
     except OSError as error:
         raise LabError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

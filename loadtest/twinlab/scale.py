@@ -1,20 +1,18 @@
 """`lab scale`: what many connections cost, and how new ones are shared; tables, then two judged targets."""
 
-import os
-import sys
-import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from twinlab import accepting, idle, machine, results, setup, table, workloads
+from twinlab import accepting, idle, scratch, setup, stats, table, workloads
 from twinlab.accepting import AcceptRound
 from twinlab.idle import IdleRound, Verdict
 from twinlab.progress import Progress
+from twinlab.session import Circumstances, Session
 from twinlab.speed import Bench
 from twinlab.stats import Ratio
+from twinlab.windows import Windows
 
 KEYS = ("prefork", "threadpool")
 CONNECTIONS = 15_000
@@ -61,40 +59,38 @@ class Options:
     bin_dir: Path | None
 
 
+@dataclass
+class Rounds:
+    """Everything that was measured."""
+
+    idle: list[IdleRound] = field(default_factory=list)
+    accept: list[AcceptRound] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
-class Session:
-    """Everything that was measured, and where and when."""
+class Report:
+    """What was measured, and where and when."""
 
     options: Options
-    idle: list[IdleRound]
-    accept: list[AcceptRound]
-    facts: dict[str, Any]
-    warnings: list[str]
-    took_s: float
+    rounds: Rounds
+    found: Circumstances
 
     @property
     def verdicts(self) -> list[Verdict]:
-        return [verdict for key in self.options.models for verdict in idle.judge(self.idle, key)]
+        return [verdict for key in self.options.models for verdict in idle.judge(self.rounds.idle, key)]
 
 
 def run(options: Options) -> int:
     """Prepare, measure, report. 1 when a target is missed."""
     setup.install_packages("build", "load")
-    setup.raise_descriptor_limit(options.connections, BUSY_CONNECTIONS)
+    setup.raise_descriptor_limit(options.connections, BUSY_CONNECTIONS, option="--connections")
     bin_dir = options.bin_dir or setup.build()
-    output = results.prepare(options.output or results.default_dir(setup.PROJECT))
-    warnings = machine.warnings()
-    for warning in warnings:
-        print(f"lab: warning: {warning}", file=sys.stderr)
-    began_s, clock, facts = time.monotonic(), machine.CpuClock.read(), machine.facts(setup.PROJECT)
-    idle_rounds, accept_rounds = measure(options, bin_dir)
-    facts["steal_share"] = machine.CpuClock.read().steal_share_since(clock)
-    facts["load_average_at_end"] = os.getloadavg()[0]
-    session = Session(options, idle_rounds, accept_rounds, facts, warnings, time.monotonic() - began_s)
-    path = results.write(output, "scale.json", as_json(session))
-    print_report(session)
-    print(f"\nEvery round, and the facts of this machine: {path}")
-    return exit_status(session.verdicts)
+    session = Session(options.output, "scale.json")
+    rounds = Rounds()
+    whole = session.conduct(lambda: measure(options, bin_dir, rounds, session.windows),
+                            lambda found: as_json(Report(options, rounds, found)),
+                            lambda found: print_report(Report(options, rounds, found)))
+    return exit_status(Report(options, rounds, session.circumstances()).verdicts) if whole else 1
 
 
 def exit_status(verdicts: list[Verdict]) -> int:
@@ -110,48 +106,50 @@ def in_turn(items: list[Any], round_number: int) -> list[Any]:
     return items if round_number % 2 else items[::-1]
 
 
-def measure(options: Options, bin_dir: Path) -> tuple[list[IdleRound], list[AcceptRound]]:
+def measure(options: Options, bin_dir: Path, rounds: Rounds, windows: Windows) -> None:
+    """All rounds: in each, the idle connections of every model, then the ways to accept."""
     effort, made = options.effort, idle.one_worker()
     idle_s = idle.WINDOWS * effort.duration_s + effort.warmup_s + options.connections / OPENING_PER_S + RUN_OVERHEAD_S
     accept_s = effort.duration_s + effort.warmup_s + RUN_OVERHEAD_S
     cases = accept_cases(options)
     progress = Progress(effort.rounds * (len(options.models) * idle_s + len(cases) * accept_s))
-    idle_rounds, accept_rounds = [], []
-    with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
-        root = Path(scratch) / "www"
-        workloads.make_documents(root)
-        bench = Bench(bin_dir, root, Path(scratch), BUSY_CONNECTIONS, effort.duration_s, effort.warmup_s)
+    with scratch.folder() as folder:
+        bench = Bench(bin_dir, workloads.make_documents(folder / "www"), folder, BUSY_CONNECTIONS, effort.duration_s,
+                      effort.warmup_s)
         try:
             for number in range(1, effort.rounds + 1):
                 for key in in_turn(options.models, number):
                     progress.step(f"round {number} of {effort.rounds}: {key}, {options.connections} idle connections")
-                    idle_rounds.append(idle.run(bench, made[key], options.connections, number))
+                    idle_round = windows.measure(f"{key}, idle connections, round {number}",
+                                                 partial(idle.run, bench, made[key], options.connections, number))
+                    rounds.idle += [idle_round] if idle_round else []
                     progress.done(idle_s)
                 for key, workers, way in in_turn(cases, number):
                     progress.step(f"round {number} of {effort.rounds}: {key}, {workers} workers, accept: {way}")
-                    accept_rounds.append(accepting.run(bench, key, way, workers, number))
+                    accept_round = windows.measure(f"{key}, {workers} workers, accept: {way}, round {number}",
+                                                   partial(accepting.run, bench, key, way, workers, number))
+                    rounds.accept += [accept_round] if accept_round else []
                     progress.done(accept_s)
         finally:
             progress.clear()
-    return idle_rounds, accept_rounds
 
 
-def print_report(session: Session) -> None:
+def print_report(report: Report) -> None:
     """The tables, then the targets."""
-    options, facts = session.options, session.facts
+    options, facts = report.options, report.found.facts
     print(f"twinhttpd: {facts['cpus_allowed']} CPUs ({facts['cpu_model']}), Linux {facts['kernel']}, "
-          f"{options.effort.rounds} rounds of {options.effort.duration_s:g} s windows; {session.took_s:.0f} s in all, "
-          f"{facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
+          f"{options.effort.rounds} rounds of {options.effort.duration_s:g} s windows; {report.found.took_s:.0f} s in "
+          f"all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
     print(f"{options.connections:,} idle connections beside {BUSY_CONNECTIONS} busy ones, one worker")
-    for line in [*idle_lines(session), IDLE_LEGEND, "", *accept_lines(session), ACCEPT_LEGEND, "",
-                 *judgement(session.verdicts), *(f"! {warning}" for warning in session.warnings)]:
+    for line in [*idle_lines(report), IDLE_LEGEND, "", *accept_lines(report), ACCEPT_LEGEND, "",
+                 *judgement(report.verdicts), *(f"! {warning}" for warning in report.found.warnings)]:
         print(line)
 
 
-def idle_lines(session: Session) -> list[str]:
+def idle_lines(report: Report) -> list[str]:
     rows = []
-    for key in session.options.models:
-        own = [each for each in session.idle if each.model == key]
+    for key in report.options.models:
+        own = [each for each in report.rounds.idle if each.model == key]
         rows.append([key, *_compared(own, "requests_per_s", table.count), *_compared(own, "cpu_us_per_request",
                                                                                      table.number),
                      *_interval(idle.bytes_per_connection(own)), table.count(sum(each.errors for each in own))])
@@ -159,7 +157,7 @@ def idle_lines(session: Session) -> list[str]:
 
 
 def _compared(rounds: list[IdleRound], name: str, shown: Any) -> list[str]:
-    return [*(shown(median(idle.figures(rounds, crowd, name).values())) for crowd in (False, True)),
+    return [*(shown(stats.median_or_none(list(idle.figures(rounds, crowd, name).values()))) for crowd in (False, True)),
             *_interval(idle.beside(rounds, name))]
 
 
@@ -170,18 +168,18 @@ def _interval(found: Ratio | None) -> list[str]:
     return [f"{found.value:.{digits}f}", f"{found.low:.{digits}f}-{found.high:.{digits}f}"]
 
 
-def accept_lines(session: Session) -> list[str]:
+def accept_lines(report: Report) -> list[str]:
     rows: list[list[str] | str] = []
-    for key, workers, way in accept_cases(session.options):
-        own = [each for each in session.accept if (each.model, each.workers, each.way) == (key, workers, way)]
+    for key, workers, way in accept_cases(report.options):
+        own = [each for each in report.rounds.accept if (each.model, each.workers, each.way) == (key, workers, way)]
         rows.append([f"{key}, {workers} workers, {way}",
-                     table.count(median(each.connections_per_s for each in own)),
-                     table.number(median(each.cpu_us_per_request for each in own)),
-                     table.number(median(each.closing.max_to_mean for each in own)),
-                     table.count(min(min(each.kept.counts) for each in own)),
-                     table.count(max(max(each.kept.counts) for each in own)),
-                     table.number(median(each.kept.max_to_mean for each in own)),
-                     table.number(accepting.worst(own).kept.max_to_mean),
+                     table.count(stats.median_or_none([each.connections_per_s for each in own])),
+                     table.number(stats.median_or_none([each.cpu_us_per_request for each in own])),
+                     table.number(stats.median_or_none([each.closing.max_to_mean for each in own])),
+                     table.count(min((min(each.kept.counts) for each in own), default=None)),
+                     table.count(max((max(each.kept.counts) for each in own), default=None)),
+                     table.number(stats.median_or_none([each.kept.max_to_mean for each in own])),
+                     table.number(max((each.kept.max_to_mean for each in own), default=None)),
                      table.count(sum(each.errors for each in own))])
     return table.render(ACCEPT_HEADER, rows)
 
@@ -198,18 +196,18 @@ def judgement(verdicts: list[Verdict]) -> list[str]:
     return [*lines, f"{met} of {len(verdicts)} targets met. A \"?\" marks an interval that reaches across the limit."]
 
 
-def as_json(session: Session) -> dict[str, Any]:
+def as_json(report: Report) -> dict[str, Any]:
     """Everything that was measured and decided, raw."""
-    options = session.options
+    options = report.options
     return {
         "command": "scale",
-        "machine": session.facts,
-        "warnings": session.warnings,
-        "took_s": round(session.took_s, 1),
+        "machine": report.found.facts,
+        "warnings": report.found.warnings,
+        "took_s": round(report.found.took_s, 1),
         "settings": {"rounds": options.effort.rounds, "duration_s": options.effort.duration_s,
                      "warmup_s": options.effort.warmup_s, "idle_connections": options.connections,
                      "busy_connections": BUSY_CONNECTIONS, "kept_connections": accepting.KEPT_CONNECTIONS},
-        "idle": [each.as_dict() for each in session.idle],
-        "accept": [each.as_dict() for each in session.accept],
-        "targets": [verdict.as_dict() for verdict in session.verdicts],
+        "idle": [each.as_dict() for each in report.rounds.idle],
+        "accept": [each.as_dict() for each in report.rounds.accept],
+        "targets": [verdict.as_dict() for verdict in report.verdicts],
     }

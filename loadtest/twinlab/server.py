@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from twinlab import http, proc
+from twinlab import http, identity, proc
 from twinlab.errors import LabError
 from twinlab.models import Model
 
-START_DEADLINE_S = 10.0
+START_DEADLINE_S = 20.0
 STOP_GRACE_S = 5.0
+CHECK_PATIENCE_S = 20.0
+# Longer than thousands of /sleep in the queues of a few workers take.
+QUEUE_DEADLINE_S = 60.0
 START_POLL_S = 0.002
+BUSY_POLL_S = 0.05
 FIRST_LINE = re.compile(r"listening on http://\S+:(?P<port>\d+) \(model (?P<model>[\w-]+),.*master pid (?P<pid>\d+)\)")
 
 LOG_LEVEL = re.compile(r"^\S+Z \[(\w+)\]", re.MULTILINE)
@@ -42,6 +46,10 @@ def count_levels(log: str) -> Counter[str]:
     return Counter(LOG_LEVEL.findall(log))
 
 
+class Busy(LabError):
+    """The server has no room for this request now."""
+
+
 class Program:
     """A program that serves HTTP on 127.0.0.1: started fresh, watched, surely ended; use it as a context manager."""
 
@@ -51,6 +59,7 @@ class Program:
     def __init__(self, label: str, argv: list[str], scratch: Path) -> None:
         self.label = label
         self.leftovers: list[int] = []
+        self.looks = 0  # at what it tells of itself, which are requests, too
         self._argv = argv
         self._stdout = scratch / "server.out"
         self._stderr = scratch / "server.err"
@@ -96,6 +105,10 @@ class Program:
         """How many lines of each level the error log has so far."""
         return count_levels(self._stderr.read_text(errors="replace"))
 
+    def settled_status(self) -> dict[str, Any] | None:
+        """What the program tells of itself when it has nothing to do; None: it tells nothing."""
+        return None
+
     def is_running(self) -> bool:
         return self._child.poll() is None
 
@@ -106,7 +119,7 @@ class Program:
     def check(self, path: str, body_bytes: int | None = None) -> None:
         """One request before a run, so that a workload that only measures errors is never taken for a fast server."""
         try:
-            reply = http.get(self.port, path, timeout_s=5.0, half_close=not self.reads_headers)
+            reply = http.get(self.port, path, timeout_s=CHECK_PATIENCE_S, half_close=not self.reads_headers)
         except (http.RequestLost, http.NoAnswer) as error:
             raise LabError(self._failure(f"did not answer GET {path} ({error})")) from error
         if reply.status != 200:
@@ -137,5 +150,21 @@ class Server(Announced):
         """GET /status."""
         reply = http.get(self.port, "/status", timeout_s)
         if reply.status != 200:
-            raise LabError(f"{self.label}: GET /status answered {reply.status}")
+            raise (Busy if reply.status == 503 else LabError)(f"{self.label}: GET /status answered {reply.status}")
+        self.looks += 1
         return reply.json()
+
+    def status_in_time(self) -> dict[str, Any]:
+        """GET /status, however long the queue before it is: what a load has left is answered first."""
+        deadline_s = time.monotonic() + QUEUE_DEADLINE_S
+        while True:
+            try:
+                return self.status(QUEUE_DEADLINE_S)
+            except (http.NoAnswer, http.RequestLost, Busy) as error:
+                if time.monotonic() > deadline_s or not self.is_running():
+                    raise LabError(f"{self.label} does not answer /status: {error}\n{self.log_tail()}") from error
+            time.sleep(BUSY_POLL_S)
+
+    def settled_status(self) -> dict[str, Any]:
+        """/status when nothing is under way any more: no request of an earlier load waits in a queue."""
+        return identity.settled(self.status_in_time)

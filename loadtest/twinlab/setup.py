@@ -43,14 +43,16 @@ def _cmake(arguments: list[str]) -> None:
         raise LabError(f"the build failed: cmake {' '.join(arguments)}\n{output.strip()}")
 
 
-def raise_descriptor_limit(connections: int, beside: int = 0) -> None:
+def raise_descriptor_limit(connections: int, beside: int = 0, option: str = "") -> None:
     """Allow the servers and the load tool as many descriptors as may be had, and say so if that is too few.
 
-    beside: connections that a server has as well, and that no option chooses.
+    beside: connections that a server has as well, and that no option chooses. option: the one that chooses the others.
     """
     spare = SPARE_DESCRIPTORS + beside
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and connections + spare > hard:
-        raise LabError(f"{connections} connections need more file descriptors than the hard limit of {hard}; "
-                       f"use --connections {hard - spare} or fewer")
+    needed = connections + spare
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        fewer = f", or use {option} {hard - spare} or fewer" if option and hard > spare else ""
+        raise LabError(f"{connections} connections need {needed} file descriptors, and the hard limit is {hard}: raise "
+                       f"it (as root: ulimit -n {needed}){fewer}")

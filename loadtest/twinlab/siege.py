@@ -122,11 +122,12 @@ class Siege:
         return asdict(self) | {"good": self.good, "service_available": self.attacker.available}
 
 
-def make_documents(root: Path) -> None:
+def make_documents(root: Path) -> Path:
     """The files of the other commands, and a large one to read slowly; it has no blocks on the disk."""
     workloads.make_documents(root)
     with (root / LARGE_FILE).open("wb") as file:
         file.truncate(LARGE_FILE_BYTES)
+    return root
 
 
 def run(place: Field, model: Model, attack: Attack, on_sample: Callable[[], None]) -> Siege:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twinlab import proc, wrk
+from twinlab import identity, proc, wrk
+from twinlab.errors import Accident
 from twinlab.models import Model
 from twinlab.server import Program, Server
 from twinlab.workloads import Workload
@@ -56,7 +57,7 @@ def run(bench: Bench, model: Model, workload: Workload, round_number: int) -> Sp
         server.check(workload.path)
         pss_kib = memory_under_load(bench, server, workload)
         timed = measure(bench, server, workload)
-        deaths = server.status()["totals"]["deaths"]
+        deaths = server.status_in_time()["totals"]["deaths"]
     return make_run(round_number, model.key, workload, timed, pss_kib, deaths, len(server.leftovers))
 
 
@@ -70,7 +71,17 @@ class Timed:
 
 
 def measure(bench: Bench, server: Program, workload: Workload) -> Timed:
-    """The timed window."""
+    """The timed window. It begins when all requests of an earlier load are out of the queues."""
+    before, looks = server.settled_status(), server.looks
+    timed = measure_at_once(bench, server, workload)
+    after = server.settled_status()
+    if before and after:
+        hold_against_books(timed.result, before, after, server.looks - looks, bench.connections * workload.style.depth)
+    return timed
+
+
+def measure_at_once(bench: Bench, server: Program, workload: Workload) -> Timed:
+    """The timed window, of a server that may have other load, too."""
     pids = server.pids()
     cpu_before_us = proc.cpu_us(pids)
     with _load(bench, server, workload, bench.duration_s) as load:
@@ -79,13 +90,32 @@ def measure(bench: Bench, server: Program, workload: Workload) -> Timed:
     return Timed(result, proc.cpu_us(pids) - cpu_before_us, pids)
 
 
+def hold_against_books(result: wrk.Result, before: dict[str, Any], after: dict[str, Any], looks: int,
+                       at_once: int) -> None:
+    """The server knows the laboratory's own looks as well; and wrk may have stopped before it read the last answers,
+    one for each request that it had sent.
+
+    A server that has lost a process has lost its books as well, and says so by its deaths.
+    """
+    if after["totals"]["deaths"]:
+        return
+    answered = identity.Books.of(after).finished - identity.Books.of(before).finished - looks
+    if not result.requests <= answered <= result.requests + at_once:
+        raise Accident(f"wrk counted {result.requests} answers, the server {answered}")
+
+
 def make_run(round_number: int, key: str, workload: Workload, timed: Timed, pss_kib: int | None, deaths: int,
              leftovers: int) -> SpeedRun:
-    """Work out the figures per request; without a single answer there are none."""
-    result, answered = timed.result, timed.result.requests > 0
+    """Work out the figures per request; without a single good answer there are none.
+
+    wrk's percentiles do not tell a refusal, which is quick, from a good answer; CPU time that went with a process that
+    died is in no sum.
+    """
+    result, answered = timed.result, timed.result.answered
+    timely = answered > 0 and answered == result.requests
     return SpeedRun(round_number, key, workload.key, result.requests_per_s,
-                    result.p50_us if answered else None, result.p99_us if answered else None,
-                    timed.cpu_us / result.requests if answered else None, pss_kib, len(timed.pids), deaths,
+                    result.p50_us if timely else None, result.p99_us if timely else None,
+                    timed.cpu_us / answered if answered and not deaths else None, pss_kib, len(timed.pids), deaths,
                     leftovers, result.raw)
 
 

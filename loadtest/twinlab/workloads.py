@@ -52,8 +52,8 @@ PEERS = (
 DOCUMENTS = {"1k.bin": 1024, "100k.bin": 100 * 1024, "1m.bin": 1024 * 1024}
 
 
-def make_documents(root: Path) -> None:
-    """Write the files that the workloads fetch; the content does not matter, so it is fixed."""
+def make_documents(root: Path) -> Path:
+    """Write the files that the workloads fetch, and return the folder; the content does not matter, so it is fixed."""
     root.mkdir(parents=True, exist_ok=True)
     for name, size_bytes in DOCUMENTS.items():
         (root / name).write_bytes(b"twinhttpd" * (size_bytes // 9) + b"." * (size_bytes % 9))
@@ -62,3 +62,4 @@ def make_documents(root: Path) -> None:
     (root / "index.html").write_text("<!doctype html><title>lab</title>\n")
     # The server may run workers as another user later: the documents must be readable to anyone.
     root.chmod(0o755)
+    return root

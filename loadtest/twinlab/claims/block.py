@@ -64,7 +64,7 @@ def verify(server: Server, side: Side) -> None:
     """Compare what /status says with the side: model, dispatch, processes, slots. Waits until all are ready."""
     deadline_s = time.monotonic() + READY_DEADLINE_S
     while True:
-        status = status_of(server)
+        status = server.status_in_time()
         found, expected = shape_of(status), expected_shape(side)
         if found == expected:
             return
@@ -72,17 +72,6 @@ def verify(server: Server, side: Side) -> None:
             raise Mislabelled(f"the server that should be {side.name} ({_words(expected)}) says that it is "
                               f"{_words(found)}")
         time.sleep(POLL_S)
-
-
-def status_of(server: Server) -> dict[str, Any]:
-    """GET /status, however long the queue is before it."""
-    deadline_s = time.monotonic() + READY_DEADLINE_S
-    while True:
-        try:
-            return server.status()
-        except (http.NoAnswer, http.RequestLost) as error:
-            if time.monotonic() > deadline_s or not server.is_running():
-                raise LabError(f"{server.label} does not answer /status: {error}\n{server.log_tail()}") from error
 
 
 Shape = tuple[str, str, int, int, int]  # model, dispatch, processes, event loops, pool threads
@@ -120,24 +109,24 @@ def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
         second = beside(bench, side, server, others)
         pss_kib, before = _warm_up(bench, side, server, second)
         switches_before = proc.switches(server.pids())
-        timed = speed.measure(bench, server, workload)
+        timed = speed.measure_at_once(bench, server, workload)
         switched = proc.switches(timed.pids).since(switches_before)
         others.close()
-        status = identity.settled(lambda: status_of(server))
+        status = server.settled_status()
     result = timed.result
     block = Block({"requests_per_s": result.requests_per_s})
-    if result.requests:
+    if result.answered:
         block.metrics |= {
             "p50_us": result.p50_us, "p99_us": result.p99_us,
-            "cpu_us_per_request": timed.cpu_us / result.requests,
-            "voluntary_per_request": switched.voluntary / result.requests,
-            "involuntary_per_request": switched.involuntary / result.requests,
+            "cpu_us_per_request": timed.cpu_us / result.answered,
+            "voluntary_per_request": switched.voluntary / result.answered,
+            "involuntary_per_request": switched.involuntary / result.answered,
             "mostly_voluntary": float(switched.voluntary > switched.involuntary),
             "some_involuntary": float(switched.involuntary > 0),
         }
     if pss_kib:
         block.metrics["pss_kib"] = pss_kib
-    void_if_failed(block, "wrk", result.errors, result.requests, deaths_of(status))
+    void_if_failed(block, "wrk", result.errors, result.answered, deaths_of(status))
     finished_before = identity.Books.of(before).finished
     block.mismatch = (identity.check(status, result).difference or -identity.unexplained(before)
                       or -identity.unexplained(status, finished_before + result.requests))
@@ -160,7 +149,7 @@ def _settled_while_halted(server: Server, loads: Sequence[wrk.Wrk]) -> dict[str,
     with ExitStack() as halted:
         for load in loads:
             halted.enter_context(load.halted())
-        return identity.settled(lambda: status_of(server))
+        return server.settled_status()
 
 
 def deaths_of(status: Mapping[str, Any]) -> int:

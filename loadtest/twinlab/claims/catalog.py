@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from twinlab.claims import verdict
-from twinlab.errors import LabError
+from twinlab.errors import LabError, understood
 
 DEFAULT_MARGIN = 1.03
 EXPERIMENT, MICRO, DEMO, FIELD = "experiment", "micro", "demo", "field"
@@ -46,7 +46,8 @@ class Claim:
 
 def load(path: Path) -> list[Claim]:
     """All claims in the order of the file."""
-    claims = [_claim(entry) for entry in read_yaml(path)["claims"]]
+    with understood(str(path)):
+        claims = [_claim(entry) for entry in read_yaml(path)["claims"]]
     ids = [claim.id for claim in claims]
     if len(set(ids)) != len(ids):
         raise LabError(f"{path.name}: an id occurs twice")

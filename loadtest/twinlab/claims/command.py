@@ -1,20 +1,19 @@
 """`lab claims`, `lab report` and `lab diff`, step by step."""
 
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twinlab import machine, progress, results, setup, workloads
+from twinlab import machine, progress, results, scratch, setup, workloads
 from twinlab.claims import catalog, evidence, experiment, judge, report, sources
 from twinlab.claims.catalog import EXPERIMENT, FIELD, Claim
 from twinlab.claims.engine import Engine, Rules
 from twinlab.claims.experiment import Experiment
 from twinlab.claims.judge import JudgedClaim
 from twinlab.claims.store import CATALOG, EXPERIMENTS, Store
-from twinlab.errors import Interrupted, LabError
+from twinlab.errors import Interrupted, LabError, understood
 from twinlab.progress import Progress
 from twinlab.speed import Bench
 
@@ -127,11 +126,10 @@ def measure(store: Store, plan: Plan, bin_dir: Path) -> None:
     began_s, clock = time.monotonic(), machine.CpuClock.read()
     shown = progress.make(plan.planned_s)
     try:
-        with tempfile.TemporaryDirectory(prefix="twinlab-") as scratch:
-            root = Path(scratch) / "www"
-            workloads.make_documents(root)
+        with scratch.folder() as folder:
+            root = workloads.make_documents(folder / "www")
             _run_others(store, plan, bin_dir, rules, shown)
-            bench = Bench(bin_dir, root, Path(scratch), 0, 0, 0)
+            bench = Bench(bin_dir, root, folder, 0, 0, 0)
             engine = Engine(store, bench, shown, rules, settings["seed"])
             for each in plan.experiments:
                 engine.run(each)
@@ -178,7 +176,9 @@ def run_report(directory: Path) -> int:
     """`lab report DIR`: judge what is stored again, and write the report anew."""
     setup.install_packages("load")
     store = Store.open(directory)
-    print_summary(store, write_report(store))
+    with understood(f"the run in {directory}"):
+        judged = write_report(store)
+    print_summary(store, judged)
     return 0
 
 

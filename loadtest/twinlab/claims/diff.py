@@ -6,6 +6,7 @@ from typing import Any, Iterator, Mapping
 from twinlab import results
 from twinlab.claims import report
 from twinlab.claims.verdict import UNRESOLVED
+from twinlab.errors import understood
 
 Content = Mapping[str, Any]  # of a claims.json, or a claim or finding of it
 
@@ -13,9 +14,11 @@ Content = Mapping[str, Any]  # of a claims.json, or a claim or finding of it
 def run(first: Path, second: Path) -> int:
     """`lab diff DIR DIR`: between two machines, or two commits. 1 when decided verdicts disagree."""
     one, other = (results.read(folder, report.JSON) for folder in (first, second))
-    for line in lines(one, other):
+    with understood(f"{report.JSON} of {first} or of {second}"):
+        found, differ = lines(one, other), disagreements(one, other)
+    for line in found:
         print(line)
-    return 1 if disagreements(one, other) else 0
+    return 1 if differ else 0
 
 
 def lines(first: Content, second: Content) -> list[str]:

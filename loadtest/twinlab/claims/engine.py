@@ -4,19 +4,18 @@ import random
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Iterator
 
-from twinlab import http, machine
+from twinlab import machine
 from twinlab.claims import block
 from twinlab.claims.block import Block
 from twinlab.claims.evidence import FAILED, IDENTITY, LABORATORY, STEAL
 from twinlab.claims.experiment import Experiment, Side
 from twinlab.claims.store import Store
-from twinlab.errors import LabError
+from twinlab.errors import Accident
 from twinlab.progress import Progress
 from twinlab.speed import Bench
+from twinlab.windows import FAILURES, first_line
 
 ATTEMPTS = 3  # of a block that is void, in one session; of one that the server made void, in all sessions together
-# What ends an experiment or a demonstration, and nothing else of the run.
-FAILURES = (LabError, OSError, http.NoAnswer, http.RequestLost)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Engine:
                     self._side(experiment, side, round_number)
                 except FAILURES as error:
                     self._store.append({"kind": "problem", "source": f"experiment:{experiment.name}",
-                                        "problem": str(error).partition("\n")[0], "whole": str(error)})
+                                        "problem": first_line(error), "whole": str(error)})
                     return
                 self._progress.done(side.planned_s)
 
@@ -74,7 +73,7 @@ class Engine:
         rng_seed = f"{self._seed}/{experiment.name}/{round_number}"
         for attempt in attempts(self._store, key):
             clock, pressure = self._read_clock(), self._read_pressure()
-            found = self._measure(bench, side, random.Random(rng_seed))
+            found = self._found(bench, side, random.Random(rng_seed))
             steal = self._read_clock().steal_share_since(clock)
             waited = self._read_pressure().share_since(pressure)
             cause, void = void_reason(found, steal, self._rules)
@@ -84,6 +83,13 @@ class Engine:
                 "metrics": found.metrics})
             if not void:
                 return
+
+    def _found(self, bench: Bench, side: Side, rng: random.Random) -> Block:
+        """An accident of the laboratory's costs a block, not the experiment."""
+        try:
+            return self._measure(bench, side, rng)
+        except Accident as error:
+            return Block(void=first_line(error), cause=LABORATORY)
 
 
 def attempts(store: Store, key: dict[str, Any]) -> Iterator[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from twinlab.claims.catalog import read_yaml
-from twinlab.errors import LabError
+from twinlab.errors import LabError, understood
 from twinlab.models import Model
 
 CONTROL = "control"  # the side, or variant, that repeats another one: an A/A comparison shows the noise
@@ -109,7 +109,11 @@ def controls(control_of: str | Sequence[str]) -> dict[str, str]:
 def load(folder: Path, name: str, quick: bool) -> Experiment:
     """One experiment by name; quick replaces whatever its section of that name states."""
     where = f"experiments/{name}.yaml"
-    content = read_yaml(folder / f"{name}.yaml")
+    with understood(where):
+        return _made_of(read_yaml(folder / f"{name}.yaml"), name, quick, where)
+
+
+def _made_of(content: Any, name: str, quick: bool, where: str) -> Experiment:
     if not isinstance(content, dict) or set(content) - KEYS or not {"title", "sides"} <= set(content):
         raise LabError(f"{where}: keys are {', '.join(sorted(KEYS))}; title and sides are needed")
     reduced = content.get("quick", {}) if quick else {}

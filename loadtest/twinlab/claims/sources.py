@@ -8,9 +8,10 @@ from typing import Any
 
 from twinlab import demos, field_tools, machine, proc
 from twinlab.claims.catalog import DEMO, FIELD, MICRO
-from twinlab.claims.engine import ATTEMPTS, FAILURES, Rules
+from twinlab.claims.engine import ATTEMPTS, Rules
 from twinlab.claims.store import Store
 from twinlab.errors import LabError
+from twinlab.windows import FAILURES, first_line
 
 PLANNED_S = {MICRO: (4.0, 40.0), DEMO: (2.0, 10.0), FIELD: (25.0, 130.0)}  # quick, and in full
 MICRO_DEADLINE_S = 300.0
@@ -38,7 +39,7 @@ def run(store: Store, kind: str, name: str, bin_dir: Path, quick: bool, rules: R
         try:
             output = RUNNERS[kind](bin_dir, name, quick)
         except FAILURES as error:
-            store.append({"kind": "problem", "source": f"{kind}:{name}", "problem": str(error).partition("\n")[0],
+            store.append({"kind": "problem", "source": f"{kind}:{name}", "problem": first_line(error),
                           "whole": str(error)})
             return
         steal = machine.CpuClock.read().steal_share_since(clock)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from io import FileIO
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -48,7 +49,7 @@ class Store:
 
     @property
     def run(self) -> dict[str, Any]:
-        return json.loads((self.directory / RUN).read_text())
+        return results.read(self.directory, RUN)
 
     def update_run(self, **values: Any) -> None:
         """Add to what is known of the run as a whole."""
@@ -59,10 +60,8 @@ class Store:
         self.records.append(record)
         path = self.directory / LINES
         try:
-            with path.open("a") as lines:
-                lines.write(json.dumps(record) + "\n")
-                lines.flush()
-                os.fsync(lines.fileno())
+            with path.open("ab", buffering=0) as lines:
+                _write_whole(lines, json.dumps(record).encode() + b"\n")
         except OSError as error:
             raise LabError(f"cannot write {path}: {error.strerror}") from error
 
@@ -73,6 +72,18 @@ class Store:
     def done(self, **key: Any) -> bool:
         """Is there a line with these values that counts?"""
         return any(not record.get("void") for record in self.matching(**key))
+
+
+def _write_whole(lines: FileIO, line: bytes) -> None:
+    """A line that does not fit on the disk leaves no half of it: the next one would be added to that."""
+    end = lines.seek(0, os.SEEK_END)
+    try:
+        while line:
+            line = line[lines.write(line):]
+        os.fsync(lines.fileno())
+    except OSError:
+        os.ftruncate(lines.fileno(), end)
+        raise
 
 
 def _parse(path: Path) -> Iterable[dict[str, Any]]:

@@ -1,11 +1,10 @@
 """The demonstrations: what is better seen than measured, on the real servers. A new one is a new entry in DEMOS."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Protocol
 
-from twinlab import workloads
+from twinlab import scratch, workloads
 from twinlab.demos import (cache, canary, cluster, counter, deadlock, exec_, frames, heap, ids, isolation, layout,
                            recover, registers, resources, stack_overflow, states, threads, threads_share, tls, tree,
                            usage)
@@ -48,9 +47,6 @@ class Outcome:
 
 def run(name: str, bin_dir: Path, quick: bool, write: Callable[[str], None] = lambda text: None) -> Outcome:
     """Run one with servers of its own; each line that it shows goes to write, too."""
-    with tempfile.TemporaryDirectory(prefix="twinlab-") as directory:
-        scratch = Path(directory)
-        root = scratch / "www"
-        workloads.make_documents(root)
-        stage = Stage(bin_dir, scratch, root, quick, write)
+    with scratch.folder() as folder:
+        stage = Stage(bin_dir, folder, workloads.make_documents(folder / "www"), quick, write)
         return Outcome(DEMOS[name].run(stage), stage.shown, stage.starts)
