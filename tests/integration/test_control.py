@@ -18,9 +18,9 @@ import pytest
 from support import control as controls, models, processes, wrk
 from support.control import OK, REFUSED, UNREACHABLE, USAGE, twinctl
 from support.server import Server, binary, run_to_end
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
-pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.models(models.SUPERVISED)]
 ROUNDS = int(os.environ.get("TWINHTTPD_TEST_RELOADS", "8"))
 RESIZABLE = ("prefork", "hybrid", "hybrid-request")
 FIXED = ("prefork-reuseport", "threadpool-connection", "threadpool-request-blocking")
@@ -337,7 +337,7 @@ def test_an_upgrade_takes_the_socket_over(model, start_upgradable):
     server, control = start_upgradable(model, trial_ms=100)
     new = control.done("upgrade")["pid"]
     wait_until(lambda: control.ask("list")["master_pid"] == new, "the new program answers")
-    assert server.process.wait(20) == 0
+    assert server.process.wait(DEADLINE_S) == 0
     assert control.done("list")["master_pid"] == new
     assert [path.name for path in control.path.parent.glob("control*")] == ["control"]
     control.done("stop")

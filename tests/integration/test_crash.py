@@ -13,12 +13,11 @@ import pytest
 from support import models, processes, server as servers, wrk
 from support.client import ConnectionLost, request_bytes, wait_until_connections
 from support.kernel_sockets import server_ends
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, LATENESS_S, wait_until
 
 SUPERVISED = pytest.mark.models(models.SUPERVISED)
 SEVERAL_PROCESSES = pytest.mark.models(("prefork", "hybrid", "hybrid-request"))
 CONNECTIONS = 16
-MASTER_DEATH_DEADLINE_S = 5
 LOST_LINE = (r"\[(?:notice|warn|error)\] .*worker \d+ \(pid {pid}, generation {generation}\) {what} after"
              r" \d+\.\d+ s: {lost} requests? lost")
 READY_LINE = r"\[notice\] .*worker \d+ \(pid {pid}, generation {generation}\) is ready"
@@ -70,7 +69,7 @@ class Prober(threading.Thread):
 
     def __exit__(self, *_):
         self._enough.set()
-        self.join(60)
+        self.join(DEADLINE_S)
 
     def wait_for_answers(self, count):
         goal = self.answered + count
@@ -359,9 +358,9 @@ def test_workers_die_with_their_master(model, start_server):
     with server.connect() as client:
         assert client.get("/plaintext").status == 200
         kill(server.pid)
-        server.process.wait(20)
+        server.process.wait(DEADLINE_S)
         wait_until(lambda: not processes.living_in_session(server.session),
-                   "the workers are gone", MASTER_DEATH_DEADLINE_S)
+                   "the workers are gone", LATENESS_S)
         client.expect_close()
     wait_until(lambda: servers.is_free(port), "the port is free")
     assert start_server(model, *listen).get("/plaintext").status == 200
@@ -373,9 +372,9 @@ def test_a_blocked_worker_dies_with_its_master(model, start_server):
     with server.connect() as client:
         client.send(request_bytes(target="/sleep?ms=60000"))
         kill(server.pid)
-        server.process.wait(20)
+        server.process.wait(DEADLINE_S)
         wait_until(lambda: not processes.living_in_session(server.session),
-                   "the workers are gone", MASTER_DEATH_DEADLINE_S)
+                   "the workers are gone", LATENESS_S)
 
 
 # Fork that fails.

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from support import models
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 SHARING_PROCESSES = ("prefork", "prefork-reuseport", "hybrid", "hybrid-request")
 ONE_PROCESS = ("threadpool-connection", "threadpool-request-blocking", "threadpool-request-all")
@@ -18,7 +18,7 @@ def faulty(model, start_server):
     return start_server(model, "--faults", "on")
 
 
-def count(server, mode, n, cell="both", timeout_s=20.0):
+def count(server, mode, n, cell="both", timeout_s=DEADLINE_S):
     with server.connect(timeout_s=timeout_s) as client:
         return json.loads(client.get(f"/counter?mode={mode}&cell={cell}&n={n}").body)
 

@@ -99,7 +99,6 @@ def test_faults_at_the_same_time(model, start_server):
 
 
 @POOLS
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGQUIT], ids=["TERM", "QUIT"])
 def test_an_end_while_threads_retire(model, start_server, signal_number, monkeypatch):
     """The pool goes when its last thread has gone, also those that were replaced."""

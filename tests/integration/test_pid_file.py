@@ -7,7 +7,7 @@ import pytest
 
 from support import models, processes
 from support.server import refusal
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 SUPERVISED = pytest.mark.models(models.SUPERVISED)
 
@@ -51,7 +51,7 @@ def test_a_second_server_is_refused(model, start_server, pid_file):
 def test_what_a_killed_server_left_is_replaced(model, start_server, pid_file):
     server = start_server(model, "--pid-file", str(pid_file))
     os.kill(server.pid, signal.SIGKILL)
-    server.process.wait(20)
+    server.process.wait(DEADLINE_S)
     wait_until(lambda: not processes.living_in_session(server.session), "the workers are gone")
     assert pid_file.read_text() == f"{server.pid}\n"
     successor = start_server(model, "--pid-file", str(pid_file))

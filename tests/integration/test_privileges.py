@@ -12,7 +12,7 @@ from support import models, processes, server as servers
 from support.client import request_bytes
 from support.full_pipe import StoppedReader
 from support.server import refusal
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 EACH_BINARY = pytest.mark.models(models.ONE_OF_EACH_BINARY)
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root can change users")
@@ -122,7 +122,7 @@ def test_they_still_die_with_their_master(model, start_server):
     with server.connect() as client:
         client.send(request_bytes(target="/sleep?ms=60000"))
         os.kill(server.pid, signal.SIGKILL)
-        server.process.wait(20)
+        server.process.wait(DEADLINE_S)
         wait_until(lambda: not processes.living_in_session(server.session), "the workers are gone")
 
 

@@ -8,7 +8,7 @@ import pytest
 from support import models, wrk
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.models(models.SUPERVISED)]
 LIMIT_KIB = 160 * 1024
 LEAK_BYTES = 200 << 20
 

@@ -11,9 +11,9 @@ import pytest
 from support import models, processes, wrk
 from support.client import Client
 from support.server import binary, is_free, quiet_port, Server
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
-pytestmark = [pytest.mark.models(models.SUPERVISED), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.models(models.SUPERVISED)]
 RELOADS = int(os.environ.get("TWINHTTPD_TEST_RELOADS", "8"))
 TRIAL_MS = 300
 # So long may a client stay silent and still be answered by the process that it is connected to.
@@ -273,7 +273,7 @@ def test_a_new_program_takes_over(model, start_copied):
     workers = server.worker_pids()
     new = upgrade(server, old)
     assert new != old
-    assert server.process.wait(20) == 0
+    assert server.process.wait(DEADLINE_S) == 0
     assert not any(processes.is_alive(pid) for pid in workers)
     assert server.get("/plaintext").status == 200
     end(server, new)

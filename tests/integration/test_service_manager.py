@@ -14,7 +14,7 @@ import pytest
 from support import activation, models, processes, server as servers
 from support.client import Client
 from support.server import refusal
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 EACH_BINARY = pytest.mark.models(models.ONE_OF_EACH_BINARY)
 SUPERVISED = pytest.mark.models(models.SUPERVISED)
@@ -35,7 +35,7 @@ class ServiceManager:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self._socket.settimeout(20)
+        self._socket.settimeout(DEADLINE_S)
 
     def hear(self):
         """The next message, as a dictionary."""
@@ -61,7 +61,7 @@ class ServiceManager:
                 pass
         except BlockingIOError:
             pass
-        self._socket.settimeout(20)
+        self._socket.settimeout(DEADLINE_S)
 
     def hears_nothing(self, during_s):
         """Whether no message comes; those that wait already are thrown away."""
@@ -72,7 +72,7 @@ class ServiceManager:
         except TimeoutError:
             return True
         finally:
-            self._socket.settimeout(20)
+            self._socket.settimeout(DEADLINE_S)
         return False
 
     def close(self):
@@ -196,7 +196,7 @@ def keep(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as waiting, ExitStack() as kept:
         waiting.bind(str(tmp_path / "keeper"))
         waiting.listen()
-        waiting.settimeout(20)
+        waiting.settimeout(DEADLINE_S)
         monkeypatch.setenv(activation.KEEPER_VARIABLE, str(tmp_path / "keeper"))
 
         def take():
@@ -279,7 +279,7 @@ def test_systemd_passes_a_socket(model, tmp_path, site, manager):
     try:
         assert server.address == ("127.0.0.1", port)
         assert manager.hear()["READY"] == "1"
-        asking.join(20)
+        asking.join(DEADLINE_S)
         assert answers == [200]
         server.stop()
     finally:
@@ -303,7 +303,7 @@ def test_systemd_understands_the_units(units):
     files = sorted(str(path) for path in units.glob("*-server.*"))
     assert len(files) == 4
     result = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True,
-                            timeout=60, check=True)
+                            timeout=DEADLINE_S, check=True)
     assert result.stdout + result.stderr == ""
 
 
@@ -312,13 +312,13 @@ def test_systemd_understands_the_units(units):
 def test_the_units_are_hardened(units, name):
     subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager",
                     f"--threshold={MOST_EXPOSURE}", str(units / f"{name}.service")],
-                   stdout=subprocess.DEVNULL, timeout=60, check=True)
+                   stdout=subprocess.DEVNULL, timeout=DEADLINE_S, check=True)
 
 
 def calls_of_group(group):
     """The system calls of one of systemd's groups."""
     output = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True,
-                            text=True, timeout=60, check=True).stdout
+                            text=True, timeout=DEADLINE_S, check=True).stdout
     names = [line.strip() for line in output.splitlines()[1:]]
     calls = {name for name in names if name and name[0] not in "@#"}
     return calls.union(*(calls_of_group(name) for name in names if name.startswith("@")))

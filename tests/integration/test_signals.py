@@ -9,9 +9,10 @@ import pytest
 from support import models
 from support.client import request_bytes, wait_until_read
 from support.server import SANITIZED
-from support.waiting import wait_until
+from support.waiting import LATENESS_S, wait_until
 
-FAST_STOP_S = 5
+# So long would a stop that waits for its connections take: too long for the deadline of a test.
+ENDLESS_DRAIN = ("--drain-timeout-ms", "600000")
 FAST_SIGNALS = pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT],
                                        ids=["TERM", "INT"])
 ALL_SIGNALS = pytest.mark.parametrize(
@@ -35,23 +36,19 @@ def ask_for_drain(server):
 
 @ALL_SIGNALS
 def test_a_quiet_server_stops_at_once(model, start_server, signal_number):
-    server = start_server(model)
+    server = start_server(model, *ENDLESS_DRAIN)
     assert server.get("/plaintext").status == 200
-    start = time.monotonic()
     server.stop(signal_number)
-    assert time.monotonic() - start < FAST_STOP_S
     server.assert_clean_log()
 
 
 @ALL_SIGNALS
 def test_idle_connections_do_not_delay_a_stop(model, start_server, signal_number):
-    server = start_server(model)
+    server = start_server(model, *ENDLESS_DRAIN)
     clients = [server.connect() for _ in range(20)]
     for client in clients[:10]:
         assert client.get("/plaintext").status == 200
-    start = time.monotonic()
     server.stop(signal_number)
-    assert time.monotonic() - start < FAST_STOP_S
     for client in clients:
         client.expect_close()
 
@@ -64,7 +61,7 @@ def test_a_fast_stop_does_not_wait_for_requests(model, start_server, signal_numb
         wait_until_read([client])
         start = time.monotonic()
         server.stop(signal_number)
-        assert time.monotonic() - start < FAST_STOP_S
+        assert time.monotonic() - start < LATENESS_S
 
 
 @FAST_SIGNALS
@@ -126,7 +123,7 @@ def test_a_drain_has_a_deadline(model, start_server):
         start = time.monotonic()
         ask_for_drain(server)
         assert server.wait_for_exit() == 0
-        assert 0.4 < time.monotonic() - start < 0.5 + FAST_STOP_S
+        assert 0.4 < time.monotonic() - start < 0.5 + LATENESS_S
 
 
 def test_a_drain_gives_up_on_a_blocked_worker(model, start_server):
@@ -137,7 +134,7 @@ def test_a_drain_gives_up_on_a_blocked_worker(model, start_server):
         start = time.monotonic()
         ask_for_drain(server)
         assert server.wait_for_exit() == 0
-        assert time.monotonic() - start < 0.5 + FAST_STOP_S
+        assert time.monotonic() - start < 0.5 + LATENESS_S
 
 
 @pytest.mark.models(("threadpool-connection", "threadpool-request-all", "hybrid", "hybrid-request"))

@@ -14,7 +14,7 @@ from support import models, processes, server as servers
 from support.client import Client
 from support.full_pipe import StoppedReader
 from support.server import refusal
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 EACH_BINARY = pytest.mark.models(models.ONE_OF_EACH_BINARY)
 
@@ -334,7 +334,7 @@ def test_a_refused_start_leaves_no_process(model, site, start_server):
     command = [servers.binary(model), "--listen", f"127.0.0.1:{port}", "--root", str(site)]
     process = subprocess.Popen([*command, *model.options], stdin=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)
-    assert process.wait(20) == 1
+    assert process.wait(DEADLINE_S) == 1
     assert processes.living_in_session(process.pid) == []
 
 

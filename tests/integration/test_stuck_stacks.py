@@ -11,7 +11,7 @@ import pytest
 
 from support.client import request_bytes
 from support.server import PRESET, SANITIZED
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 STUCK_AFTER_MS = 2000 if SANITIZED else 1000
 OPTIONS = ("--faults", "on", "--stuck-after-ms", str(STUCK_AFTER_MS))
@@ -156,6 +156,6 @@ def test_the_signal_changes_nothing(model, start_server):
             assert server.get("/plaintext").status == 200
     finally:
         enough.set()
-        disturber.join(20)
+        disturber.join(DEADLINE_S)
     server.assert_clean_log()
     server.stop()

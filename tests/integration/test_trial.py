@@ -13,10 +13,9 @@ import pytest
 from support import control, models, processes
 from support.client import Client
 from support.server import binary, is_free, quiet_port, refusal, SANITIZED, Server
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
-pytestmark = [pytest.mark.timeout(120),
-              pytest.mark.skipif(SANITIZED, reason="the sanitizer's library must be loaded before any other")]
+pytestmark = [pytest.mark.skipif(SANITIZED, reason="the sanitizer's library must be loaded before any other")]
 WORKERS = 3
 SILENCE_S = 1.5  # longer than the patience beyond a drain deadline
 PREFORK = models.BY_NAME["prefork"]
@@ -114,7 +113,7 @@ def test_a_server_whose_processes_do_not_become_ready_gives_up(model, gate, site
     gate.close()
     command = [binary(model), "--listen", "127.0.0.1:0", "--root", str(site), "--start-timeout-ms", "300",
                *model.options]
-    result = subprocess.run(command, env=gate.environment, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, env=gate.environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert result.returncode == 1
     assert "which has not become ready in time" in result.stderr
     assert "a worker cannot start: giving up" in result.stderr
@@ -502,7 +501,7 @@ def test_a_reload_while_a_new_program_fails_is_done_here(supervised, gate):
 
 
 def test_a_new_program_that_does_not_become_ready_is_killed(tmp_path, site, gate):
-    server = Supervised(tmp_path, site, gate, start_timeout_ms=300)
+    server = Supervised(tmp_path, site, gate, start_timeout_ms=2000)  # its own start must not meet it
     gate.close()
     server.configure(start_timeout_ms=60000)  # the new program's
     os.kill(server.pid, signal.SIGUSR2)

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from patience import DEADLINE_S
 from twinlab.models import Model
 from twinlab.server import Server
 
@@ -18,9 +19,9 @@ def prefork(tmp_path, workers, *options):
 
 def wait_for(condition, what):
     """The first true value of a condition."""
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline_s:
         if found := condition():
             return found
         time.sleep(0.005)
-    raise AssertionError(f"not within 20 s: {what}")
+    raise AssertionError(f"not within {DEADLINE_S} s: {what}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fake_server import ANSWER, FakeServer, answer
+from patience import DEADLINE_S
 from real_server import BIN_DIR, wait_for
 from twinlab import results, session, setup, speed, workloads, wrk
 from twinlab.errors import Accident, Interrupted, LabError, Unstartable
@@ -46,7 +47,7 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone)
 
 
 def run_lab(*arguments, **options):
-    return subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=300, check=False, **options)
+    return subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False, **options)
 
 
 # wrk
@@ -317,7 +318,7 @@ def test_a_file_that_does_not_fit_leaves_the_earlier_one(tmp_path):
                "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
                f"results.write_text(Path({str(tmp_path)!r}), 'x', 'y' * 100_000)\n")
     done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(LAB.parent)},
-                          capture_output=True, text=True, timeout=60, check=False)
+                          capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode != 0 and "LabError: cannot write" in done.stderr
     assert (tmp_path / "x").read_text() == "earlier" and list(tmp_path.iterdir()) == [tmp_path / "x"]
 
@@ -330,7 +331,7 @@ def test_a_file_that_does_not_fit_leaves_the_earlier_one(tmp_path):
 def test_a_reader_that_leaves_gets_no_traceback(arguments):
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([str(LAB), *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=100,
+    done = subprocess.run([str(LAB), *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=DEADLINE_S,
                           check=False)
     os.close(writing)
     assert done.returncode in (2, 128 + signal.SIGPIPE)
@@ -339,7 +340,7 @@ def test_a_reader_that_leaves_gets_no_traceback(arguments):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_stream_that_is_closed_is_no_matter(closed):
-    done = subprocess.run(["sh", "-c", f"{LAB} demo tls --quick --bin {BIN_DIR} {closed}"], timeout=100, check=False,
+    done = subprocess.run(["sh", "-c", f"{LAB} demo tls --quick --bin {BIN_DIR} {closed}"], timeout=DEADLINE_S, check=False,
                           capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr
 
@@ -347,7 +348,7 @@ def test_a_stream_that_is_closed_is_no_matter(closed):
 @pytest.mark.parametrize("arguments", [["demo"], ["--help"]])
 def test_a_full_disk_behind_the_output_is_one_line(arguments):
     with open("/dev/full", "w") as full:
-        done = subprocess.run([str(LAB), *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=100,
+        done = subprocess.run([str(LAB), *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=DEADLINE_S,
                               check=False)
     assert done.returncode == 1 and "No space left" in done.stderr
     assert done.stderr.startswith("lab: ") and done.stderr.count("\n") == 1
@@ -373,7 +374,7 @@ def test_an_interrupt_ends_all_and_is_one_line(tmp_path, arguments, sign, signum
                                env=os.environ | {"TMPDIR": str(scratch)}, start_new_session=True)
     wait_for(lambda: sign in (tmp_path / "said").read_text(), "the laboratory is at work")
     lab.send_signal(signum)
-    status, text = lab.wait(60), (tmp_path / "said").read_text()
+    status, text = lab.wait(DEADLINE_S), (tmp_path / "said").read_text()
     assert status == 128 + signum, text
     assert f"lab: stopped by {signum.name}; nothing is left running" in text and "Traceback" not in text
     assert list(scratch.iterdir()) == [] and not using(scratch)
@@ -398,7 +399,7 @@ def test_a_hang_up_that_was_ignored_stays_ignored(tmp_path):
                                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     wait_for(lambda: "tls:" in (tmp_path / "said").read_text(), "the laboratory is at work")
     lab.send_signal(signal.SIGHUP)
-    assert lab.wait(100) == 0, (tmp_path / "said").read_text()
+    assert lab.wait(DEADLINE_S) == 0, (tmp_path / "said").read_text()
 
 
 @pytest.mark.parametrize("hard, connections, beside, advice", [

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 from twinlab import attack, cli, models, siege, slowhttptest
 from twinlab.errors import LabError
 from twinlab.server import count_levels
@@ -120,7 +121,7 @@ def test_the_row_and_the_remark():
 
 
 def wait_for(condition):
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 from real_server import BIN_DIR, wait_for
 from twinlab import proc
 from twinlab.claims import diff
@@ -51,7 +52,7 @@ def small_claims(folder, rounds):
 
 
 def lab(*arguments):
-    return subprocess.run([str(LAB), *map(str, arguments)], capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run([str(LAB), *map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
 class Page(HTMLParser):
@@ -154,7 +155,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path):
     wait_for(lambda: lines.exists() and lines.read_text().count('"block"') >= 2, "two blocks")
     before = lines.read_text().splitlines()
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=20)
+    _, errors = child.communicate(timeout=DEADLINE_S)
     assert child.returncode == 130 and f"--resume {run}" in errors and "nothing is left running" in errors
     done = lab("claims", "--resume", run, "--bin", BIN_DIR)
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 from twinlab import cli, compare, models, workloads
 from twinlab.progress import Progress
 
@@ -21,7 +22,7 @@ LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
     ["demo", "nonsense"], ["demo", "tls", "tree"],
 ])
 def test_bad_arguments_are_one_line_and_status_2(arguments):
-    done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("lab: ") and done.stderr.count("\n") == 1
     assert done.stdout == ""
@@ -30,13 +31,13 @@ def test_bad_arguments_are_one_line_and_status_2(arguments):
 @pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["attack", "--help"], ["peers", "--help"],
                                        ["demo", "--help"]])
 def test_help(arguments):
-    done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 0 and arguments[0].strip("-") in done.stdout
 
 
 def test_a_program_that_is_missing_is_one_line(tmp_path):
     done = subprocess.run([str(LAB), "compare", "--quick", "--bin", str(tmp_path), "--output", str(tmp_path)],
-                          capture_output=True, text=True, timeout=120, check=False)
+                          capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 1
     assert "lab: cannot start" in done.stderr and "Traceback" not in done.stderr
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 from twinlab import proc
 from twinlab.server import parse_first_line
 
@@ -30,19 +31,19 @@ def start():
     yield starter
     for child in started:
         child.kill()
-        child.communicate(timeout=10)
+        child.communicate(timeout=DEADLINE_S)
         assert session_ends(child.pid), "workers outlived their master"
 
 
 def session_ends(session):
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + DEADLINE_S
     while proc.session_members(session) and time.monotonic() < deadline_s:
         time.sleep(0.01)
     return not proc.session_members(session)
 
 
 def connect(port):
-    return socket.create_connection(("127.0.0.1", port), 10)
+    return socket.create_connection(("127.0.0.1", port), DEADLINE_S)
 
 
 def receive(connection, body_bytes, answers=1):
@@ -56,7 +57,7 @@ def receive(connection, body_bytes, answers=1):
     connection.setblocking(False)
     with pytest.raises(BlockingIOError):
         connection.recv(1)
-    connection.settimeout(10)
+    connection.settimeout(DEADLINE_S)
     return heads
 
 
@@ -144,6 +145,6 @@ def test_workers_die_with_their_master(start):
     (["--file", "/nonexistent"], 1, "/nonexistent: No such file"),
 ])
 def test_mistakes_are_one_line(options, status, text):
-    done = subprocess.run([FLOOR, *options], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run([FLOOR, *options], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == status
     assert text in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""

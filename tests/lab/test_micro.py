@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from patience import DEADLINE_S
 from twinlab import proc
 
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
@@ -69,12 +70,12 @@ OPEN_FACTS = {"switch": ("two-switches-per-round-trip",), "ipc": ("sleep-is-no-s
 
 
 def run(program, *options):
-    return subprocess.run([str(BIN_DIR / f"micro-{program}"), *options], capture_output=True, text=True, timeout=120)
+    return subprocess.run([str(BIN_DIR / f"micro-{program}"), *options], capture_output=True, text=True, timeout=DEADLINE_S)
 
 
 def is_left_alone(session):
     """Whether all processes of a session end soon."""
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + DEADLINE_S
     while proc.session_members(session) and time.monotonic() < deadline_s:
         time.sleep(0.01)
     return not proc.session_members(session)
@@ -86,7 +87,7 @@ def quick(program):
     child = subprocess.Popen([str(BIN_DIR / f"micro-{program}"), "--quick"], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        output, errors = child.communicate(timeout=120)
+        output, errors = child.communicate(timeout=DEADLINE_S)
         assert (child.returncode, errors) == (0, "")
         assert is_left_alone(child.pid), "something outlived the program"
     finally:
@@ -189,7 +190,7 @@ def test_one_series_alone():
 
 def test_what_cannot_be_had_is_named():
     done = subprocess.run([str(BIN_DIR / "micro-ipc"), "--quick", "--repetitions", "1"], capture_output=True, text=True,
-                          timeout=120, env={**os.environ, "TMPDIR": "/nonexistent"})
+                          timeout=DEADLINE_S, env={**os.environ, "TMPDIR": "/nonexistent"})
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads(done.stdout)
     for series in result["series"]:

@@ -9,6 +9,7 @@ import time
 import fake_server
 import pytest
 from fake_server import FakeServer
+from patience import DEADLINE_S
 from real_server import BIN_DIR, prefork, wait_for
 from twinlab.errors import LabError
 from twinlab.open_loop import OpenLoop, Plan
@@ -16,8 +17,16 @@ from twinlab.open_loop import OpenLoop, Plan
 PARTIAL = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"
 
 
+# So late comes no answer, however busy the machine is: who hangs is given less.
+PATIENT_MS = 60_000
+
+
+def plan_of(rate_per_s, timeout_ms=PATIENT_MS, **plan):
+    return Plan(rate_per_s, timeout_ms=timeout_ms, **plan)
+
+
 def probe(port, **plan):
-    with OpenLoop(BIN_DIR, port, Plan(**plan)) as probing:
+    with OpenLoop(BIN_DIR, port, plan_of(**plan)) as probing:
         return probing.wait()
 
 
@@ -29,8 +38,11 @@ def test_known_latency(tmp_path):
     with prefork(tmp_path, 4) as server:
         result = probe(server.port, rate_per_s=50, path="/sleep?ms=5", connections=8, duration_s=0.6)
     assert seen(result) == {"ok": 30}
-    assert 5000 <= result.service.p50_us <= result.latency.p50_us < 50000
+    assert 5000 <= result.service.p50_us <= result.latency.p50_us < 500_000
     assert sum(found.ok for found in result.timeline) == sum(found.started for found in result.timeline) == 30
+
+
+STALL_S, READ_S = 0.8, 0.3  # READ_S: until the last answers before the stall have been read
 
 
 def with_a_stall(server, rate_per_s):
@@ -38,11 +50,11 @@ def with_a_stall(server, rate_per_s):
     status = server.status()
     pid, = {worker["pid"] for worker in status["workers"]}
     enough = status["totals"]["requests_finished"] + 100
-    with OpenLoop(BIN_DIR, server.port, Plan(rate_per_s, connections=4, duration_s=60)) as probing:
+    with OpenLoop(BIN_DIR, server.port, plan_of(rate_per_s, connections=4, duration_s=60)) as probing:
         wait_for(lambda: server.status()["totals"]["requests_finished"] > enough, "load")
         os.kill(pid, signal.SIGSTOP)
         stopped_s = time.monotonic()
-        time.sleep(0.3)
+        time.sleep(STALL_S)
         os.kill(pid, signal.SIGCONT)
         stalled_s = time.monotonic() - stopped_s
         time.sleep(0.3)
@@ -55,10 +67,10 @@ def test_an_open_loop_shows_a_stall_that_a_closed_one_hides(tmp_path):
         closed, _, _ = with_a_stall(server, None)
     assert set(seen(opened)) <= {"ok", "not_sent"} and set(seen(closed)) == {"ok"}
     # Requests that were due during the stall are slow, not missing.
-    assert opened.latency.p99_us > 250_000 and opened.queue_max > 100
-    assert closed.latency.p99_us < opened.latency.p99_us / 3
-    assert closed.latency.max_us > 250_000
-    silent = [found for found in opened.timeline if stopped_s + 0.05 < found.start_s < stopped_s + stalled_s - 0.05]
+    stall_us = STALL_S * 1e6
+    assert opened.latency.p99_us > stall_us / 2 > closed.latency.p99_us and opened.queue_max > 100
+    assert closed.latency.max_us > 0.9 * stall_us
+    silent = [found for found in opened.timeline if stopped_s + READ_S < found.start_s < stopped_s + stalled_s - 0.05]
     assert len(silent) > 10 and all(found.ok == 0 for found in silent)
 
 
@@ -78,7 +90,7 @@ def test_an_open_loop_shows_a_stall_that_a_closed_one_hides(tmp_path):
 def test_each_outcome_has_its_name(behave, outcome):
     with FakeServer(behave) as server:
         result = probe(server.port, rate_per_s=100, connections=8, duration_s=0.05,
-                       timeout_ms=200 if outcome == "timeout" else 10000)
+                       timeout_ms=200 if outcome == "timeout" else PATIENT_MS)
     assert seen(result) == {outcome: 5}
     assert result.failed == (0 if outcome == "ok" else 5)
     assert result.latency.count == 5 - result.failed and result.latency_with_failures.count == 5
@@ -99,7 +111,7 @@ def test_an_idle_close_loses_no_request():
 
 
 def test_refused_while_nobody_listens_and_back_at_once():
-    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, Plan(200, duration_s=1.2)) as probing:
+    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=1.2)) as probing:
         wait_for(lambda: server.behaved[False] > 20, "answers")
         server.go_down()
         down_s = time.monotonic()
@@ -109,7 +121,7 @@ def test_refused_while_nobody_listens_and_back_at_once():
         result = probing.wait()
     assert result.outcomes["refused"] > 10 and sum(seen(result).values()) == 240
     refused = [found.start_s for found in result.timeline if found.failed]
-    assert down_s - 0.05 < min(refused) and max(refused) < up_s + 0.2
+    assert down_s - 0.5 < min(refused) and max(refused) < up_s + 0.2
     # Attempts on behalf of no request: bounded, whatever the number of connections.
     assert result.raw["connects_failed"] <= 1000 * (up_s - down_s) + 2 * 64
     assert result.raw["first_error"] in ("connect: Connection refused", "receive: Connection reset by peer")
@@ -154,7 +166,7 @@ def test_a_closed_loop_does_not_storm_a_port_that_refuses():
 
 def test_many_connections_take_turns(tmp_path):
     with prefork(tmp_path, 2) as server:
-        with OpenLoop(BIN_DIR, server.port, Plan(2000, connections=1000, duration_s=0.5)) as probing:
+        with OpenLoop(BIN_DIR, server.port, plan_of(2000, connections=1000, duration_s=0.5)) as probing:
             result = probing.wait()
         totals = server.status()["totals"]
     assert seen(result) == {"ok": 1000} and result.raw["connections_opened"] == 1000
@@ -162,7 +174,7 @@ def test_many_connections_take_turns(tmp_path):
 
 
 def test_the_prober_says_when_it_was_late_itself():
-    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, Plan(200, duration_s=0.5)) as probing:
+    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=0.5)) as probing:
         wait_for(lambda: server.behaved[False] > 20, "answers")
         os.kill(probing.pid, signal.SIGSTOP)
         time.sleep(0.2)
@@ -172,7 +184,7 @@ def test_the_prober_says_when_it_was_late_itself():
 
 
 def test_a_signal_ends_it_in_order():
-    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, Plan(200, duration_s=60)) as probing:
+    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=60)) as probing:
         time.sleep(0.3)
         result = probing.finish()
     assert result.interrupted and 0 < result.requests == result.outcomes["ok"] < 2000 and result.measured_s < 10
@@ -189,13 +201,13 @@ def test_a_signal_ends_it_in_order():
 ])
 def test_mistakes_are_one_line(options, status, text):
     argv = [BIN_DIR / "lab-prober", "--address", "127.0.0.1:1", *options]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == status
     assert text in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
 
 
 def test_help_names_every_option():
-    done = subprocess.run([BIN_DIR / "lab-prober", "--help"], capture_output=True, text=True, timeout=10, check=True)
+    done = subprocess.run([BIN_DIR / "lab-prober", "--help"], capture_output=True, text=True, timeout=DEADLINE_S, check=True)
     used = Plan(None, outcomes="x", connect_per_request=True).options() + Plan(1).options()
     assert all(option in done.stdout for option in used if option.startswith("--"))
     assert max(map(len, done.stdout.splitlines())) <= 100

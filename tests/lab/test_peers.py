@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 from twinlab import chart, contenders, packaged, peers, peers_report, proc, stats, targets, workloads, wrk
 from twinlab.errors import LabError
 from twinlab.packaged import PACKAGES, Site
@@ -285,7 +286,7 @@ def test_a_packaged_server_serves_logs_and_ends(key, open_folder):
         server.check("/plaintext", 13)
         session = server._child.pid
         log = next(scratch.glob("run-*/access.log"))
-        deadline_s = time.monotonic() + 30  # lighttpd writes every few seconds
+        deadline_s = time.monotonic() + DEADLINE_S  # lighttpd writes every few seconds
         while "/1k.bin" not in log.read_text() and time.monotonic() < deadline_s:
             time.sleep(0.02)
         assert "/1k.bin" in log.read_text()
@@ -296,7 +297,7 @@ def test_a_packaged_server_serves_logs_and_ends(key, open_folder):
 def test_a_real_run(tmp_path):
     done = subprocess.run([str(LAB), "peers", "--bin", str(BIN_DIR), "--servers", "floor,prefork", "--workloads",
                            "plaintext", "--rounds", "1", "--duration", "0.5", "--output", str(tmp_path)],
-                          capture_output=True, text=True, timeout=55, check=False)
+                          capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "peers.json").read_text())
     assert [(run["model"], run["workload"]) for run in content["runs"]] == [("floor", "plaintext"),

@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from patience import DEADLINE_S
 from twinlab import machine, proc
 from twinlab.errors import Interrupted, LabError
 
@@ -45,7 +46,7 @@ def test_figures_of_a_process_that_is_gone():
 
 def test_stop_ends_descendants_that_ignore_signals():
     child = proc.spawn(["sh", "-c", "(trap '' TERM; sleep 60 & wait; sleep 60) & sleep 60"])
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + DEADLINE_S
     while len(proc.session_members(child.pid)) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(proc.session_members(child.pid)) >= 3

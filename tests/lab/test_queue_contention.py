@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from patience import DEADLINE_S
 
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 PROGRAM = str(BIN_DIR / "queue_contention")
@@ -13,7 +14,7 @@ SHORT = ("--repetitions", "2", "--duration-ms", "5")
 
 
 def run(*options):
-    return subprocess.run([PROGRAM, *options], capture_output=True, text=True, timeout=120)
+    return subprocess.run([PROGRAM, *options], capture_output=True, text=True, timeout=DEADLINE_S)
 
 
 def test_each_queue_in_each_configuration():

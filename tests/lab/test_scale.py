@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 from twinlab import accepting, cli, crowd, idle, proc, scale
 from twinlab.accepting import Shares
 from twinlab.crowd import Crowd
@@ -134,7 +135,7 @@ def test_a_crowd_is_held_and_ends(listener, monkeypatch):
             kept[0].recv(1)  # open, and silent
     assert not any(proc.session_members(session) for session in sessions)
     for connection in kept:
-        connection.settimeout(10)
+        connection.settimeout(DEADLINE_S)
         assert connection.recv(1) == b""
 
 
@@ -159,12 +160,12 @@ def test_a_crowd_ends_with_a_laboratory_that_is_killed(listener):
         lab.kill()
         lab.wait()
     for connection in kept:
-        connection.settimeout(10)
+        connection.settimeout(DEADLINE_S)
         assert connection.recv(1) == b""
 
 
 def wait_for_count(kept, expected):
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + DEADLINE_S
     while len(kept) < expected:
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
@@ -176,7 +177,7 @@ def wait_for_count(kept, expected):
 def test_a_tiny_real_run(tmp_path):
     done = subprocess.run([str(LAB), "scale", "--bin", str(BIN_DIR), "--models", "threadpool", "--connections", "50",
                            "--rounds", "1", "--duration", "0.3", "--output", str(tmp_path)],
-                          capture_output=True, text=True, timeout=55, check=False)
+                          capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     content = json.loads((tmp_path / "scale.json").read_text())
     words = [verdict["verdict"] for verdict in content["targets"]]
     # Whether so short a run on a busy machine meets its targets says nothing; that the status tells it, does.

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 CGROUPS = Path("/sys/fs/cgroup")
 DISK_BYTES = 32 << 20
@@ -50,7 +50,7 @@ class Cgroup:
             except OSError:
                 return False
             return True
-        wait_until(removed, f"{self.directory} is removed", timeout_s=10)
+        wait_until(removed, f"{self.directory} is removed", timeout_s=DEADLINE_S)
 
 
 class SmallDisk:
@@ -124,6 +124,6 @@ class Stopped:
             pass
 
 
-def wait_for(condition, what, timeout_s=10.0):
+def wait_for(condition, what, timeout_s=DEADLINE_S):
     """As wait_until, looking every millisecond: for what is timed."""
     return wait_until(condition, what, timeout_s, interval_s=0.001)

@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass
 
 from support.client import Client, ConnectionLost
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 TARGETS = ("/plaintext", "/plaintext", "/json", "/hello.txt", "/cpu?us=100", "/sleep?ms=2")
 LONGEST_PAUSE_S = 0.004
 # One request in so many asks for the connection's end: so the connections spread again after a death.
 REQUESTS_A_CONNECTION = 50
 CLOSE = (("Connection", "close"),)
-PATIENCE_S = 30.0  # longer than any fault lasts: whoever is not answered by then never is
+PATIENCE_S = DEADLINE_S  # longer than any fault lasts: whoever is not answered by then never is
 RECONNECT_PAUSE_S = 0.005
 PROBE_INTERVAL_S = 0.003
 SHORTEST_QUIET_S = 0.01

@@ -15,14 +15,11 @@ from chaos.limits import Cgroup, SmallDisk, Unavailable, wait_for
 from chaos.load import SHORTEST_QUIET_S, Journal, Load, Prober, ask_once
 from support import processes
 from support import server as servers
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 CONNECTIONS = 8
-FIRST_ANSWER_DEADLINE_S = 10.0
-# The successor of a process that keeps dying at its start waits up to 6 s.
-STRENGTH_DEADLINE_S = 25.0
 CALM_S = 0.12  # a worker that dies younger counts as one that cannot start
-REST_DEADLINE_S = 5.0
+REST_DEADLINE_S = 30.0
 ROTATE_AT_BYTES = 8 << 20
 MASTER_KILL = "SIGKILL of the master"
 DRAIN_TIMEOUT_MS = 5000
@@ -146,7 +143,7 @@ class Session:
         return ask_once(self.address, target, self.seen)
 
     def status(self):
-        response = wait_until(lambda: self.get("/status"), "an answer to /status", STRENGTH_DEADLINE_S)
+        response = wait_until(lambda: self.get("/status"), "an answer to /status", DEADLINE_S)
         return json.loads(response.body)
 
     def whoami_pid(self, client):
@@ -162,7 +159,7 @@ class Session:
             with open(self.error_log, "rb") as file:
                 file.seek(mark)
                 return re.search(pattern.encode(), file.read())
-        wait_for(written, f"the error log says {pattern}", STRENGTH_DEADLINE_S)
+        wait_for(written, f"the error log says {pattern}", DEADLINE_S)
 
     def rotate_logs(self):
         """Moves the logs away and waits until no process writes to the old ones."""
@@ -210,7 +207,7 @@ class Session:
     def watch_until_answered(self):
         self.watch()
         wait_for(lambda: self._prober.first_answer_s, "a good answer on a new connection",
-                 FIRST_ANSWER_DEADLINE_S)
+                 DEADLINE_S)
 
     def hold(self, duration_s):
         self.watch()
@@ -243,8 +240,8 @@ class Session:
         finally:
             if self._prober is not None:
                 self._prober.stop()
-        load.wait_until_all_answered(time.monotonic(), STRENGTH_DEADLINE_S)
-        wait_for(lambda: not processes.tellers(self.master), "every story has been told", STRENGTH_DEADLINE_S)
+        load.wait_until_all_answered(time.monotonic(), DEADLINE_S)
+        wait_for(lambda: not processes.tellers(self.master), "every story has been told", DEADLINE_S)
         deaths = self._new_deaths()
         failures = self.seen.failures[failures_before:]
         balance = account.balance(fault, deaths, failures, self.seen.closing_answers - closing_before,
@@ -270,8 +267,8 @@ class Session:
             self._last_workers = workers = self.status()["workers"]
             return (processes_right() and len(workers) == self.model.slots
                     and all(worker["state"] == "ready" for worker in workers))
-        wait_for(processes_right, "as many processes as configured", STRENGTH_DEADLINE_S)
-        wait_for(slots_ready, "every worker is ready", STRENGTH_DEADLINE_S)
+        wait_for(processes_right, "as many processes as configured", DEADLINE_S)
+        wait_for(slots_ready, "every worker is ready", DEADLINE_S)
         return time.monotonic()
 
     def _new_deaths(self):
@@ -325,7 +322,7 @@ class Session:
             for first in range(0, len(steps), faults_per_server):
                 if time.monotonic() > until_s:
                     break
-                load.wait_until_all_answered(time.monotonic(), STRENGTH_DEADLINE_S)
+                load.wait_until_all_answered(time.monotonic(), DEADLINE_S)
                 for step in steps[first:first + faults_per_server]:
                     if time.monotonic() > until_s:
                         break
@@ -357,7 +354,7 @@ class Session:
 
     def _kill_master(self, load, on_outcome):
         """All die with it, the port is free, and the next server starts there at once."""
-        load.wait_until_all_answered(time.monotonic(), STRENGTH_DEADLINE_S)
+        load.wait_until_all_answered(time.monotonic(), DEADLINE_S)
         self.last_fault = MASTER_KILL
         failures_before = len(self.seen.failures)
         session = self.server.session
@@ -366,17 +363,17 @@ class Session:
         os.kill(self.master, signal.SIGKILL)
         try:
             self.watch()
-            self.server.process.wait(STRENGTH_DEADLINE_S)
+            self.server.process.wait(DEADLINE_S)
             wait_for(lambda: not processes.living_in_session(session), "all workers die with their master")
             wait_for(lambda: servers.is_free(self.port), "the port is free")
             self._check_nothing_left()
             self.start()
             strong_s = time.monotonic()
             wait_for(lambda: self._prober.first_answer_s, "a good answer on a new connection",
-                     FIRST_ANSWER_DEADLINE_S)
+                     DEADLINE_S)
         finally:
             self._prober.stop()
-        load.wait_until_all_answered(strong_s, STRENGTH_DEADLINE_S)
+        load.wait_until_all_answered(strong_s, DEADLINE_S)
         outcome = Outcome(Step(MASTER_KILL, 0.0, 0.0),
                           account.of_master_kill(self.seen.failures[failures_before:]),
                           self._since_ms(self._prober.first_answer_s), self._since_ms(strong_s))

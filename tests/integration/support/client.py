@@ -35,6 +35,11 @@ class Response:
         return values[0] if values else None
 
     @property
+    def lasting_headers(self):
+        """What two answers to one question have in common: all but Date, which changes between them."""
+        return tuple(pair for pair in self.headers if pair[0] != "date")
+
+    @property
     def says_close(self):
         return (self.header("Connection") or "").lower() == "close"
 

@@ -42,7 +42,7 @@ def ask(path, command, **members):
 
 def twinctl(*arguments):
     return subprocess.run([BIN_DIR / "twinctl", *map(str, arguments)], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=30, check=False)
+                          capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
 class Control:

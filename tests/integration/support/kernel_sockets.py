@@ -5,6 +5,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from support.waiting import DEADLINE_S
+
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST_AND_DUMP = 0x1 | 0x300
@@ -31,7 +33,7 @@ def server_ends(server_port):
     request += struct.pack(">H", server_port).ljust(_ID_BYTES, b"\0")
     header = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _REQUEST_AND_DUMP, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.settimeout(10)
+        netlink.settimeout(DEADLINE_S)
         netlink.send(header + request)
         return list(_read_dump(netlink))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support import processes
 from support.client import Client, ConnectionLost
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PRESET = os.environ.get("TWINHTTPD_PRESET", "dev")
@@ -37,7 +37,7 @@ def binary(model):
     return str(path)
 
 
-def run_to_end(model, *options, timeout_s=30, prefix=(), **popen):
+def run_to_end(model, *options, timeout_s=DEADLINE_S, prefix=(), **popen):
     """Runs the binary for a command that ends by itself."""
     return subprocess.run([*prefix, binary(model), *options], stdin=subprocess.DEVNULL, text=True,
                           capture_output=True, timeout=timeout_s, check=False, **popen)
@@ -183,7 +183,7 @@ class Server:
 
     # The end.
 
-    def wait_for_exit(self, timeout_s=20):
+    def wait_for_exit(self, timeout_s=DEADLINE_S):
         """The exit status, once the whole session is gone."""
         status = self.process.wait(timeout_s)
         wait_until(lambda: not processes.living_in_session(self.session),
@@ -202,7 +202,7 @@ class Server:
     def clean_up(self):
         """Kills whatever is left, for a test that failed in the middle."""
         processes.kill_session(self.session)
-        self.process.wait(20)
+        self.process.wait(DEADLINE_S)
 
 
 def quiet_port():

@@ -5,7 +5,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 _WRK = "/usr/bin/wrk"
 _UNTIL_ITS_END_S = 600  # a test ends it much earlier
@@ -23,7 +23,8 @@ class WrkResult:
 
 
 def start(url, duration_s=_UNTIL_ITS_END_S, connections=64, headers=()):
-    command = [_WRK, "-t2", f"-c{connections}", f"-d{duration_s}s"]
+    # Without a timeout, wrk counts what a busy machine answers after two seconds as an error.
+    command = [_WRK, "-t2", f"-c{connections}", f"-d{duration_s}s", "--timeout", f"{_UNTIL_ITS_END_S}s"]
     for header in headers:
         command += ["-H", header]
     return subprocess.Popen([*command, url], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -36,7 +37,7 @@ def wait_until_under_way(server):
 
 
 def _finish(process):
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, output
     return _parse(output)
 

@@ -1,6 +1,7 @@
 #include "common/base/scoreboard.h"
 
 #include "common/base/clock.h"
+#include "tests/unit/patience.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,13 +23,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum {
-    PROCESSES = 3,
-    SLOTS_EACH = 2,
-    SLOTS = PROCESSES * SLOTS_EACH,
-    NOTES = 50000,
-    PATIENCE_MS = 10000
-};
+enum { PROCESSES = 3, SLOTS_EACH = 2, SLOTS = PROCESSES * SLOTS_EACH, NOTES = 50000 };
 
 static struct scoreboard *scoreboard;
 

@@ -1,5 +1,7 @@
 #include "common/base/shared_cell.h"
 
+#include "tests/unit/patience.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,7 +14,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { THREADS = 4, PROCESSES = 3, ROUNDS = 2000, DEADLINE_S = 20 };
+enum { THREADS = 4, PROCESSES = 3, ROUNDS = 2000 };
 
 /* What mutual exclusion must protect: load and store with room in between. */
 static void add_rounds(struct shared_cell *cell)
@@ -116,7 +118,7 @@ static void test_a_dead_owner(void **state)
 {
     (void)state;
     struct shared_cell *cell = map_cell();
-    alarm(DEADLINE_S); /* a lock that is not recovered would wait for ever */
+    alarm(PATIENCE_S); /* a lock that is not recovered would wait for ever */
     for (uint64_t death = 1; death <= 3; death++) {
         die_holding(cell);
         assert_int_equal(shared_cell_lock(cell), 0);

@@ -4,6 +4,7 @@
 #include "common/http/content_coding.h"
 #include "tests/unit/failing_call.h"
 #include "tests/unit/open_descriptors.h"
+#include "tests/unit/patience.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +31,6 @@
 enum {
     PATH_BYTES = 256,
     ENTRIES = 8,
-    DEADLINE_S = 20,
     OLD_S = 3600,
     LARGE_BYTES = FILE_CONTENT_BYTES + 1
 };
@@ -344,7 +344,7 @@ static void test_special_files_do_not_block(void **state)
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(mkfifo(at("fifo"), 0600), 0);
     size_t before = open_descriptors();
-    alarm(DEADLINE_S); /* a FIFO without a writer would wait for ever */
+    alarm(PATIENCE_S); /* a FIFO without a writer would wait for ever */
     assert_result("/fifo", FILE_NOT_FOUND);
     assert_result("/socket", FILE_NOT_FOUND);
     alarm(0);

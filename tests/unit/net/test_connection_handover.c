@@ -6,6 +6,7 @@
 #include "common/net/worker.h"
 #include "tests/unit/failing_call.h"
 #include "tests/unit/open_descriptors.h"
+#include "tests/unit/patience.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
@@ -23,7 +24,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 10000, LONG_MS = 60000, TEXT_BYTES = 4096, START_MS = 1000000, CLIENTS = 3 };
+enum { LONG_MS = 60000, TEXT_BYTES = 4096, START_MS = 1000000, CLIENTS = 3 };
 enum { OLD, NEW, WORKERS };
 
 static struct failing_call failing_sendmsg;

@@ -7,6 +7,7 @@
 #include "common/net/worker.h"
 #include "tests/unit/failing_call.h"
 #include "tests/unit/open_descriptors.h"
+#include "tests/unit/patience.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
@@ -25,7 +26,6 @@
 #include <cmocka.h>
 
 enum {
-    PATIENCE_MS = 10000,
     SWEEP_MS = 200, /* at least between two looks at deadlines */
     LONG_MS = 60000,
     TEXT_BYTES = 4096,

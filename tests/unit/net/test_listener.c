@@ -2,6 +2,7 @@
 
 #include "tests/unit/failing_call.h"
 #include "tests/unit/open_descriptors.h"
+#include "tests/unit/patience.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,8 +21,6 @@
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
-
-enum { PATIENCE_MS = 10000 };
 
 static struct listener listener;
 static char error[LISTENER_ERROR_BYTES];

@@ -1,5 +1,7 @@
 #include "common/net/reader_pace.h"
 
+#include "tests/unit/patience.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SEND_TIMEOUT_MS = 10000, BEGIN_MS = 5000, PATIENCE_MS = 20000 };
+enum { SEND_TIMEOUT_MS = 10000, BEGIN_MS = 5000 };
 
 static const struct config unlimited = {.send_timeout_ms = SEND_TIMEOUT_MS};
 static const struct config limited = {.send_timeout_ms = SEND_TIMEOUT_MS,

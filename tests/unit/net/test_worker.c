@@ -7,6 +7,7 @@
 #include "common/base/memory.h"
 #include "common/http/file_cache.h"
 #include "common/net/listener.h"
+#include "tests/unit/patience.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,6 @@
 #include <cmocka.h>
 
 enum {
-    PATIENCE_MS = 10000,
     TAKEN_MAX = 16,
     BIG_BYTES = 3 << 20,
     MEDIUM_BYTES = 60000,

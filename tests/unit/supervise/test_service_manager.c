@@ -1,6 +1,7 @@
 #include "server/supervise/service_manager.h"
 
 #include "common/base/log.h"
+#include "tests/unit/patience.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -17,7 +18,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { MESSAGE_BYTES = 1024, PATIENCE_MS = 10000 };
+enum { MESSAGE_BYTES = 1024 };
 
 static char name[64]; /* of the socket, in the abstract namespace */
 static int heard_fd;

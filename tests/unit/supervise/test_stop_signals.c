@@ -1,5 +1,7 @@
 #include "server/supervise/stop_signals.h"
 
+#include "tests/unit/patience.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,8 +17,6 @@
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
-
-enum { PATIENCE_MS = 10000 };
 
 static int block(void **state)
 {

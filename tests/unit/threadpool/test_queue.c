@@ -1,6 +1,7 @@
 #include "server/threadpool/queue.h"
 
 #include "common/base/clock.h"
+#include "tests/unit/patience.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -13,7 +14,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { LENGTH = 8, PATIENCE_MS = 10000, THREADS = 4, REQUESTS = 20000 };
+enum { LENGTH = 8, THREADS = 4, REQUESTS = 20000 };
 
 static struct queue *queue;
 static struct http_exchange exchanges[REQUESTS];
