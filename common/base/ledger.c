@@ -20,7 +20,7 @@ struct ledger {
     int32_t master_pid;
     uint32_t slot_count; /* places from here on have never been used */
     uint32_t generation;
-    uint32_t listeners_given_up;
+    uint64_t listeners_given_up;
     uint64_t deaths;
     uint64_t requests_lost;
     uint64_t stuck_incidents;
@@ -292,18 +292,14 @@ uint64_t ledger_next_stuck_record(struct ledger *ledger)
 
 /* ---- Listening sockets ---- */
 
-void ledger_give_up_listener(struct ledger *ledger, uint32_t epoch)
+void ledger_give_up_listener(struct ledger *ledger, uint32_t id)
 {
-    if (epoch > ledger->listeners_given_up) {
-        ledger->listeners_given_up = epoch;
-    }
+    ledger->listeners_given_up |= scoreboard_listener_bit(id);
     ledger_restate(ledger);
 }
 
-void ledger_keep_listener(struct ledger *ledger, uint32_t epoch)
+void ledger_keep_listener(struct ledger *ledger, uint32_t id)
 {
-    if (epoch <= ledger->listeners_given_up) {
-        ledger->listeners_given_up = epoch - 1;
-    }
+    ledger->listeners_given_up &= ~scoreboard_listener_bit(id);
     ledger_restate(ledger);
 }

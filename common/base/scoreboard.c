@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { IPV4_IN_IPV6 = 12 }; /* where the former stands in the latter */
+
 static size_t scoreboard_bytes(uint32_t slot_capacity)
 {
     return sizeof(struct scoreboard) + slot_capacity * sizeof(struct worker_slot);
@@ -50,9 +52,9 @@ void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uin
     }
 }
 
-bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t epoch)
+bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t id)
 {
-    return epoch <= atomic_load(&scoreboard->listeners_given_up);
+    return (atomic_load(&scoreboard->listeners_given_up) & scoreboard_listener_bit(id)) != 0;
 }
 
 void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
@@ -275,8 +277,13 @@ struct client_address client_address_pack(const struct sockaddr *address)
         const struct sockaddr_in *v4 = (const void *)address;
         client.words[0] = family << 32 | ntohs(v4->sin_port);
         memcpy(&client.words[1], &v4->sin_addr, sizeof(v4->sin_addr));
+        return client;
+    }
+    const struct sockaddr_in6 *v6 = (const void *)address;
+    if (family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
+        client.words[0] = (uint64_t)AF_INET << 32 | ntohs(v6->sin6_port);
+        memcpy(&client.words[1], &v6->sin6_addr.s6_addr[IPV4_IN_IPV6], sizeof(struct in_addr));
     } else if (family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const void *)address;
         client.words[0] = family << 32 | ntohs(v6->sin6_port);
         memcpy(&client.words[1], &v6->sin6_addr, sizeof(v6->sin6_addr));
     } else if (family == AF_UNIX) {

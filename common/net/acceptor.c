@@ -24,14 +24,18 @@ enum {
 
 static void set_listening(struct worker *worker, bool on)
 {
-    if (worker->acceptor.listening == on) {
+    struct acceptor *acceptor = &worker->acceptor;
+    if (acceptor->listening == on && !acceptor->has_deaf) {
         return;
     }
-    worker->acceptor.listening = on;
-    if (on) {
-        event_add(&worker->acceptor.listen_event, NULL);
-    } else {
-        event_del(&worker->acceptor.listen_event);
+    acceptor->listening = on;
+    acceptor->has_deaf = false;
+    for (size_t i = 0; i < worker->options.listen_count; i++) {
+        if (on) {
+            event_add(&acceptor->listen_events[i], NULL);
+        } else {
+            event_del(&acceptor->listen_events[i]);
+        }
     }
 }
 
@@ -43,6 +47,17 @@ static void report_shortage(struct worker *worker, const char *remedy)
         log_write(LOG_WARN, "cannot accept connections: %m; %s", remedy);
     }
     worker->acceptor.short_ms = now_ms;
+}
+
+/* The others are still watched; the tick looks whether it listens again. */
+static void look_away_from(struct worker *worker, int listen_fd)
+{
+    for (size_t i = 0; i < worker->options.listen_count; i++) {
+        if (worker->options.listen_fds[i] == listen_fd) {
+            event_del(&worker->acceptor.listen_events[i]);
+        }
+    }
+    worker->acceptor.has_deaf = true;
 }
 
 /* Without a descriptor the connection cannot be taken from the queue, and the socket would stay
@@ -64,7 +79,8 @@ static bool has_room(struct worker *worker)
 
 void acceptor_resume(struct worker *worker)
 {
-    if (!worker->acceptor.listening && !worker->draining && !worker->stopped &&
+    bool is_complete = worker->acceptor.listening && !worker->acceptor.has_deaf;
+    if (!is_complete && !worker->draining && !worker->stopped &&
         worker_now_ms(worker) >= worker->acceptor.not_before_ms && has_room(worker)) {
         set_listening(worker, true);
     }
@@ -94,11 +110,10 @@ static void refuse(struct worker *worker, int fd, const struct client_address *c
     }
 }
 
-static int accept_from(const struct worker *worker, struct sockaddr_storage *address)
+static int accept_from(int listen_fd, struct sockaddr_storage *address)
 {
     socklen_t bytes = sizeof(*address);
-    return accept4(worker->options.listen_fd, (struct sockaddr *)address, &bytes,
-                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return accept4(listen_fd, (struct sockaddr *)address, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 /* Somebody waits, and no descriptor is free: one who will not be missed gives his. */
@@ -117,12 +132,12 @@ static bool free_descriptor(struct worker *worker)
 }
 
 /* Accepts one connection. False: none is waiting, or none can be had. */
-static bool accept_one(struct worker *worker)
+static bool accept_one(struct worker *worker, int listen_fd)
 {
     struct sockaddr_storage address;
-    int fd = accept_from(worker, &address);
+    int fd = accept_from(listen_fd, &address);
     if (fd < 0 && free_descriptor(worker)) {
-        fd = accept_from(worker, &address);
+        fd = accept_from(listen_fd, &address);
     }
     if (fd < 0) {
         switch (errno) {
@@ -134,8 +149,8 @@ static bool accept_one(struct worker *worker)
             return false;
         case EAGAIN:
             return false;
-        case EINVAL: /* shut down: the server drains */
-            set_listening(worker, false);
+        case EINVAL: /* shut down: the server drains, or somebody else has done it */
+            look_away_from(worker, listen_fd);
             return false;
         default: /* that client is gone again; there may be others */
             return true;
@@ -183,7 +198,6 @@ static bool should_yield(struct worker *worker, int accepted)
 
 static void on_acceptable(evutil_socket_t fd, short what, void *argument)
 {
-    (void)fd;
     (void)what;
     struct worker *worker = argument;
     uint64_t begin_ms = worker_now_ms(worker);
@@ -199,7 +213,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
             set_listening(worker, false);
             return;
         }
-        if (!accept_one(worker) || worker_now_ms(worker) - begin_ms > ACCEPT_TURN_MS) {
+        if (!accept_one(worker, fd) || worker_now_ms(worker) - begin_ms > ACCEPT_TURN_MS) {
             break;
         }
     }
@@ -209,20 +223,37 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
 void acceptor_open(struct worker *worker)
 {
     struct acceptor *acceptor = &worker->acceptor;
-    event_assign(&acceptor->listen_event, worker->base, worker->options.listen_fd,
-                 EV_READ | EV_PERSIST, on_acceptable, worker);
+    for (size_t i = 0; i < worker->options.listen_count; i++) {
+        event_assign(&acceptor->listen_events[i], worker->base, worker->options.listen_fds[i],
+                     EV_READ | EV_PERSIST, on_acceptable, worker);
+    }
     event_assign(&acceptor->yield_event, worker->base, -1, 0, on_yield_end, worker);
     set_listening(worker, true);
 }
 
+static void take_queued(struct worker *worker, int listen_fd)
+{
+    for (int i = 0; i < DRAIN_ACCEPTS && accept_one(worker, listen_fd); i++) {
+    }
+}
+
+void acceptor_give_up(struct worker *worker)
+{
+    const struct worker_options *options = &worker->options;
+    for (size_t i = 0; i < options->listen_count; i++) {
+        if (options->may_shut_down != NULL &&
+            options->may_shut_down(options->may_shut_down_data, i)) {
+            take_queued(worker, options->listen_fds[i]);
+            shutdown(options->listen_fds[i], SHUT_RD);
+        }
+    }
+}
+
 void acceptor_drain(struct worker *worker)
 {
-    for (int i = 0; i < DRAIN_ACCEPTS && accept_one(worker); i++) {
+    for (size_t i = 0; i < worker->options.listen_count; i++) {
+        take_queued(worker, worker->options.listen_fds[i]);
     }
-    if (!worker->options.listen_fd_is_passed) {
-        shutdown(worker->options.listen_fd, SHUT_RD);
-    }
-    set_listening(worker, false);
 }
 
 void acceptor_close(struct worker *worker)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAMILY, HIGH, LOW, KEY_WORDS };
+enum { FAMILY, ADDRESS, KEY_WORDS }; /* of IPv6 the network, /64 */
 
 struct client_count {
     uint64_t key[KEY_WORDS];
@@ -21,13 +21,9 @@ static int compare(const void *left, const void *right)
     return memcmp(a->key, b->key, sizeof(a->key));
 }
 
-/* Below ::/64 lie IPv4 addresses as a dual-stack socket sees them: these count by themselves. */
 static struct client_count entry_of(const struct client_address *client)
 {
-    uint64_t high = client->words[1];
-    return (struct client_count){
-        .key = {client->words[0] >> 32, high, high == 0 ? client->words[2] : 0},
-    };
+    return (struct client_count){.key = {client->words[0] >> 32, client->words[1]}};
 }
 
 static struct client_count *insert(struct client_counts *counts, const struct client_count *wanted)

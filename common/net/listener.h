@@ -2,56 +2,91 @@
 #ifndef TWINHTTPD_COMMON_NET_LISTENER_H
 #define TWINHTTPD_COMMON_NET_LISTENER_H
 
+#include "common/net/endpoint.h"
+#include "common/net/socket_traits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
-enum { LISTENER_ERROR_BYTES = 256, LISTENER_ADDRESS_BYTES = 128 };
+enum { LISTENER_ERROR_BYTES = 256 };
 
-/* A set of sockets bound to one address. */
+/* A set of sockets bound to one address: a single one that all event loops share, or one for each
+ * (reuseport). */
 struct listener {
     int *fds;
     size_t count;
+    bool reuseport;
     bool is_passed; /* by a service manager, which goes on listening when the server has ended */
-    char address[LISTENER_ADDRESS_BYTES]; /* as bound: "127.0.0.1:8080", port 0 replaced */
+    uint32_t id;    /* of these sockets, whoever holds descriptors of them; others of the same time
+                       have    another one, modulo LISTENERS_AT_ONCE, too */
+    struct endpoint wanted; /* as in the settings, where the port may be 0 */
+    struct endpoint bound;
+    struct socket_traits traits; /* what each socket is to be like, inherited by connections */
 };
 
-/* Binds and listens. With reuseport count sockets share the address and the kernel spreads
- * connections over them; else count must be 1. address as in struct config. False with one line in
- * error: cause and fix. Closed by listener_close. */
-bool listener_open(struct listener *listener, const char *address, bool reuseport, size_t count,
-                   char error[LISTENER_ERROR_BYTES]);
+/* All that one server listens at; zeroed: nothing. */
+struct listeners {
+    struct listener list[ENDPOINTS_MOST];
+    size_t count;
+    uint32_t last_id; /* of these and of all their predecessors' */
+};
 
-/* Takes over count sockets that a service manager has bound and that listen: descriptors first_fd
- * and on. False with one line in error: one of them is no listening TCP socket; all are closed
- * then. */
-bool listener_adopt(struct listener *listener, int first_fd, size_t count,
-                    char error[LISTENER_ERROR_BYTES]);
+/* What listeners_open needs beside the addresses. */
+struct listener_plan {
+    bool reuseport;
+    size_t count;                /* sockets for each address: 1 without reuseport */
+    const struct listeners *old; /* of a predecessor; NULL: there is none */
+};
 
+/* Binds and listens at each address of the settled list. Where the predecessor listens at the same
+ * one its sockets are shared, so that nobody who waits at them is cut. Where its address overlaps
+ * with a new one, both listen until the old one is closed: the more special address comes first.
+ * False with one line in error: cause and fix. Closed by listeners_close. */
+bool listeners_open(struct listeners *listeners, const struct endpoints *endpoints,
+                    const struct listener_plan *plan, char error[LISTENER_ERROR_BYTES]);
+
+/* Takes over count sockets that are there and listen, and makes a set of those that are bound to
+ * the same address. False with one line in error: one of them is no listening TCP socket, or there
+ * are too many addresses; all are closed then. */
+bool listeners_adopt(struct listeners *listeners, const int *fds, size_t count,
+                     char error[LISTENER_ERROR_BYTES]);
+
+/* The same sockets once more, with descriptors of their own. False with errno set. */
+bool listeners_share(struct listeners *listeners, const struct listeners *other);
+
+void listeners_close(struct listeners *listeners);
+
+/* Opens one set of sockets. address as in the settings, without a name. As listeners_open. */
+bool listener_open(struct listener *listener, const struct endpoint *endpoint, bool reuseport,
+                   size_t count, char error[LISTENER_ERROR_BYTES]);
 void listener_close(struct listener *listener);
-
-/* Another set of descriptors for the same sockets; closing one leaves the other as it is. False
- * with errno set. */
-bool listener_share(struct listener *listener, const struct listener *other);
-
-/* Fills in the address of sockets that were opened elsewhere. False with errno set, also when one
- * of them does not listen. */
-bool listener_read_address(struct listener *listener);
 
 /* The socket that event loop number index takes connections from. */
 int listener_fd(const struct listener *listener, size_t index);
 
-/* Whether only this machine can reach it: every socket is bound to a loopback address (127.0.0.0/8,
- * ::1, or the former written as IPv6). False also when that cannot be told. */
-bool listener_is_loopback(const struct listener *listener);
+/* The set with that id; NULL: not among these. */
+const struct listener *listeners_find(const struct listeners *listeners, uint32_t id);
 
-/* Makes sockets listen that somebody who shared them has shut down; the others go on undisturbed.
- * False with errno set. */
-bool listener_listen(const struct listener *listener);
+/* Whether only this machine can reach it: every socket is bound to a loopback address (127.0.0.0/8
+ * or ::1). False also when there is none. */
+bool listeners_are_loopback(const struct listeners *listeners);
 
-/* Resolves "host:port", "[v6]:port" or "*:port". False with one line in error. */
-bool listener_resolve(const char *address, struct sockaddr_storage *out, socklen_t *bytes,
-                      char error[LISTENER_ERROR_BYTES]);
+enum listener_health {
+    LISTENER_SOUND,
+    LISTENER_MENDED, /* the sockets are again what they should be */
+    LISTENER_RENEWED /* they are new ones: who shares the old ones serves nobody any more */
+};
+
+/* Looks whether somebody who shares the sockets of one address has shut them down or changed what
+ * they are like, and mends it: with new sockets and a new id where nothing else helps, or
+ * (distrusts) at once. what, if they were not sound, tells why: "the listening socket of *:80 was
+ * shut down". False with one line in error: it could not be mended. */
+bool listeners_check(struct listeners *listeners, size_t index, bool distrusts,
+                     enum listener_health *health, char what[LISTENER_ERROR_BYTES],
+                     char error[LISTENER_ERROR_BYTES]);
+
+/* "127.0.0.1:8080, [::1]:8080": as bound. */
+void listeners_format(const struct listeners *listeners, char *out, size_t bytes);
 
 #endif

@@ -190,6 +190,7 @@ static void begin_retirement(struct worker *worker)
     acceptor_close(worker);
     slot_set_state(worker_slot_of(worker), SLOT_DRAINING);
     close_inbox(worker);
+    acceptor_give_up(worker);
 }
 
 static void begin_drain(struct worker *worker)
@@ -197,9 +198,10 @@ static void begin_drain(struct worker *worker)
     if (worker->hurrying) {
         return;
     }
-    begin_retirement(worker);
     worker->hurrying = true;
+    begin_retirement(worker);
     acceptor_drain(worker);
+    acceptor_give_up(worker); /* also where it has retired from before */
     drain_connections(worker);
 }
 

@@ -6,6 +6,7 @@
 #include "common/base/config.h"
 #include "common/base/scoreboard.h"
 #include "common/http/exchange.h"
+#include "common/net/endpoint.h"
 
 struct event_base;
 struct worker;
@@ -30,9 +31,13 @@ struct worker_options {
     const struct config *config;
     const struct router *router;
     struct handler_context *context; /* of the loop's thread */
-    int listen_fd;                   /* kept open by the caller */
-    bool listen_fd_is_passed;        /* by a service manager, who listens on: not to be shut down */
-    int access_log_fd;               /* -1: off; kept open by the caller */
+    int listen_fds[ENDPOINTS_MOST];  /* one for each address; kept open by the caller */
+    size_t listen_count;
+    /* Asked when this worker stops accepting: whether nobody is to accept from that socket any
+     * more, so that it may be shut down for all that share it. NULL: never. */
+    bool (*may_shut_down)(const void *data, size_t listen_index);
+    const void *may_shut_down_data;
+    int access_log_fd; /* -1: off; kept open by the caller */
     uint64_t max_connections;
     /* Asked before a connection is accepted from a socket that others watch, too; false leaves it
      * to them for a moment. NULL: always. */
@@ -59,10 +64,10 @@ void worker_destroy(struct worker *worker);
 /* From any thread. Each makes worker_run return: stop at once; the others when the last connection
  * has ended or drain_timeout_ms is over. What is asked meanwhile is answered with "Connection:
  * close".
- * - retire: others go on serving. Nothing more is accepted; open connections keep the chance to
- *   ask once more until the deadline.
- * - drain: the server ends. What is queued is taken, the listening socket shut down (for all that
- *   share it, unless it was passed), and who is silent has a second to ask once more. */
+ * - retire: others go on serving. Open connections keep the chance to ask once more until the
+ *   deadline. Nothing more is accepted, but what is queued where nobody serves any more.
+ * - drain: the server ends. What is queued is taken, and who is silent has a second to ask once
+ *   more. */
 void worker_stop(struct worker *worker);
 void worker_drain(struct worker *worker);
 void worker_retire(struct worker *worker);
@@ -74,8 +79,8 @@ void worker_retire(struct worker *worker);
 uint64_t worker_hand_over(struct worker *worker, int to_fd, uint64_t count);
 
 /* On its own thread: takes connections that others have sent to from_fd. It reads its inbox by
- * itself; this is for the inbox of a worker that cannot. False: no descriptor is free, and what is
- * there stays for later. */
+ * itself; this is for the inbox of a worker that cannot. False: what is there stays for later,
+ * since no descriptor is free, or what came before was no connection (and was thrown away). */
 bool worker_take_over(struct worker *worker, int from_fd);
 
 /* The loop, for the process model's own events on the same thread. */

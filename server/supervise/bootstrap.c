@@ -6,6 +6,7 @@
 #include "server/supervise/confinement.h"
 #include "server/supervise/health_check.h"
 #include "server/supervise/inheritance.h"
+#include "server/supervise/lookup.h"
 #include "server/supervise/master.h"
 #include "server/supervise/pid_file.h"
 #include "server/supervise/process.h"
@@ -47,23 +48,39 @@ static const char *describe_bench(const struct server *server)
     return automatic ? "off, as not only this machine can ask (--bench on)" : "off (--bench on)";
 }
 
+/* Where there is more to say than the first line has said. */
+static void announce_addresses(const struct listeners *listeners)
+{
+    for (size_t i = 0; i < listeners->count; i++) {
+        const struct endpoint *bound = &listeners->list[i].bound;
+        char address[ENDPOINT_TEXT_BYTES];
+        endpoint_format(bound, address);
+        if (listeners->count > 1 || endpoint_note(bound)[0] != '\0') {
+            print(STDOUT_FILENO, "  address    %s%s\n", address, endpoint_note(bound));
+        }
+    }
+}
+
 static void announce(const struct server *server)
 {
     const struct scoreboard *scoreboard = server->scoreboard;
     const struct config *config = &server->config;
-    const char *address = server->listener.address;
+    const struct listeners *listeners = &server->listeners;
+    char address[ENDPOINT_TEXT_BYTES];
     char shape[160];
+    endpoint_format_for_url(&listeners->list[0].bound, address);
     plan_describe(&server->plan, shape, sizeof(shape));
+    print(STDOUT_FILENO, "%s: listening on http://%s (model %s, %s, %s pid %d)\n",
+          scoreboard->server, address, scoreboard->model, shape,
+          config->bare ? "process" : "master", (int)getpid());
+    announce_addresses(listeners);
     print(STDOUT_FILENO,
-          "%s: listening on http://%s (model %s, %s, %s pid %d)\n"
           "  documents  %s\n"
           "  status     http://%s/status   (for this machine alone)\n"
           "  bench      %s\n"
           "  faults     %s\n"
           "  stop       kill -TERM %d   (fast; Ctrl-C does the same)\n"
           "  drain      kill -QUIT %d   (answers what is under way first)\n",
-          scoreboard->server, address, scoreboard->model, shape,
-          config->bare ? "process" : "master", (int)getpid(),
           config->root != NULL ? config->root : "the bundled sample pages", address,
           describe_bench(server),
           config->faults ? "on: /fault/... can be used to crash workers" : "off (--faults on)",
@@ -90,7 +107,9 @@ static void announce_bare(void *data)
 static int run_bare(struct server *server)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, 0};
-    ledger_give_up_listener(server->ledger, server->epoch); /* it ends with this process */
+    for (size_t i = 0; i < server->listeners.count; i++) { /* they end with this process */
+        ledger_give_up_listener(server->ledger, server->listeners.list[i].id);
+    }
     struct bare bare = {.server = server};
     struct process process = {
         .server = server,
@@ -111,11 +130,31 @@ static int run_bare(struct server *server)
     return status == 0 ? 0 : 1;
 }
 
+/* Where to listen. What a service manager or the program before passes wins over the setting, or is
+ * found by its address. */
+static bool find_addresses(const struct config *config, struct endpoints *endpoints,
+                           bool *interrupted, char error[LOOKUP_ERROR_BYTES])
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, 0};
+    *endpoints = (struct endpoints){0};
+    *interrupted = false;
+    if (service_manager_passes_sockets()) {
+        return true;
+    }
+    int stop_fd = stop_signals_open(signals);
+    bool found = lookup_wait(config->listen, endpoints, stop_fd, interrupted, error);
+    if (stop_fd >= 0) {
+        close(stop_fd);
+    }
+    return found;
+}
+
 static bool open_server(struct server *server, const struct server_origin *origin,
-                        struct config *config, char error[SERVER_ERROR_BYTES])
+                        struct config *config, const struct endpoints *endpoints,
+                        char error[SERVER_ERROR_BYTES])
 {
     stop_signals_end_at_once();
-    bool opened = server_open(server, origin->kind, config, error);
+    bool opened = server_open(server, origin->kind, config, endpoints, error);
     stop_signals_wait_again();
     return opened;
 }
@@ -125,7 +164,9 @@ static bool open_server(struct server *server, const struct server_origin *origi
 static int run_server(const struct server_origin *origin, struct config *config)
 {
     struct server server;
+    struct endpoints endpoints;
     char error[SERVER_ERROR_BYTES];
+    bool interrupted = false;
     stop_signals_block();
     log_file_own(STDOUT_FILENO);
     log_file_own(STDERR_FILENO);
@@ -134,10 +175,11 @@ static int run_server(const struct server_origin *origin, struct config *config)
         confinement_hide(config->seccomp); /* after an upgrade there are workers already */
     }
     if (!pid_file_create(config->pid_file, inheritance_is_offered(), error) ||
-        !open_server(&server, origin, config, error)) {
+        !find_addresses(config, &endpoints, &interrupted, error) ||
+        !open_server(&server, origin, config, &endpoints, error)) {
         pid_file_remove();
         print(STDERR_FILENO, "%s: %s\n", origin->kind->name, error);
-        return 1;
+        return interrupted ? 0 : 1;
     }
     bool bare = server.config.bare;
     int status = bare ? run_bare(&server) : master_run(&server, origin, announce);

@@ -48,6 +48,9 @@ static void close_masters_own(struct master *master)
     if (master->upgrade_fd >= 0) {
         close(master->upgrade_fd);
     }
+    if (lookup_fd(&master->lookup) >= 0) {
+        close(lookup_fd(&master->lookup));
+    }
     if (master->on_trial) {
         server_close(&master->previous);
     }
@@ -105,8 +108,11 @@ static struct child *create_child(struct master *master, uint32_t number, uint32
     struct child *child = memory_alloc_zeroed(1, sizeof(*child));
     child->number = number;
     child->epoch = server->epoch;
-    child->listener_epoch = server->listener_epoch;
-    child->owns_listener = server->listener.count > 1;
+    child->listener_count = server->listeners.count;
+    for (size_t i = 0; i < child->listener_count; i++) {
+        child->listener_ids[i] = server->listeners.list[i].id;
+    }
+    child->owns_sockets = server->config.accept == CONFIG_ACCEPT_REUSEPORT;
     child->drain_timeout_ms = server->config.drain_timeout_ms;
     child->slot_count = server->plan.slots_per_process;
     child->loop_count = server->plan.loops;
@@ -216,6 +222,16 @@ static bool all_seats_ready(const struct master *master)
     return true;
 }
 
+static void tell_predecessor(const struct server *server)
+{
+    for (uint32_t i = 0; i < ENDPOINTS_MOST; i++) {
+        if ((server->left_to_old >> i & 1) != 0) {
+            inheritance_tell(INHERITANCE_LEAVES + i);
+        }
+    }
+    inheritance_tell(server->inherited ? INHERITANCE_SERVES : INHERITANCE_ELSEWHERE);
+}
+
 static struct child *find_unready(struct master *master, uint32_t generation)
 {
     struct child *child;
@@ -243,7 +259,7 @@ void children_check_readiness(struct master *master)
         master->announce(master->server);
         master_tell_serving(master);
         pid_file_claim();
-        inheritance_tell(master->server->inherited ? INHERITANCE_SERVES : INHERITANCE_ELSEWHERE);
+        tell_predecessor(master->server);
     }
 }
 
@@ -260,17 +276,35 @@ void children_order(struct master *master, const struct child *child, int number
               child->number, (int)child->pid);
 }
 
-/* Whether nobody serves any more, once this process retires, where it listens. */
-static bool leaves_address(const struct master *master, const struct child *child)
+static bool has_sockets(const struct child *child, uint32_t listener_id)
+{
+    for (size_t i = 0; i < child->listener_count; i++) {
+        if (child->listener_ids[i] == listener_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether new processes, here or of a new program, serve at these sockets. */
+static bool is_kept(const struct master *master, uint32_t listener_id)
+{
+    const struct listeners *listeners = &master->server->listeners;
+    const struct listener *listener = listeners_find(listeners, listener_id);
+    return listener != NULL && (master->addresses_left >> (listener - listeners->list) & 1) == 0;
+}
+
+/* Whether nobody serves there any more, once this process retires. */
+static bool leaves_address(const struct master *master, const struct child *child,
+                           uint32_t listener_id)
 {
     const struct child *other;
-    if (child->listener_epoch == master->server->listener_epoch && !master->address_left) {
+    if (is_kept(master, listener_id)) {
         return false;
     }
     TAILQ_FOREACH(other, &master->children, link)
     {
-        if (!other->retiring && !child->owns_listener &&
-            other->listener_epoch == child->listener_epoch) {
+        if (!other->retiring && !child->owns_sockets && has_sockets(other, listener_id)) {
             return false;
         }
     }
@@ -286,11 +320,12 @@ void children_retire(struct master *master, struct child *child)
     child->retiring = true;
     child->kill_at_ms = clock_monotonic_ms() + child->drain_timeout_ms + STOP_PATIENCE_MS;
     scoreboard_mark_draining(scoreboard, child->first_slot, child->slot_count);
-    bool leaves = leaves_address(master, child);
-    if (leaves) {
-        ledger_give_up_listener(master->server->ledger, child->listener_epoch);
+    for (size_t i = 0; i < child->listener_count; i++) {
+        if (leaves_address(master, child, child->listener_ids[i])) {
+            ledger_give_up_listener(master->server->ledger, child->listener_ids[i]);
+        }
     }
-    children_order(master, child, leaves ? SIGQUIT : SIGUSR2);
+    children_order(master, child, SIGUSR2);
 }
 
 static void discard(struct master *master, struct child *child)

@@ -33,7 +33,7 @@ static const char *phase_name(const struct master *master)
         [MASTER_HANDED_OVER] = "handed over", [MASTER_DRAINING] = "draining",
         [MASTER_STOPPING] = "stopping",
     };
-    return master->on_trial ? "reloading" : names[master->phase];
+    return reload_is_under_way(master) ? "reloading" : names[master->phase];
 }
 
 static const char *child_state(const struct child *child)
@@ -85,12 +85,14 @@ static bool list(struct master *master, const struct control_request *request,
     (void)error;
     const struct scoreboard *scoreboard = master->server->scoreboard;
     const struct child *child;
+    char addresses[SERVER_ERROR_BYTES];
+    listeners_format(&master->server->listeners, addresses, sizeof(addresses));
     json_put_text(json, "server", scoreboard->server);
     json_put_text(json, "version", scoreboard->version);
     json_put_text(json, "model", scoreboard->model);
     json_put_int(json, "master_pid", getpid());
     json_put_text(json, "state", phase_name(master));
-    json_put_text(json, "listen", master->server->listener.address);
+    json_put_text(json, "listen", addresses);
     json_put_uint(json, "wanted", master->seat_count);
     json_key(json, "processes");
     json_array_begin(json);

@@ -129,6 +129,7 @@ static void on_death(struct master *master, struct child *child, int wait_status
     if (death.crash.told) {
         crash_teller_add(&master->tellers, &death);
     }
+    master->listening_checked_ms = 0; /* its successors inherit what it may have spoilt */
     if (child->ready) {
         return;
     }
@@ -173,7 +174,7 @@ void deaths_reap(struct master *master)
         struct child *child = find_child(master, pid);
         if (child != NULL) {
             on_end(master, child, wait_status);
-        } else if (!tellers_reap(&master->tellers, pid)) {
+        } else if (!tellers_reap(&master->tellers, pid) && !lookup_is_over(&master->lookup, pid)) {
             upgrade_is_over(master, pid, wait_status);
         }
     }

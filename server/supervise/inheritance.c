@@ -21,29 +21,47 @@ static bool keep_open(int fd)
     return fcntl(fd, F_SETFD, 0) == 0;
 }
 
-/* "127.0.0.1:8080 4 5 6": the address as configured, then the descriptors; PASSED behind them tells
- * that a service manager has passed them. */
-static char *describe(const struct server *server)
+/* "127.0.0.1:8080 4 5 6 [::1]:8080 7 8 9": each address as wanted, then its descriptors; PASSED
+ * behind all of them tells that a service manager has passed them. */
+static char *describe(const struct listeners *listeners)
 {
-    const struct listener *listener = &server->listener;
-    size_t bytes = strlen(server->config.listen) + listener->count * FD_TEXT_BYTES + sizeof(PASSED);
-    char *text = memory_alloc_zeroed(1, bytes);
-    size_t used = (size_t)snprintf(text, bytes, "%s", server->config.listen);
-    for (size_t i = 0; i < listener->count; i++) {
-        used += (size_t)snprintf(text + used, bytes - used, " %d", listener->fds[i]);
+    size_t used = 0;
+    bool passed = false;
+    size_t bytes = sizeof(PASSED);
+    for (size_t i = 0; i < listeners->count; i++) {
+        bytes += ENDPOINT_TEXT_BYTES + 1 + listeners->list[i].count * FD_TEXT_BYTES;
     }
-    snprintf(text + used, bytes - used, "%s", listener->is_passed ? PASSED : "");
+    char *text = memory_alloc_zeroed(1, bytes);
+    for (size_t i = 0; i < listeners->count; i++) {
+        const struct listener *listener = &listeners->list[i];
+        char address[ENDPOINT_TEXT_BYTES];
+        endpoint_format(&listener->wanted, address);
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s", i == 0 ? "" : " ", address);
+        for (size_t k = 0; k < listener->count; k++) {
+            used += (size_t)snprintf(text + used, bytes - used, " %d", listener->fds[k]);
+        }
+        passed = passed || listener->is_passed;
+    }
+    snprintf(text + used, bytes - used, "%s", passed ? PASSED : "");
     return text;
+}
+
+static bool keep_all_open(const struct listeners *listeners)
+{
+    bool kept = true;
+    for (size_t i = 0; i < listeners->count; i++) {
+        for (size_t k = 0; k < listeners->list[i].count; k++) {
+            kept = kept && keep_open(listeners->list[i].fds[k]);
+        }
+    }
+    return kept;
 }
 
 bool inheritance_offer(const struct server *server, int talk_fd)
 {
     char talk[FD_TEXT_BYTES];
-    bool kept = keep_open(talk_fd);
-    for (size_t i = 0; i < server->listener.count; i++) {
-        kept = kept && keep_open(server->listener.fds[i]);
-    }
-    char *listening = describe(server);
+    bool kept = keep_open(talk_fd) && keep_all_open(&server->listeners);
+    char *listening = describe(&server->listeners);
     snprintf(talk, sizeof(talk), "%d", talk_fd);
     kept = kept && setenv(LISTENING_VARIABLE, listening, 1) == 0 &&
            setenv(PREDECESSOR_VARIABLE, talk, 1) == 0;
@@ -51,49 +69,111 @@ bool inheritance_offer(const struct server *server, int talk_fd)
     return kept;
 }
 
-/* The next descriptor in the list; -1 at its end. Not for the programs that this one may start. */
+/* The next descriptor in the list; -1: something else comes. Not for the programs that this one may
+ * start. */
 static int next_fd(const char **text)
 {
     char *end;
     long fd = strtol(*text, &end, 10);
-    if (end == *text || fd < 0 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) != 0) {
+    bool is_number = end != *text && (*end == ' ' || *end == '\0');
+    if (!is_number || fd < 0 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) != 0) {
         return -1;
     }
     *text = end;
     return (int)fd;
 }
 
-static void read_fds(struct listener *listener, const char *text)
+/* An address, then descriptors. */
+static void skip_word(const char **text)
 {
-    size_t most = strlen(text) / 2 + 1;
-    int fd;
-    listener->fds = memory_alloc_zeroed(most, sizeof(listener->fds[0]));
-    while ((fd = next_fd(&text)) >= 0) {
-        listener->fds[listener->count++] = fd;
-    }
-    listener->is_passed = strcmp(text, PASSED) == 0;
+    *text += strspn(*text, " ");
+    *text += strcspn(*text, " ");
 }
 
-bool inheritance_take(struct listener *listener, const char *address, size_t count)
+static size_t read_fds(const char *text, int *fds)
 {
+    size_t count = 0;
+    while (*text != '\0') {
+        int fd = next_fd(&text);
+        if (fd >= 0) {
+            fds[count++] = fd;
+        } else {
+            skip_word(&text);
+        }
+    }
+    return count;
+}
+
+/* Of whom the kernel has chosen the port it is to be known. What a name stood for is as bound. */
+static void set_wanted(struct listener *listener, const char *text)
+{
+    char word[ENDPOINT_TEXT_BYTES];
+    size_t bytes = strcspn(text, " ");
+    if (bytes >= sizeof(word)) {
+        return;
+    }
+    memcpy(word, text, bytes);
+    word[bytes] = '\0';
+    struct endpoint wanted;
+    if (endpoint_parse(&wanted, word)) {
+        listener->wanted = wanted;
+    } else if (bytes >= 2 && strcmp(word + bytes - 2, ":0") == 0) {
+        endpoint_set_port(&listener->wanted, 0);
+    }
+}
+
+static struct listener *find_by_fd(struct listeners *listeners, int fd)
+{
+    for (size_t i = 0; i < listeners->count; i++) {
+        if (listeners->list[i].fds[0] == fd) {
+            return &listeners->list[i];
+        }
+    }
+    return NULL;
+}
+
+static void read_wanted(struct listeners *listeners, const char *text)
+{
+    const char *address = text;
+    while (*text != '\0') {
+        int fd = next_fd(&text);
+        struct listener *listener = fd >= 0 ? find_by_fd(listeners, fd) : NULL;
+        if (listener != NULL) {
+            set_wanted(listener, address);
+        } else if (fd < 0) {
+            address = text + strspn(text, " ");
+            skip_word(&text);
+        }
+    }
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t bytes = strlen(text);
+    size_t end_bytes = strlen(end);
+    return bytes >= end_bytes && strcmp(text + bytes - end_bytes, end) == 0;
+}
+
+void inheritance_take(struct listeners *listeners)
+{
+    char error[LISTENER_ERROR_BYTES];
     const char *text = getenv(LISTENING_VARIABLE);
-    size_t address_bytes = strlen(address);
-    *listener = (struct listener){0};
+    *listeners = (struct listeners){0};
     if (text == NULL) {
-        return false;
+        return;
     }
-    const char *fds = strchr(text, ' ');
-    if (fds != NULL) {
-        read_fds(listener, fds);
+    int *fds = memory_alloc_zeroed(strlen(text) / 2 + 1, sizeof(*fds));
+    size_t count = read_fds(text, fds);
+    if (listeners_adopt(listeners, fds, count, error)) {
+        read_wanted(listeners, text);
+    } else {
+        log_write(LOG_WARN, "the old program's sockets (%s) are of no use: %s", text, error);
     }
-    bool same = strncmp(text, address, address_bytes) == 0 && text[address_bytes] == ' ';
-    bool taken = same && listener->count == count && listener_read_address(listener);
-    if (!taken) {
-        log_write(LOG_WARN, "the old program's sockets (%s) do not fit: opening others", text);
-        listener_close(listener);
+    for (size_t i = 0; i < listeners->count; i++) {
+        listeners->list[i].is_passed = ends_with(text, PASSED);
     }
+    free(fds);
     unsetenv(LISTENING_VARIABLE);
-    return taken;
 }
 
 /* Where the old program listens; -1: there is none. */

@@ -12,7 +12,8 @@ enum inheritance_news {
     INHERITANCE_SERVES = 'R',    /* at the sockets that it was given */
     INHERITANCE_ELSEWHERE = 'O', /* at others: its configuration names another address */
     INHERITANCE_DRAINS = 'Q',    /* it was told to end, or has a successor itself */
-    INHERITANCE_STOPS = 'T'      /* it was told to end at once */
+    INHERITANCE_STOPS = 'T',     /* it was told to end at once */
+    INHERITANCE_LEAVES = 0x80    /* plus n: it does not serve at the sockets of the n-th address */
 };
 
 enum { INHERITANCE_RECALL = 'B' }; /* what the old program may say: see inheritance_is_recalled */
@@ -21,9 +22,9 @@ enum { INHERITANCE_RECALL = 'B' }; /* what the old program may say: see inherita
  * names them in the environment. False with errno set. */
 bool inheritance_offer(const struct server *server, int talk_fd);
 
-/* In the new program: takes the sockets if they were bound to this configured address, and there
- * are so many; else they are closed and false is returned. Only the first call finds any. */
-bool inheritance_take(struct listener *listener, const char *address, size_t count);
+/* In the new program: takes the sockets, each set with the address that was wanted. Zeroed: there
+ * are none, or (reported) none of use. Only the first call finds any. */
+void inheritance_take(struct listeners *listeners);
 
 /* Whether this program was started to replace another one. */
 bool inheritance_is_offered(void);

@@ -42,7 +42,8 @@ void master_stop(struct master *master)
         tell_ending(master, INHERITANCE_STOPS, "stopping");
         master->phase = MASTER_STOPPING;
         master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
-        listener_close(&master->server->listener);
+        listeners_close(&master->server->listeners);
+        reload_abandon(master);
         upgrade_abandon(master);
         children_signal(master, SIGTERM);
     }
@@ -79,13 +80,15 @@ void master_drain(struct master *master)
     tell_ending(master, INHERITANCE_DRAINS, "draining");
     master->phase = MASTER_DRAINING;
     master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
-    if (!inheritance_is_recalled()) {
-        ledger_give_up_listener(master->server->ledger, master->last_epoch);
-    }
-    listener_close(&master->server->listener);
+    bool recalled = inheritance_is_recalled();
+    listeners_close(&master->server->listeners);
+    reload_abandon(master);
     upgrade_abandon(master);
     TAILQ_FOREACH(child, &master->children, link)
     {
+        for (size_t i = 0; i < child->listener_count && !recalled; i++) {
+            ledger_give_up_listener(master->server->ledger, child->listener_ids[i]);
+        }
         scoreboard_mark_draining(master->server->scoreboard, child->first_slot, child->slot_count);
     }
     children_signal(master, SIGQUIT);
@@ -187,6 +190,8 @@ static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
     due_ms = earlier(due_ms, recycling_due_ms(master));
     due_ms = earlier(due_ms, upgrade_due_ms(master, now_ms));
     due_ms = earlier(due_ms, tellers_due_ms(&master->tellers));
+    due_ms = earlier(due_ms, lookup_due_ms(&master->lookup));
+    due_ms = earlier(due_ms, listening_due_ms(master));
     bool starts = master->phase == MASTER_STARTING || master->phase == MASTER_RUNNING;
     for (uint32_t i = 0; i < master->seat_count && starts; i++) {
         due_ms = earlier_start(due_ms, &master->seats[i], now_ms);
@@ -218,6 +223,7 @@ static void wait_for_news(struct master *master)
         {.fd = readiness_fd(&master->readiness), .events = POLLIN},
         {.fd = master->upgrade_fd, .events = POLLIN}, /* -1 is passed over */
         {.fd = control_fd(master->control), .events = POLLIN},
+        {.fd = lookup_fd(&master->lookup), .events = POLLIN},
     };
     service_manager_beat(&master->service_manager);
     int wait_ms = service_manager_wait_ms(&master->service_manager, time_to_wait_ms(master));
@@ -234,6 +240,7 @@ static void loop(struct master *master)
 {
     while (true) {
         orders_take_up(master);
+        listening_check_if_due(master);
         children_start_due(master);
         watchdog_run(master);
         recycling_run(master);
@@ -249,6 +256,7 @@ static void loop(struct master *master)
             upgrade_on_news(master);
         }
         control_serve(master->control);
+        reload_proceed(master);
         kill_late(master);
         upgrade_check_deadline(master);
     }

@@ -1,10 +1,12 @@
 /* The master from inside: what its files share. master.c is the loop, children.c starts, retires
  * and finds ready, deaths.c reaps, rolling.c replaces processes that live, reload.c and upgrade.c
- * use it, resize.c adds and removes some. All of it runs on the master's one thread. */
+ * use it, resize.c adds and removes some, listening.c looks after what they share. All of it runs
+ * on the master's one thread. */
 #ifndef TWINHTTPD_SERVER_SUPERVISE_MASTER_INTERNAL_H
 #define TWINHTTPD_SERVER_SUPERVISE_MASTER_INTERNAL_H
 
 #include "server/supervise/control.h"
+#include "server/supervise/lookup.h"
 #include "server/supervise/readiness.h"
 #include "server/supervise/recycling.h"
 #include "server/supervise/respawn.h"
@@ -40,8 +42,9 @@ struct child {
     uint32_t spares_wanted; /* of these, as last ordered */
     uint32_t generation;
     uint32_t epoch; /* of the configuration that it was started with */
-    uint32_t listener_epoch;
-    bool owns_listener; /* each event loop has a socket of its own (reuseport) */
+    uint32_t listener_ids[ENDPOINTS_MOST];
+    size_t listener_count;
+    bool owns_sockets; /* each event loop has sockets of its own (reuseport) */
     uint64_t drain_timeout_ms;
     uint64_t started_ns;
     uint64_t kill_at_ms; /* 0: never */
@@ -75,6 +78,8 @@ struct master {
     struct server previous; /* on trial: what to go back to */
     bool on_trial;          /* no process of *server has become ready yet */
     uint32_t last_epoch;    /* of the newest configuration, also if it came to nothing */
+    struct lookup lookup;   /* of the addresses of the next configuration... */
+    struct config awaited;  /* ...while that is under way */
     const struct server_origin *origin;
     void (*announce)(const struct server *server);
     struct service_manager service_manager;
@@ -92,12 +97,15 @@ struct master {
     struct tellers tellers;
     struct watchdog watchdog;
     struct recycling recycling;
-    pid_t upgrade_pid;        /* the new program; 0: none */
-    int upgrade_fd;           /* to talk with it; -1: there is nothing more to say */
-    uint64_t upgrade_over_ms; /* when it must be ready; then the end of its trial; 0: never */
-    bool upgrade_serves;      /* it has been ready */
-    bool address_left;        /* the new program serves elsewhere: nobody does here */
-    struct control *control;  /* NULL: off */
+    pid_t upgrade_pid;             /* the new program; 0: none */
+    int upgrade_fd;                /* to talk with it; -1: there is nothing more to say */
+    uint64_t upgrade_over_ms;      /* when it must be ready; then the end of its trial; 0: never */
+    bool upgrade_serves;           /* it has been ready */
+    uint32_t addresses_left;       /* at which the new program does not serve: a bit each */
+    struct control *control;       /* NULL: off */
+    uint64_t listening_checked_ms; /* 0: as soon as may be */
+    uint64_t listening_mended_ms;  /* something was spoilt; 0: never */
+    uint64_t listening_complained_ms; /* of what could not be mended; 0: never */
 };
 
 /* ---- master.c ---- */
@@ -191,9 +199,32 @@ bool resize_by(struct master *master, int32_t change, char error[SERVER_ERROR_BY
  * in the log. */
 bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES]);
 
+/* Whether it is not decided yet. */
+bool reload_is_under_way(const struct master *master);
+
+/* The next step, if nothing is to be waited for. */
+void reload_proceed(struct master *master);
+
+/* The server ends: nobody waits for it any more. */
+void reload_abandon(struct master *master);
+
 /* The first process of a new configuration serves, or cannot. */
 void reload_commit(struct master *master);
 void reload_go_back(struct master *master);
+
+/* ---- listening.c ---- */
+
+/* Looks whether a process has spoilt what all share, and mends it. */
+void listening_check(struct master *master);
+
+/* The same when it is time. */
+void listening_check_if_due(struct master *master);
+
+/* When that is; 0: never. */
+uint64_t listening_due_ms(const struct master *master);
+
+/* The sockets have been another program's, which may have shut them down: serves there again. */
+void listening_listen_again(struct master *master);
 
 /* ---- upgrade.c ---- */
 

@@ -15,7 +15,7 @@ static bool has_to_wait(const struct master *master, int number)
     bool reload = number == SIGHUP;
     return master->phase == MASTER_STARTING ||
            (master->phase == MASTER_RUNNING &&
-            (master->on_trial || (reload && master->upgrade_pid != 0)));
+            (reload_is_under_way(master) || (reload && master->upgrade_pid != 0)));
 }
 
 static bool act(struct master *master, int number, char error[SERVER_ERROR_BYTES])
@@ -37,7 +37,7 @@ static void put_off(struct master *master, int number)
               : number == SIGUSR2 ? "an upgrade"
                                   : "a change of the number of processes",
               master->phase == MASTER_STARTING ? "the server has started"
-              : master->on_trial               ? "the reload under way is decided"
+              : reload_is_under_way(master)    ? "the reload under way is decided"
                                                : "the new program serves or has failed");
     master->orders.reload |= number == SIGHUP;
     master->orders.upgrade |= number == SIGUSR2;

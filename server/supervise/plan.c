@@ -1,6 +1,7 @@
 #include "server/supervise/plan.h"
 
 #include "common/base/cpus.h"
+#include "common/net/endpoint.h"
 #include "server/supervise/rebalance.h"
 
 #include <stdio.h>
@@ -76,12 +77,32 @@ static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
     return value < least ? least : value > most ? most : value;
 }
 
+/* How many addresses "listen" may stand for; what a name does is not known here, but mostly it is
+ * no more than one of IPv4 and one of IPv6. */
+static uint64_t count_addresses(const char *listen)
+{
+    uint64_t count = 0;
+    while (*listen != '\0') {
+        size_t bytes = strcspn(listen, ",");
+        char address[ENDPOINT_TEXT_BYTES] = "";
+        struct endpoint endpoint;
+        if (bytes < sizeof(address)) {
+            memcpy(address, listen, bytes);
+        }
+        count += endpoint_parse(&endpoint, address) ? 1 : 2;
+        listen += bytes + (listen[bytes] == ',');
+    }
+    return count;
+}
+
 static bool plan_descriptors(struct plan *plan, const struct config *config,
                              char error[PLAN_ERROR_BYTES])
 {
     uint64_t limit = raise_descriptor_limit();
-    uint64_t listening =
-        config->accept == CONFIG_ACCEPT_REUSEPORT ? (uint64_t)plan->processes * plan->loops : 1;
+    uint64_t listening = count_addresses(config->listen);
+    if (config->accept == CONFIG_ACCEPT_REUSEPORT) {
+        listening *= (uint64_t)plan->processes * plan->loops;
+    }
     uint64_t inboxes = config->rebalance ? rebalance_descriptors(plan->processes * plan->loops) : 0;
     uint64_t fixed = PROCESS_FDS + listening + inboxes + (uint64_t)plan->loops * LOOP_FDS;
     uint64_t threads = plan->slots_per_process;

@@ -94,6 +94,15 @@ void process_leave(struct handler_context *context)
     context->files = NULL;
 }
 
+/* The server has given the address up, and does not leave the socket to a service manager. */
+static bool may_shut_down(const void *data, size_t listen_index)
+{
+    const struct server *server = data;
+    const struct listener *listener = &server->listeners.list[listen_index];
+    return !listener->is_passed &&
+           scoreboard_listener_is_given_up(server->scoreboard, listener->id);
+}
+
 static bool may_accept(void *data, uint32_t slot_index)
 {
     return balance_may_accept(data, slot_index);
@@ -106,21 +115,26 @@ struct worker *process_create_worker(struct process *process, struct handler_con
     size_t loop_index = (size_t)process->number * server->plan.loops + loop;
     uint32_t inbox_id = rebalance_inbox_id(&server->rebalance, (uint32_t)loop_index);
     atomic_store(&context->slot->inbox, inbox_id);
-    return worker_create(&(struct worker_options){
+    struct worker_options options = {
         .config = &server->config,
         .router = process->router,
         .context = context,
-        .listen_fd = listener_fd(&server->listener, loop_index),
-        .listen_fd_is_passed = server->listener.is_passed,
+        .listen_count = server->listeners.count,
+        .may_shut_down = may_shut_down,
+        .may_shut_down_data = server,
         .access_log_fd = server->access_log_fd,
         .max_connections = server->plan.max_connections,
-        .may_accept = server->listener.count == 1 ? may_accept : NULL,
+        .may_accept = server->config.accept == CONFIG_ACCEPT_SHARED ? may_accept : NULL,
         .may_accept_data = server->scoreboard,
         .rebalance = inbox_id != 0 ? rebalance_tick : NULL,
         .rebalance_data = &server->rebalance,
         .inbox_fd = rebalance_inbox(&server->rebalance, inbox_id),
         .dispatch = *dispatch,
-    });
+    };
+    for (size_t i = 0; i < options.listen_count; i++) {
+        options.listen_fds[i] = listener_fd(&server->listeners.list[i], loop_index);
+    }
+    return worker_create(&options);
 }
 
 static enum process_order order_of(int number)
@@ -152,12 +166,21 @@ static enum process_order strongest_order(const struct process *process)
     return strongest;
 }
 
-/* Who drains shuts the listening socket down for all that share it, which is for the whole server
- * to decide: one process alone leaves the socket to the others. */
+static bool is_all_given_up(const struct server *server)
+{
+    for (size_t i = 0; i < server->listeners.count; i++) {
+        if (!scoreboard_listener_is_given_up(server->scoreboard, server->listeners.list[i].id)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Who drains takes the server for ended, which is for the whole server to decide: one process alone
+ * leaves its clients the time to go to the others. */
 static enum process_order allowed_order(const struct process *process, enum process_order order)
 {
-    const struct server *server = process->server;
-    bool may_drain = scoreboard_listener_is_given_up(server->scoreboard, server->listener_epoch);
+    bool may_drain = is_all_given_up(process->server);
     return order == PROCESS_DRAIN && !may_drain ? PROCESS_RETIRE : order;
 }
 

@@ -3,6 +3,7 @@
 #include "common/base/memory.h"
 #include "server/supervise/balance.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -38,6 +39,17 @@ void rebalance_close(struct rebalance *rebalance)
     }
     free(rebalance->inboxes);
     *rebalance = (struct rebalance){.first_id = rebalance->first_id};
+}
+
+bool rebalance_is_sound(const struct rebalance *rebalance)
+{
+    for (uint32_t i = 0; i < rebalance->count; i++) {
+        struct pollfd inbox = {.fd = rebalance->inboxes[i], .events = POLLRDHUP};
+        if (poll(&inbox, 1, 0) > 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 uint32_t rebalance_inbox_id(const struct rebalance *rebalance, uint32_t loop)

@@ -30,6 +30,9 @@ uint32_t rebalance_inbox_id(const struct rebalance *rebalance, uint32_t loop);
 /* The inbox with that id. -1: not one of these. */
 int rebalance_inbox(const struct rebalance *rebalance, uint32_t id);
 
+/* Whether nobody has shut one of them down. */
+bool rebalance_is_sound(const struct rebalance *rebalance);
+
 /* Descriptors that the inboxes of so many loops take in every process. */
 uint32_t rebalance_descriptors(uint32_t loops);
 

@@ -1,6 +1,7 @@
 #include "server/supervise/rehearsal.h"
 
 #include "server/supervise/control.h"
+#include "server/supervise/lookup.h"
 #include "server/supervise/pid_file.h"
 #include "server/supervise/risks.h"
 
@@ -86,13 +87,16 @@ static bool try_control(const char *path, char error[SERVER_ERROR_BYTES])
 /* ---- Addresses ---- */
 
 /* Binds without listening: that disturbs nobody who shares or takes the address. */
-static int try_bind(const struct sockaddr_storage *address, socklen_t bytes)
+static int try_bind(const struct endpoint *endpoint)
 {
-    int on = 1;
+    const int on = 1, only_v6 = !endpoint->takes_both;
+    const sa_family_t family = endpoint->address.any.sa_family;
     int result = 0;
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-        bind(fd, (const struct sockaddr *)address, bytes) != 0) {
+        (family == AF_INET6 &&
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_v6, sizeof(only_v6)) != 0) ||
+        bind(fd, &endpoint->address.any, endpoint->bytes) != 0) {
         result = errno;
     }
     if (fd >= 0) {
@@ -101,25 +105,40 @@ static int try_bind(const struct sockaddr_storage *address, socklen_t bytes)
     return result;
 }
 
-static bool try_listen(const char *listen, FILE *out, char error[SERVER_ERROR_BYTES])
+/* Whether the start would do without that address. */
+static bool may_lack(const struct endpoint *endpoint, int failure)
 {
-    struct sockaddr_storage address;
-    socklen_t bytes;
-    if (!listener_resolve(listen, &address, &bytes, error)) {
-        return false;
-    }
-    int failure = try_bind(&address, bytes);
+    return (endpoint->may_lack || endpoint->is_all) &&
+           (failure == EADDRNOTAVAIL || failure == EAFNOSUPPORT);
+}
+
+static bool try_endpoint(const struct endpoint *endpoint, FILE *out, char error[SERVER_ERROR_BYTES])
+{
+    char address[ENDPOINT_TEXT_BYTES];
+    int failure = try_bind(endpoint);
+    endpoint_format(endpoint, address);
     if (failure == EADDRINUSE) {
         fprintf(out, "%s is in use now; that is well if it is by the server to be reloaded\n",
-                listen);
-    } else if (failure != 0) {
-        snprintf(error, SERVER_ERROR_BYTES, "cannot listen on %s: %s; %s", listen,
+                address);
+    } else if (failure != 0 && !may_lack(endpoint, failure)) {
+        snprintf(error, SERVER_ERROR_BYTES, "cannot listen on %s: %s; %s", address,
                  strerror(failure),
                  failure == EACCES ? "ports below 1024 need root or CAP_NET_BIND_SERVICE"
                                    : "choose an address of this machine with --listen");
         return false;
     }
     return true;
+}
+
+static bool try_listen(const char *listen, FILE *out, char error[SERVER_ERROR_BYTES])
+{
+    struct endpoints endpoints = {0};
+    bool interrupted = false;
+    bool good = lookup_wait(listen, &endpoints, -1, &interrupted, error);
+    for (size_t i = 0; i < endpoints.count && good; i++) {
+        good = try_endpoint(&endpoints.list[i], out, error);
+    }
+    return good;
 }
 
 /* ---- All of it ---- */

@@ -2,6 +2,7 @@
 
 #include "common/base/log.h"
 #include "common/base/log_file.h"
+#include "common/base/memory.h"
 #include "server/supervise/inheritance.h"
 #include "server/supervise/service_manager.h"
 #include "server/supervise/user_files.h"
@@ -194,53 +195,139 @@ bool server_renew_logs(const struct server *server)
 
 /* ---- Listening ---- */
 
-static bool is_same_listener(const struct server *server, const struct server *other)
+static size_t sockets_of_address(const struct server *server)
 {
-    return other != NULL && strcmp(server->config.listen, other->config.listen) == 0 &&
-           server->config.accept == other->config.accept;
+    return server->config.accept == CONFIG_ACCEPT_REUSEPORT
+               ? (size_t)server->plan.processes * server->plan.loops
+               : 1;
 }
 
-static bool adopt_listener(struct server *server, size_t passed, size_t wanted,
-                           char error[SERVER_ERROR_BYTES])
+bool server_has_passed_sockets(const struct server *server)
 {
-    if (passed != wanted) {
-        return fail(error,
-                    "the service manager passes %zu sockets, and \"accept: %s\" takes %zu; list as "
-                    "many ListenStream= in the .socket unit (with ReusePort=yes for several)",
-                    passed,
-                    server->config.accept == CONFIG_ACCEPT_REUSEPORT ? "reuseport" : "shared",
-                    wanted);
+    for (size_t i = 0; i < server->listeners.count; i++) {
+        if (server->listeners.list[i].is_passed) {
+            return true;
+        }
     }
-    return listener_adopt(&server->listener, SERVICE_MANAGER_FIRST_SOCKET, wanted, error);
+    return false;
 }
 
-static bool open_listener(struct server *server, const struct server *predecessor,
-                          char error[SERVER_ERROR_BYTES])
+/* A socket for all loops, or one for each: at each address. */
+static bool check_passed(const struct server *server, char error[SERVER_ERROR_BYTES])
 {
-    bool reuseport = server->config.accept == CONFIG_ACCEPT_REUSEPORT;
-    size_t count = reuseport ? (size_t)server->plan.processes * server->plan.loops : 1;
-    server->listener_epoch = server->epoch;
-    if (predecessor == NULL && inheritance_take(&server->listener, server->config.listen, count)) {
+    size_t wanted = sockets_of_address(server);
+    for (size_t i = 0; i < server->listeners.count; i++) {
+        const struct listener *listener = &server->listeners.list[i];
+        if (listener->count != wanted) {
+            char address[ENDPOINT_TEXT_BYTES];
+            endpoint_format(&listener->bound, address);
+            return fail(
+                error,
+                "the service manager passes %zu sockets, and \"accept: %s\" takes %zu at %s; "
+                "list as many ListenStream= in the .socket unit (with ReusePort=yes for "
+                "several)",
+                listener->count,
+                server->config.accept == CONFIG_ACCEPT_REUSEPORT ? "reuseport" : "shared", wanted,
+                address);
+        }
+    }
+    return true;
+}
+
+static bool adopt_passed(struct server *server, size_t passed, char error[SERVER_ERROR_BYTES])
+{
+    int *fds = memory_alloc_zeroed(passed, sizeof(*fds));
+    for (size_t i = 0; i < passed; i++) {
+        fds[i] = SERVICE_MANAGER_FIRST_SOCKET + (int)i;
+    }
+    bool adopted = listeners_adopt(&server->listeners, fds, passed, error);
+    free(fds);
+    for (size_t i = 0; i < server->listeners.count; i++) {
+        server->listeners.list[i].is_passed = true;
+    }
+    return adopted && check_passed(server, error);
+}
+
+static bool open_listeners(struct server *server, const struct endpoints *endpoints,
+                           const struct listeners *old, char error[SERVER_ERROR_BYTES])
+{
+    const struct listener_plan plan = {
+        .reuseport = server->config.accept == CONFIG_ACCEPT_REUSEPORT,
+        .count = sockets_of_address(server),
+        .old = old,
+    };
+    return listeners_open(&server->listeners, endpoints, &plan, error);
+}
+
+/* Which of the old program's addresses this one does not serve. */
+static void note_what_is_left(struct server *server, const struct listeners *inherited)
+{
+    for (size_t i = 0; i < inherited->count; i++) {
+        if (listeners_find(&server->listeners, inherited->list[i].id) != NULL) {
+            server->inherited = true;
+        } else {
+            server->left_to_old |= UINT32_C(1) << i;
+        }
+    }
+}
+
+static bool inherit_listeners(struct server *server, const struct endpoints *endpoints,
+                              struct listeners *inherited, char error[SERVER_ERROR_BYTES])
+{
+    if (inherited->count > 0 && inherited->list[0].is_passed) {
+        server->listeners = *inherited;
         server->inherited = true;
-        return true;
+        return check_passed(server, error);
     }
+    bool opened = open_listeners(server, endpoints, inherited, error);
+    note_what_is_left(server, inherited);
+    listeners_close(inherited);
+    return opened;
+}
+
+static bool open_first_listeners(struct server *server, const struct endpoints *endpoints,
+                                 char error[SERVER_ERROR_BYTES])
+{
+    struct listeners inherited;
+    inheritance_take(&inherited);
     size_t passed = service_manager_take_sockets();
-    if (passed > 0) {
-        return adopt_listener(server, passed, count, error);
+    if (inherited.count == 0 && passed > 0) {
+        return adopt_passed(server, passed, error);
     }
-    if (!is_same_listener(server, predecessor)) {
-        return listener_open(&server->listener, server->config.listen, reuseport, count, error);
+    return inherit_listeners(server, endpoints, &inherited, error);
+}
+
+static bool keep_passed(struct server *server, const struct server *predecessor,
+                        char error[SERVER_ERROR_BYTES])
+{
+    if (strcmp(server->config.listen, predecessor->config.listen) != 0) {
+        log_write(LOG_WARN, "\"listen\" has changed, and has no effect: the service manager has "
+                            "passed the sockets; change its .socket unit");
     }
-    if (count != predecessor->listener.count) {
+    if (!listeners_share(&server->listeners, &predecessor->listeners)) {
         return fail(error,
-                    "with \"accept: reuseport\" the number of event loops cannot change from %zu "
-                    "to %zu without a restart: closing a socket would cut who waits at it",
-                    predecessor->listener.count, count);
+                    "cannot take over the listening sockets: %s; raise the limit of open "
+                    "files",
+                    strerror(errno));
     }
-    server->listener_epoch = predecessor->listener_epoch;
-    return listener_share(&server->listener, &predecessor->listener) ||
-           fail(error, "cannot take over the listening sockets: %s; raise the limit of open files",
-                strerror(errno));
+    return check_passed(server, error);
+}
+
+static bool open_all_listeners(struct server *server, const struct endpoints *endpoints,
+                               const struct server *predecessor, char error[SERVER_ERROR_BYTES])
+{
+    bool opened;
+    if (predecessor == NULL) {
+        opened = open_first_listeners(server, endpoints, error);
+    } else {
+        opened = server_has_passed_sockets(predecessor)
+                     ? keep_passed(server, predecessor, error)
+                     : open_listeners(server, endpoints, &predecessor->listeners, error);
+    }
+    for (size_t i = 0; i < server->listeners.count && opened; i++) {
+        ledger_keep_listener(server->ledger, server->listeners.list[i].id);
+    }
+    return opened;
 }
 
 /* ---- Memory ---- */
@@ -311,10 +398,25 @@ static bool open_inboxes(struct server *server, const struct server *predecessor
                 strerror(errno));
 }
 
+bool server_renew_inboxes(struct server *server)
+{
+    struct rebalance fresh;
+    uint32_t loops = server->plan.processes * server->plan.loops;
+    if (!rebalance_open(&fresh, server->scoreboard, loops, &server->rebalance)) {
+        int saved_errno = errno;
+        rebalance_close(&fresh);
+        errno = saved_errno;
+        return false;
+    }
+    rebalance_close(&server->rebalance);
+    server->rebalance = fresh;
+    return true;
+}
+
 /* ---- All of it ---- */
 
-static bool open_parts(struct server *server, const struct server *predecessor,
-                       char error[SERVER_ERROR_BYTES])
+static bool open_parts(struct server *server, const struct endpoints *endpoints,
+                       const struct server *predecessor, char error[SERVER_ERROR_BYTES])
 {
     if (!plan_make(&server->plan, &server->config, server->kind->server, error)) {
         return false;
@@ -327,7 +429,7 @@ static bool open_parts(struct server *server, const struct server *predecessor,
     }
     return privileges_resolve(&server->privileges, server->config.user, error) &&
            open_root(server, error) && open_inboxes(server, predecessor, error) &&
-           open_listener(server, predecessor, error) && open_logs(server, predecessor, error);
+           open_all_listeners(server, endpoints, predecessor, error) && open_logs(server, predecessor, error);
 }
 
 static void begin(struct server *server, const struct server_kind *kind, struct config *config,
@@ -357,12 +459,13 @@ bool server_try(struct server *server, const struct server_kind *kind, struct co
 }
 
 static bool open_server(struct server *server, const struct server_kind *kind,
-                        struct config *config, const struct server *predecessor, uint32_t epoch,
+                        struct config *config, const struct endpoints *endpoints,
+                        const struct server *predecessor, uint32_t epoch,
                         char error[SERVER_ERROR_BYTES])
 {
     begin(server, kind, config, epoch);
-    if (open_parts(server, predecessor, error)) {
-        server->is_local = listener_is_loopback(&server->listener);
+    if (open_parts(server, endpoints, predecessor, error)) {
+        server->is_local = listeners_are_loopback(&server->listeners);
         server_use_log(server); /* nothing can fail any more */
         warn_of_root(server);
         return true;
@@ -372,23 +475,26 @@ static bool open_server(struct server *server, const struct server_kind *kind,
 }
 
 bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
-                 char error[SERVER_ERROR_BYTES])
+                 const struct endpoints *endpoints, char error[SERVER_ERROR_BYTES])
 {
-    if (open_server(server, kind, config, NULL, 1, error)) {
+    if (open_server(server, kind, config, endpoints, NULL, 1, error)) {
         return true;
     }
     server_unmap(server);
     return false;
 }
 
-bool server_reopen(struct server *server, const struct server_origin *origin,
+bool server_read_config(const struct server_origin *origin, struct config *config,
+                        char error[SERVER_ERROR_BYTES])
+{
+    return config_load(config, origin->kind->server, origin->argc, origin->argv, error) !=
+           CONFIG_INVALID;
+}
+
+bool server_reopen(struct server *server, struct config *config, const struct endpoints *endpoints,
                    const struct server *predecessor, uint32_t epoch, char error[SERVER_ERROR_BYTES])
 {
-    struct config config;
-    enum config_action action =
-        config_load(&config, origin->kind->server, origin->argc, origin->argv, error);
-    return action != CONFIG_INVALID &&
-           open_server(server, origin->kind, &config, predecessor, epoch, error);
+    return open_server(server, predecessor->kind, config, endpoints, predecessor, epoch, error);
 }
 
 bool server_has_bench(const struct server *server)
@@ -400,8 +506,17 @@ bool server_has_bench(const struct server *server)
 void server_describe(const struct server *server, char *out, size_t bytes)
 {
     char shape[160];
+    size_t used = (size_t)snprintf(out, bytes, "serving");
+    for (size_t i = 0; i < server->listeners.count && used < bytes; i++) {
+        char address[ENDPOINT_TEXT_BYTES];
+        endpoint_format_for_url(&server->listeners.list[i].bound, address);
+        used +=
+            (size_t)snprintf(out + used, bytes - used, "%s http://%s", i == 0 ? "" : ",", address);
+    }
     plan_describe(&server->plan, shape, sizeof(shape));
-    snprintf(out, bytes, "serving http://%s with %s", server->listener.address, shape);
+    if (used < bytes) {
+        snprintf(out + used, bytes - used, " with %s", shape);
+    }
 }
 
 static void close_fd(int *fd)
@@ -414,7 +529,7 @@ static void close_fd(int *fd)
 
 void server_close(struct server *server)
 {
-    listener_close(&server->listener);
+    listeners_close(&server->listeners);
     rebalance_close(&server->rebalance);
     document_root_close(server->root);
     server->root = NULL;

@@ -43,10 +43,12 @@ struct server {
     struct plan plan;
     struct privileges privileges; /* of the serving processes */
     process_run_fn run;
-    uint32_t epoch;          /* the first configuration has 1, each later one a higher number */
-    uint32_t listener_epoch; /* of the configuration that opened the sockets */
-    bool inherited;          /* they come from the program that this one replaces */
-    struct listener listener;
+    uint32_t epoch; /* the first configuration has 1, each later one a higher number */
+    struct listeners listeners;
+    /* After an upgrade: whether it serves where the program before did, or in part... */
+    bool inherited;
+    uint32_t
+        left_to_old; /* ...but not at these addresses of that one: a bit each, in their order */
     struct rebalance rebalance;
     struct document_root *root;
     bool is_local; /* every listening socket is bound to a loopback address; asked when they are
@@ -62,10 +64,10 @@ struct server {
 enum { SERVER_ERROR_BYTES = CONFIG_ERROR_BYTES };
 
 /* Takes over the configuration (also on failure) and opens everything; the log is this server's
- * then. False with one line in error: cause and fix; the log stays as it was. Closed by
- * server_close. */
+ * then. endpoints are what "listen" stands for; a service manager's sockets win over them. False
+ * with one line in error: cause and fix; the log stays as it was. Closed by server_close. */
 bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
-                 char error[SERVER_ERROR_BYTES]);
+                 const struct endpoints *endpoints, char error[SERVER_ERROR_BYTES]);
 
 /* Takes over the configuration (also on failure) and opens what nobody else sees: plan, user and
  * document root. False with one line in error. Closed by server_close. */
@@ -79,16 +81,27 @@ void server_close(struct server *server);
 /* Unmaps what server_open without a predecessor mapped. */
 void server_unmap(struct server *server);
 
-/* Reads the configuration again as at the start, and opens a server of that epoch from it in the
- * place of predecessor, with which it shares the memory, and the listening sockets, too, if the
- * address is the same. False with one line in error: predecessor goes on. */
-bool server_reopen(struct server *server, const struct server_origin *origin,
+/* Reads the configuration again as at the start. False with one line in error. */
+bool server_read_config(const struct server_origin *origin, struct config *config,
+                        char error[SERVER_ERROR_BYTES]);
+
+/* Opens a server of that epoch from it (as server_open) in the place of predecessor, with which it
+ * shares the memory, and the listening sockets, too, where the address is the same. False with one
+ * line in error: predecessor goes on. */
+bool server_reopen(struct server *server, struct config *config, const struct endpoints *endpoints,
                    const struct server *predecessor, uint32_t epoch,
                    char error[SERVER_ERROR_BYTES]);
 
 /* Whether /sleep, /cpu and their like are served: as configured, or, with auto, where only this
  * machine can ask. */
 bool server_has_bench(const struct server *server);
+
+/* Whether the sockets come from a service manager: then "listen" says nothing. */
+bool server_has_passed_sockets(const struct server *server);
+
+/* New inboxes, for processes that are started from now on. False with errno set: the old ones stay.
+ */
+bool server_renew_inboxes(struct server *server);
 
 /* "serving http://127.0.0.1:8080 with 2 workers": one line for people. */
 void server_describe(const struct server *server, char *out, size_t bytes);

@@ -38,13 +38,21 @@ static bool is_for_us(const char *name, bool if_missing)
     return read_number(name, &pid) && pid == (uint64_t)getpid();
 }
 
-size_t service_manager_take_sockets(void)
+static uint64_t count_sockets(void)
 {
     uint64_t count = 0;
-    if (!is_for_us("LISTEN_PID", false) || !read_number("LISTEN_FDS", &count) ||
-        count > SOCKETS_AT_MOST) {
-        count = 0;
-    }
+    bool passed = is_for_us("LISTEN_PID", false) && read_number("LISTEN_FDS", &count);
+    return passed && count <= SOCKETS_AT_MOST ? count : 0;
+}
+
+bool service_manager_passes_sockets(void)
+{
+    return count_sockets() > 0;
+}
+
+size_t service_manager_take_sockets(void)
+{
+    uint64_t count = count_sockets();
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");

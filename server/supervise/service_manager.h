@@ -24,6 +24,9 @@ struct service_manager {
  * descriptors SERVICE_MANAGER_FIRST_SOCKET and on. 0: none are. */
 size_t service_manager_take_sockets(void);
 
+/* Whether there are any, still. */
+bool service_manager_passes_sockets(void);
+
 /* Connects to the service manager if there is one; reports when that fails and goes on without.
  * Closed by service_manager_close. */
 void service_manager_open(struct service_manager *manager);

@@ -56,7 +56,7 @@ bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
     if (master->upgrade_pid != 0) {
         return refuse(error, "the last new program is not ready yet");
     }
-    if (master->phase != MASTER_RUNNING || master->on_trial) {
+    if (master->phase != MASTER_RUNNING || reload_is_under_way(master)) {
         return refuse(error, "the server is starting, reloading or about to end; ask again later");
     }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
@@ -75,6 +75,7 @@ bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
     master->upgrade_pid = pid;
     master->upgrade_fd = ends[0];
     master->upgrade_serves = false;
+    master->addresses_left = 0;
     master->upgrade_over_ms =
         clock_monotonic_ms() + master->server->config.start_timeout_ms + STOP_PATIENCE_MS;
     return true;
@@ -119,7 +120,9 @@ static void hand_over(struct master *master, enum inheritance_news news)
     service_manager_name_main(&master->service_manager, (int)master->upgrade_pid);
     master->phase = MASTER_HANDED_OVER;
     master->upgrade_serves = true;
-    master->address_left = news == INHERITANCE_ELSEWHERE;
+    if (news == INHERITANCE_ELSEWHERE) {
+        master->addresses_left = UINT32_MAX;
+    }
     master->upgrade_over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
     for (uint32_t i = 0; i < master->seat_count; i++) {
         struct seat *seat = &master->seats[i];
@@ -135,6 +138,10 @@ static void hand_over(struct master *master, enum inheritance_news news)
 static void on_news(struct master *master, enum inheritance_news news)
 {
     bool retired = master->phase == MASTER_HANDED_OVER;
+    if (news >= INHERITANCE_LEAVES) {
+        master->addresses_left |= UINT32_C(1) << (news - INHERITANCE_LEAVES) % ENDPOINTS_MOST;
+        return;
+    }
     switch (news) {
     case INHERITANCE_SERVES:
     case INHERITANCE_ELSEWHERE:
@@ -165,7 +172,7 @@ void upgrade_on_news(struct master *master)
         if (n < 0) {
             return;
         }
-        on_news(master, (enum inheritance_news)byte);
+        on_news(master, (enum inheritance_news)(unsigned char)byte);
     }
     close_news(master); /* it has ended: that is told when it is reaped */
 }
@@ -179,11 +186,11 @@ static void serve_again(struct master *master)
 {
     const struct server *server = master->server;
     master->phase = MASTER_RUNNING;
-    master->address_left = false;
-    ledger_keep_listener(server->ledger, server->listener_epoch);
-    if (!listener_listen(&server->listener)) {
-        log_write(LOG_ERROR, "cannot listen again: %m; restart the server");
+    master->addresses_left = 0;
+    for (size_t i = 0; i < server->listeners.count; i++) {
+        ledger_keep_listener(server->ledger, server->listeners.list[i].id);
     }
+    listening_listen_again(master);
     pid_file_claim();
     service_manager_name_main(&master->service_manager, (int)getpid());
     master_tell_serving(master);

@@ -271,7 +271,8 @@ static void start(bool json_log)
     struct worker_options options = {.config = &config,
                                      .router = router,
                                      .context = &context,
-                                     .listen_fd = listen_fd,
+                                     .listen_fds = {listen_fd},
+                                     .listen_count = 1,
                                      .access_log_fd = log_fd,
                                      .max_connections = CLIENTS,
                                      .dispatch = {.take = dispatch}};

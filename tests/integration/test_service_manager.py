@@ -243,7 +243,7 @@ def test_passed_sockets_outlive_an_upgraded_server(model, start_server, keep, ma
     (["udp"], "it is no stream socket"),
     (["unix"], "it is no TCP socket"),
     (["idle"], "it does not listen"),
-    (["tcp", "tcp"], 'passes 2 sockets, and "accept: shared" takes 1'),
+    (["reuseport", "reuseport"], 'passes 2 sockets, and "accept: shared" takes 1'),
 ])
 def test_sockets_that_cannot_be_used(model, site, kinds, cause):
     assert cause in refusal(model, "--root", str(site), prefix=passing(*kinds))

@@ -2,7 +2,8 @@
 """Starts a command as a service manager does: with sockets as descriptors 3 and on.
 
 Usage: activation.py KIND... -- COMMAND [ARGUMENT]...
-KIND: tcp (listening), tcp-anywhere (on all addresses), reuseport (listening, all on one port), unix, udp, idle (TCP, not listening).
+KIND: tcp (listening), tcp-anywhere (on all addresses), reuseport (listening, all on one port; reuseport1, reuseport2...
+have ports of their own), unix, udp, idle (TCP, not listening).
 The Unix socket that ACTIVATION_KEEPER names, if any, gets a copy of each.
 """
 
@@ -18,10 +19,10 @@ _HOST = "127.0.0.1"
 def _open(kind, port):
     family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
-    if kind == "reuseport":
+    if kind.startswith("reuseport"):
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     host = "0.0.0.0" if kind == "tcp-anywhere" else _HOST
-    opened.bind("" if kind == "unix" else (host, port if kind == "reuseport" else 0))
+    opened.bind("" if kind == "unix" else (host, port))
     if kind not in ("udp", "idle"):
         opened.listen()
     return opened
@@ -37,9 +38,11 @@ def main():
     end = sys.argv.index("--")
     kinds, command = sys.argv[1:end], sys.argv[end + 1:]
     sockets = []
+    ports = {}
     for kind in kinds:
-        port = sockets[0].getsockname()[1] if sockets and kind == "reuseport" else 0
-        sockets.append(_open(kind, port))
+        sockets.append(_open(kind, ports.get(kind, 0)))
+        if kind.startswith("reuseport"):
+            ports[kind] = sockets[-1].getsockname()[1]
     if KEEPER_VARIABLE in os.environ:
         _hand_over(sockets, os.environ.pop(KEEPER_VARIABLE))
     # First out of the way of the places that they go to.

@@ -362,7 +362,7 @@ static void test_the_books_are_shown_again(void **state)
     ledger_restate(ledger);
     assert_int_equal(scoreboard->slot_count, SLOTS);
     assert_int_equal(scoreboard->generation, 1);
-    assert_int_equal(scoreboard->listeners_given_up, 7);
+    assert_int_equal(scoreboard->listeners_given_up, UINT64_C(1) << 7);
     assert_int_equal(scoreboard->deaths, 1);
     assert_int_equal(scoreboard->stuck_incidents, 1);
     assert_int_equal(scoreboard->stuck_records, 1);
@@ -396,6 +396,7 @@ static void test_given_up_and_kept(void **state)
     ledger_keep_listener(ledger, 3);
     assert_false(scoreboard_listener_is_given_up(scoreboard, 3));
     assert_true(scoreboard_listener_is_given_up(scoreboard, 2));
+    assert_true(scoreboard_listener_is_given_up(scoreboard, 2 + LISTENERS_AT_ONCE));
 }
 
 /* Of counts that cannot be the death is told without them, and the sum goes on from where it was.

@@ -268,7 +268,7 @@ static void test_client_addresses(void **state)
     client = client_at("0.0.0.0", 0);
     assert_formatted(&client, "0.0.0.0:0");
     assert_ipv6("::1", 1, "[::1]:1");
-    assert_ipv6("::ffff:127.0.0.1", 80, "[::ffff:127.0.0.1]:80");
+    assert_ipv6("::ffff:127.0.0.1", 80, "127.0.0.1:80"); /* over IPv4, to a socket of IPv6 */
     assert_ipv6("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535,
                 "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535");
 }

@@ -2,9 +2,9 @@
  * clock that stands still. */
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/net/listener.h"
 #include "common/net/worker.h"
 #include "tests/unit/failing_call.h"
+#include "tests/unit/listen_at.h"
 #include "tests/unit/open_descriptors.h"
 #include "tests/unit/patience.h"
 
@@ -84,14 +84,16 @@ static void on_tick(const void *data, struct worker *worker, uint32_t slot_index
 static void make_worker(uint32_t i)
 {
     char error[LISTENER_ERROR_BYTES];
-    assert_true(listener_open(&listeners[i], "127.0.0.1:0", false, 1, error));
+    assert_true(listen_at(&listeners[i], "127.0.0.1:0", false, 1, error));
     contexts[i] = (struct handler_context){.slot = &scoreboard->slots[i], .slot_index = i};
     slot_enter(contexts[i].slot, i, 1, SLOT_LOOP);
     workers[i] = worker_create(&(struct worker_options){
         .config = &config,
         .router = router,
         .context = &contexts[i],
-        .listen_fd = listener_fd(&listeners[i], 0),
+        .listen_fds = {listener_fd(&listeners[i], 0)},
+        .listen_count = 1,
+        .may_shut_down = may_always_shut_down,
         .access_log_fd = -1,
         .max_connections = 1000,
         .rebalance = on_tick,
@@ -110,14 +112,11 @@ static void turn(uint32_t i)
 
 static int connect_client(void)
 {
-    struct sockaddr_storage address;
-    socklen_t bytes;
-    char error[LISTENER_ERROR_BYTES];
+    const struct endpoint *to = &listeners[OLD].bound;
     const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
-    assert_true(listener_resolve(listeners[OLD].address, &address, &bytes, error));
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, bytes), 0);
+    assert_int_equal(connect(fd, &to->address.any, to->bytes), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
     return fd;
 }

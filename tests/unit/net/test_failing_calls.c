@@ -3,9 +3,9 @@
  * send are the calls that fail. */
 #include "common/base/log.h"
 #include "common/base/log_file.h"
-#include "common/net/listener.h"
 #include "common/net/worker.h"
 #include "tests/unit/failing_call.h"
+#include "tests/unit/listen_at.h"
 #include "tests/unit/open_descriptors.h"
 #include "tests/unit/patience.h"
 
@@ -169,14 +169,16 @@ static int make(void **state)
     slot_enter(context.slot, 0, 1, SLOT_LOOP);
     log_fd = log_file_open(log_path);
     log_use(log_fd);
-    if (log_fd < 0 || !listener_open(&listener, "127.0.0.1:0", false, 1, error)) {
+    if (log_fd < 0 || !listen_at(&listener, "127.0.0.1:0", false, 1, error)) {
         return -1;
     }
     options = (struct worker_options){
         .config = &config,
         .router = router,
         .context = &context,
-        .listen_fd = listener_fd(&listener, 0),
+        .listen_fds = {listener_fd(&listener, 0)},
+        .listen_count = 1,
+        .may_shut_down = may_always_shut_down,
         .access_log_fd = -1,
         .max_connections = 1000,
     };
@@ -271,13 +273,10 @@ static void await_descriptors(size_t count)
 
 static int connect_client(void)
 {
-    struct sockaddr_storage address;
-    socklen_t bytes;
-    char error[LISTENER_ERROR_BYTES];
-    assert_true(listener_resolve(listener.address, &address, &bytes, error));
+    const struct endpoint *to = &listener.bound;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, bytes), 0);
+    assert_int_equal(connect(fd, &to->address.any, to->bytes), 0);
     int flags = fcntl(fd, F_GETFL);
     assert_int_equal(fcntl(fd, F_SETFL, flags | O_NONBLOCK), 0);
     return fd;

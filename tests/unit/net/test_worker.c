@@ -6,7 +6,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/http/file_cache.h"
-#include "common/net/listener.h"
+#include "tests/unit/listen_at.h"
 #include "tests/unit/patience.h"
 
 #include <errno.h>
@@ -45,6 +45,7 @@ static struct router *router;
 static struct scoreboard *scoreboard;
 static struct handler_context context;
 static struct listener listener;
+static bool others_serve; /* at its sockets, too */
 static struct worker *worker;
 static struct worker_options options;
 static pthread_t thread;
@@ -204,7 +205,8 @@ static int make(void **state)
                                       .dispatch = {.take = dispatch, .data = &taken_count}};
     taken_count = 0;
     running = false;
-    return !listener_open(&listener, "127.0.0.1:0", false, 1, error);
+    others_serve = false;
+    return !listen_at(&listener, "127.0.0.1:0", false, 1, error);
 }
 
 static void *run(void *argument)
@@ -218,7 +220,9 @@ static void *run(void *argument)
 /* Begins to serve, with the options and the config as they are now. */
 static void serve(void)
 {
-    options.listen_fd = listener_fd(&listener, 0);
+    options.listen_fds[0] = listener_fd(&listener, 0);
+    options.listen_count = 1;
+    options.may_shut_down = others_serve ? NULL : may_always_shut_down;
     worker = worker_create(&options);
     assert_non_null(worker);
     assert_int_equal(pthread_create(&thread, NULL, run, worker), 0);
@@ -328,11 +332,8 @@ static void complete(struct http_exchange *exchange)
 
 static int connect_with(int window_bytes)
 {
-    struct sockaddr_storage address;
-    socklen_t bytes;
-    char error[LISTENER_ERROR_BYTES];
+    const struct endpoint *to = &listener.bound;
     const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
-    assert_true(listener_resolve(listener.address, &address, &bytes, error));
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     if (window_bytes > 0) {
@@ -341,7 +342,7 @@ static int connect_with(int window_bytes)
     }
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, bytes), 0);
+    assert_int_equal(connect(fd, &to->address.any, to->bytes), 0);
     return fd;
 }
 
@@ -1273,7 +1274,9 @@ static void test_stop(void **state)
 static void test_stop_before_the_run(void **state)
 {
     (void)state;
-    options.listen_fd = listener_fd(&listener, 0);
+    options.listen_fds[0] = listener_fd(&listener, 0);
+    options.listen_count = 1;
+    options.may_shut_down = may_always_shut_down;
     worker = worker_create(&options);
     assert_non_null(worker);
     worker_stop(worker);
@@ -1428,6 +1431,7 @@ static void test_stop_ends_a_drain(void **state)
 static void test_retirement(void **state)
 {
     (void)state;
+    others_serve = true;
     serve();
     int silent = connect_client(), asking = connect_client();
     send_text(silent, GET("/a"));
@@ -1450,10 +1454,35 @@ static void test_retirement(void **state)
     shutdown(silent, SHUT_WR);
     assert_closed(silent);
     join();
-    int accepted = accept(options.listen_fd, NULL, NULL);
+    int accepted = accept(options.listen_fds[0], NULL, NULL);
     assert_true(accepted >= 0);
     close(accepted);
     close(late);
+}
+
+/* Else who comes later would wait at a socket that nobody accepts from. */
+static void test_retirement_of_the_last_one(void **state)
+{
+    (void)state;
+    serve();
+    int silent = connect_client();
+    send_text(silent, GET("/a"));
+    expect(silent, 200, "/a");
+    worker_retire(worker);
+    await_draining();
+    const struct endpoint *to = &listener.bound;
+    int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int result;
+    while ((result = connect(late, &to->address.any, to->bytes)) == 0) { /* accepted, or cut */
+        close(late);
+        late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    }
+    assert_int_equal(errno, ECONNREFUSED);
+    close(late);
+    send_text(silent, GET("/b"));
+    expect(silent, 200, "/b");
+    assert_closed(silent);
+    join();
 }
 
 static void test_a_drain_hurries_a_retirement(void **state)
@@ -1769,6 +1798,7 @@ int main(void)
         TEST(test_drain_without_connections),
         TEST(test_stop_ends_a_drain),
         TEST(test_retirement),
+        TEST(test_retirement_of_the_last_one),
         TEST(test_a_drain_hurries_a_retirement),
         TEST(test_access_log),
         TEST(test_access_log_while_serving),

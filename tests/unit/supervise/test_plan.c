@@ -34,6 +34,9 @@ static int map_result(void **state)
 static bool plan_with(uint64_t soft, uint64_t hard, const struct config *config,
                       enum config_server server)
 {
+    static char listen[] = "127.0.0.1:8080";
+    struct config listening = *config;
+    listening.listen = config->listen != NULL ? config->listen : listen;
     memset(result, 0, sizeof(*result));
     pid_t child = fork();
     assert_true(child >= 0);
@@ -42,7 +45,7 @@ static bool plan_with(uint64_t soft, uint64_t hard, const struct config *config,
         if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
             _exit(1);
         }
-        result->made = plan_make(&result->plan, config, server, result->error);
+        result->made = plan_make(&result->plan, &listening, server, result->error);
         getrlimit(RLIMIT_NOFILE, &result->after);
         _exit(0);
     }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
@@ -243,16 +244,33 @@ static void test_who_hangs(void **state)
     assert_int_equal(given_count, 0);
 }
 
+static void test_an_inbox_that_was_shut_down(void **state)
+{
+    (void)state;
+    assert_true(rebalance_is_sound(&rebalance));
+    assert_true(rebalance_is_sound(&(struct rebalance){0}));  /* there is none */
+    assert_int_equal(write(rebalance.inboxes[0], "x", 1), 1); /* what is in them is no sign */
+    assert_true(rebalance_is_sound(&rebalance));
+    assert_int_equal(shutdown(rebalance.inboxes[INBOXES - 1], SHUT_RD), 0);
+    assert_false(rebalance_is_sound(&rebalance));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_inboxes),    TEST(test_nothing_leaks),
-        TEST(test_a_reload),   TEST(test_descriptors),
-        TEST(test_one_loop),   TEST(test_balanced),
-        TEST(test_the_way),    TEST(test_a_full_inbox_waits),
-        TEST(test_who_drains), TEST(test_who_ends_meanwhile),
+        TEST(test_inboxes),
+        TEST(test_nothing_leaks),
+        TEST(test_a_reload),
+        TEST(test_descriptors),
+        TEST(test_one_loop),
+        TEST(test_balanced),
+        TEST(test_the_way),
+        TEST(test_a_full_inbox_waits),
+        TEST(test_who_drains),
+        TEST(test_who_ends_meanwhile),
+        TEST(test_an_inbox_that_was_shut_down),
         TEST(test_who_hangs),
     };
     return cmocka_run_group_tests_name("rebalance", tests, NULL, NULL);
