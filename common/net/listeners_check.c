@@ -35,7 +35,7 @@ static void tell(const struct listener *listener, char what[LISTENER_ERROR_BYTES
 }
 
 /* False: that socket cannot be made again what it was. */
-static bool check_socket(const struct listener *listener, int fd, char what[LISTENER_ERROR_BYTES])
+static bool check_socket(struct listener *listener, int fd, char what[LISTENER_ERROR_BYTES])
 {
     bool restored = true;
     if (!listener_is_listening(fd)) {

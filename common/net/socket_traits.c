@@ -17,7 +17,10 @@
 #define IPV6_MINHOPCOUNT 73
 #endif
 
-enum { NO_RESET = -2 };
+enum {
+    NO_RESET = -2,
+    DEFAULT = -1 /* the value that makes it follow the default of all sockets */
+};
 
 /* An option whose value the kernel gives back as it was set (or doubles, for buffers). Where what
  * is read is the default of something else, reset makes it that again. */
@@ -62,12 +65,12 @@ static const struct trait table[] = {
     TRAIT(IPPROTO_TCP, TCP_FASTOPEN),
     TRAIT(IPPROTO_TCP, TCP_CONGESTION),
     TRAIT(IPPROTO_IP, IP_TOS),
-    {"IP_TTL", IPPROTO_IP, IP_TTL, -1, false},
+    {"IP_TTL", IPPROTO_IP, IP_TTL, DEFAULT, false},
     TRAIT(IPPROTO_IP, IP_MINTTL),
     TRAIT(IPPROTO_IP, IP_TRANSPARENT),
     TRAIT(IPPROTO_IPV6, IPV6_V6ONLY),
     TRAIT(IPPROTO_IPV6, IPV6_TCLASS),
-    {"IPV6_UNICAST_HOPS", IPPROTO_IPV6, IPV6_UNICAST_HOPS, -1, false},
+    {"IPV6_UNICAST_HOPS", IPPROTO_IPV6, IPV6_UNICAST_HOPS, DEFAULT, false},
     TRAIT(IPPROTO_IPV6, IPV6_MINHOPCOUNT),
 };
 
@@ -177,14 +180,34 @@ static void note_first(const char **first, const char *changed)
     *first = *first == NULL ? changed : *first;
 }
 
-const char *socket_traits_restore(const struct socket_traits *traits, int fd, bool *restored)
+/* Where the default of all sockets has changed since (a sysctl), nobody has touched this one. */
+static bool has_moved_with_default(struct socket_traits *traits, size_t index, int fd)
+{
+    const struct trait *trait = &table[index];
+    unsigned char before[SOCKET_TRAIT_BYTES];
+    unsigned char after[SOCKET_TRAIT_BYTES];
+    if (trait->reset != DEFAULT) {
+        return false;
+    }
+    read_value(trait, fd, before);
+    setsockopt(fd, trait->level, trait->option, &trait->reset, sizeof(trait->reset));
+    socklen_t bytes = read_value(trait, fd, after);
+    if (memcmp(before, after, sizeof(after)) != 0) {
+        return false;
+    }
+    traits->list[index].bytes = (unsigned char)bytes;
+    memcpy(traits->list[index].value, after, sizeof(after));
+    return true;
+}
+
+const char *socket_traits_restore(struct socket_traits *traits, int fd, bool *restored)
 {
     *restored = true;
     const char *first = restore_flags(fd, restored);
     note_first(&first, remove_filters(fd, restored));
     note_first(&first, restore_backlog(traits, fd, restored));
     for (size_t i = 0; i < SOCKET_TRAITS; i++) {
-        if (!is_as_noted(traits, i, fd)) {
+        if (!is_as_noted(traits, i, fd) && !has_moved_with_default(traits, i, fd)) {
             note_first(&first, table[i].name);
             *restored = restore(traits, i, fd) && *restored;
         }

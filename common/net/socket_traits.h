@@ -21,7 +21,8 @@ struct socket_traits {
 void socket_traits_read(struct socket_traits *traits, int fd);
 
 /* Makes it so again, if anything has changed. Returns what had, as "SO_LINGER" (the first of
- * several); NULL: nothing. *restored is false when it could not be undone. */
-const char *socket_traits_restore(const struct socket_traits *traits, int fd, bool *restored);
+ * several); NULL: nothing. *restored is false when it could not be undone. What is noted changes
+ * where the default of all sockets has. */
+const char *socket_traits_restore(struct socket_traits *traits, int fd, bool *restored);
 
 #endif

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
@@ -18,7 +19,7 @@ from support.waiting import wait_until
 SUPERVISED = pytest.mark.models(models.SUPERVISED)
 TRIES = 20
 SO_ATTACH_FILTER, SO_LOCK_FILTER, SO_MAX_PACING_RATE = 26, 44, 47
-TCP_DEFER_ACCEPT = 9
+IP_MINTTL = 21
 # A program of one instruction, "return 0": every packet is dropped.
 _DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)
 
@@ -161,6 +162,20 @@ def test_after_the_mending_it_stops_well(model, start_server):
     spoil(server, make_a_connection)
     assert_mended(server, workers, "was shut down")
     server.stop(signal.SIGQUIT)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make network namespaces")
+@pytest.mark.models(models.ONE_OF_EACH_BINARY)
+def test_a_default_of_the_system_may_change(model, start_server):
+    """That is nobody's deed: it is not told in the place of the one that is, which comes behind it."""
+    prefix = ("unshare", "-n", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh")
+    if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no network namespace can be made here")
+    server = start_server(model, prefix=prefix)
+    subprocess.run(["nsenter", "-n", "-t", str(server.pid), "sh", "-c",
+                    "echo 70 >/proc/sys/net/ipv4/ip_default_ttl"], check=True)
+    spoil(server, lambda one: one.setsockopt(socket.IPPROTO_IP, IP_MINTTL, 2))
+    server.wait_for_log(r"the listening socket of .* was changed: IP_MINTTL")
 
 
 # Without O_NONBLOCK whoever accepts and finds nothing would wait there, with all its other connections.
