@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Callable, NoReturn, Sequence
 
-from twinlab import (attack, compare, contenders, demo, demos, idle, models, peers, proc, scale, siege, slowhttptest,
-                     workloads)
+from twinlab import (attack, compare, contenders, demo, demos, idle, models, open_doors, peers, proc, scale, siege,
+                     slowhttptest, workloads)
 from twinlab.claims import command as claims
 from twinlab.claims import diff
 from twinlab.errors import Interrupted
@@ -90,12 +90,16 @@ def run_compare(arguments: argparse.Namespace) -> int:
                                        arguments.seed, arguments.bin))
 
 
+ATTACKS = (*slowhttptest.KEYS, "sleep")
+
+
 def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser = commands.add_parser(
         "attack", help="attack every model with slow clients, and see how an ordinary client fares",
         description="Runs slowhttptest (slow headers, slow bodies, ranges, slow reading) against every model at its "
                     "default settings, each time with a fresh server, while an ordinary client asks ten times a "
-                    "second on new connections and on one kept open. Installs missing packages (apt) and builds first "
+                    "second on new connections and on one kept open; then asks for a minute of /sleep where all "
+                    "can ask (sleep). Installs missing packages (apt) and builds first "
                     "if needed. Traffic stays on 127.0.0.1.",
         epilog="Exit status: 0 when every ordinary request was answered in less than "
                f"{siege.GOOD_BELOW_MS:.0f} ms, 1 when one was not or the laboratory failed, 2 for a mistake in the "
@@ -108,8 +112,8 @@ def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                         help="connections that the attacker opens (default 1000)")
     parser.add_argument("--models", type=list_of(models.KEYS), default=list(models.KEYS), metavar="LIST",
                         help=f"comma-separated, among {','.join(models.KEYS)} (default: all)")
-    parser.add_argument("--attacks", type=list_of(slowhttptest.KEYS), default=list(slowhttptest.KEYS), metavar="LIST",
-                        help=f"comma-separated, among {','.join(slowhttptest.KEYS)} (default: all)")
+    parser.add_argument("--attacks", type=list_of(ATTACKS), default=list(ATTACKS), metavar="LIST",
+                        help=f"comma-separated, among {','.join(ATTACKS)} (default: all)")
     parser.add_argument("--output", type=Path, metavar="DIR",
                         help="folder for attack.json (default loadtest/results/<UTC time>)")
     parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
@@ -118,8 +122,11 @@ def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
 
 def run_attack(arguments: argparse.Namespace) -> int:
     duration_s = arguments.duration or (attack.QUICK_DURATION_S if arguments.quick else attack.DURATION_S)
-    return attack.run(attack.Options(duration_s, arguments.connections, arguments.models, arguments.attacks,
-                                     arguments.output, arguments.bin))
+    attacks = [key for key in arguments.attacks if key in slowhttptest.KEYS]
+    options = attack.Options(duration_s, arguments.connections, arguments.models, attacks, arguments.output,
+                             arguments.bin)
+    status = attack.run(options) if attacks else 0
+    return max(status, open_doors.run(arguments.models, arguments.bin) if "sleep" in arguments.attacks else 0)
 
 
 def add_peers(commands: "argparse._SubParsersAction[OneLineParser]") -> None:

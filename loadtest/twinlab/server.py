@@ -140,9 +140,9 @@ class Server(Announced):
     """One of the two servers."""
 
     def __init__(self, model: Model, bin_dir: Path, root: Path, scratch: Path, extra: tuple[str, ...] = (),
-                 access_log: str = "off") -> None:
-        argv = model.command(str(bin_dir), ["--listen", "127.0.0.1:0", "--root", str(root), "--access-log", access_log,
-                                            *extra])
+                 access_log: str = "off", listen: str = "127.0.0.1:0", bench: str = "on") -> None:
+        argv = model.command(str(bin_dir), ["--listen", listen, "--root", str(root), "--access-log", access_log,
+                                            "--bench", bench, *extra])
         super().__init__(model.label, argv, scratch)
         self.model = model
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE_S
-from twinlab import attack, cli, models, siege, slowhttptest
+from twinlab import attack, cli, models, open_doors, siege, slowhttptest
 from twinlab.errors import LabError
 from twinlab.server import count_levels
 from twinlab.slowhttptest import Result
@@ -201,3 +201,33 @@ def test_a_very_short_attack(tmp_path, kind):
     assert (found.connections_open_peak >= 10) == (kind.key != "range")
     assert found.attacker.runs > 1 if kind.key == "range" else found.attacker.closed == 0
     json.dumps(found.as_dict())
+
+
+@pytest.mark.parametrize("answers, new_ms, failed_ms, good", [
+    (["404"] * 4, [1, 99], [], True),
+    (["404"] * 4, [1, 101], [], False),
+    (["404"] * 4, [1], [5000], False),
+    (["404", "nothing"], [1], [], False),
+    (["200"] * 4, [1], [], False),
+    ([], [1], [], False),
+])
+def test_a_server_that_sleeps_for_strangers_is_bad(answers, new_ms, failed_ms, good):
+    service = siege.service(visits(new_ms) + visits(failed_ms, "timed out"))
+    found = open_doors.Visited("prefork", service, answers)
+    assert found.good == good
+    assert found.row()[-1] == ("good" if good else "BAD")
+
+
+@pytest.mark.skipif(not BIN_DIR.is_dir(), reason="needs the servers (TWINHTTPD_BIN_DIR)")
+@pytest.mark.parametrize("model", models.KEYS)
+@pytest.mark.parametrize("bench, answers", [("auto", ["404"] * 4), ("on", ["nothing"] * 4)])
+def test_strangers_who_ask_for_sleep(tmp_path, monkeypatch, model, bench, answers):
+    """The other way round it is what the attack would find."""
+    monkeypatch.setattr(open_doors, "ANSWER_DEADLINE_S", 1.0 if bench == "on" else 20.0)
+    if bench == "on":
+        monkeypatch.setattr(open_doors, "Server", lambda *place, **how: siege.Server(*place, **how | {"bench": "on"}))
+    (tmp_path / "www").mkdir()
+    siege.make_documents(tmp_path / "www")
+    found = open_doors.visit(models.make(4, 2)[model], BIN_DIR, tmp_path / "www", tmp_path)
+    assert found.answers == answers
+    assert bench == "on" or found.client.failed == 0 and found.client.requests > 5

@@ -133,7 +133,7 @@ def _child_of_a_shell(stage: Stage, shell: str) -> Iterator[tuple[subprocess.Pop
     """A server without a master (--bare) that a shell has started: the shell, the server's pid and its port."""
     out = stage.scratch() / "server.out"
     command = [str(stage.bin_dir / "threadpool-server"), "--bare", "--threads", "2", "--dispatch", "request",
-               "--listen", "127.0.0.1:0"]
+               "--listen", "127.0.0.1:0", "--bench", "on"]
     parent = proc.spawn([shell, "-c", f"{shlex.join(command)} >{shlex.quote(str(out))} 2>&1 & exec sleep 60"])
     stage.note_start(parent)
     try:

@@ -271,6 +271,9 @@ static void test_example_files(void **state)
         assert_string_equal(config.access_log, "/dev/stdout");
         assert_int_equal(config.access_log_format, CONFIG_ACCESS_LOG_JSON);
         assert_int_equal(config.drain_timeout_ms, 7000);
+        assert_int_equal(config.seccomp, CONFIG_SECCOMP_ON); /* others can reach it */
+        assert_int_equal(config.bench, CONFIG_BENCH_AUTO);
+        assert_false(config.faults);
     }
 }
 
