@@ -174,7 +174,9 @@ static bool renew_log(const struct server *server, int fd, const char *path, con
     if (!give_log(server, &log, error)) {
         log_write(LOG_ERROR, "%s", error);
     }
-    log_file_replace(fd, log.fd);
+    if (!log_file_replace(fd, log.fd)) {
+        log_write(LOG_ERROR, "cannot change the %s log: %m; it goes on in the old one", name);
+    }
     if (log.user_error == 0 || user_files_can_append(&server->privileges, path)) {
         return true;
     }

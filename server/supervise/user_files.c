@@ -67,10 +67,11 @@ refuse(const struct way *way, const char *format, ...)
 
 static bool refuse_name(const struct way *way, const char *name)
 {
-    refuse(way,
-           "user %.32s may not, and root does not open what others can change: \"%.64s\" on the way "
-           "is not root's alone",
-           way->privileges->user, name);
+    refuse(
+        way,
+        "user %.32s may not, and root does not open what others can change: \"%.64s\" on the way "
+        "is not root's alone",
+        way->privileges->user, name);
     return false;
 }
 

@@ -269,6 +269,56 @@ static void test_more_clients_than_places(void **state)
     assert_int_equal(control_due_ms(control), 0);
 }
 
+/* Who has gone meanwhile, and who has nothing more to say, hold nobody up. */
+static void test_an_answer_that_comes_later(void **state)
+{
+    (void)state;
+    char answer[8] = "";
+    int fds[3];
+    answer_bytes = 0;
+    for (int i = 0; i < 3; i++) {
+        fds[i] = connect_client();
+        send_text(fds[i], "later\n");
+    }
+    assert_int_equal(shutdown(fds[0], SHUT_WR), 0);
+    serve();
+    for (int i = 0; i < 3; i++) {
+        assert_open(fds[i]);
+    }
+    close(fds[1]);
+    serve(); /* comes back: nothing is readable */
+    control_answer_waiting(control, SPAN("done"));
+    assert_int_equal(recv(fds[0], answer, sizeof(answer), 0), 5);
+    assert_string_equal(answer, "done\n");
+    assert_int_equal(recv(fds[2], answer, sizeof(answer), 0), 5);
+    serve();
+    assert_closed(fds[0]);
+    assert_closed(fds[2]);
+    control_answer_waiting(control, SPAN("nobody"));
+    control_answer_waiting(NULL, SPAN("nobody"));
+    assert_int_equal(control_due_ms(control), 0);
+}
+
+/* It is told that it has waited, and not that it has failed. */
+static void test_an_answer_that_does_not_come(void **state)
+{
+    (void)state;
+    char answer[256] = "";
+    answer_bytes = 0;
+    int fd = connect_client();
+    send_text(fd, "later\n");
+    serve();
+    uint64_t wait_ms = control_due_ms(control) - clock_monotonic_ms();
+    assert_in_range(wait_ms, 1, CONTROL_WAITING_MS);
+    assert_int_equal(poll(NULL, 0, (int)wait_ms + 1), 0);
+    control_serve(control);
+    assert_true(recv(fd, answer, sizeof(answer) - 1, 0) > 0);
+    assert_non_null(strstr(answer, "\"ok\":false"));
+    assert_non_null(strstr(answer, "it is put off"));
+    serve();
+    assert_closed(fd);
+}
+
 static void test_without_a_socket(void **state)
 {
     (void)state;
@@ -313,6 +363,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_silent_and_who_does_not_read_are_cut, open_control,
                                         close_control),
         cmocka_unit_test_setup_teardown(test_more_clients_than_places, open_control, close_control),
+        cmocka_unit_test_setup_teardown(test_an_answer_that_comes_later, open_control,
+                                        close_control),
+        cmocka_unit_test_setup_teardown(test_an_answer_that_does_not_come, open_control,
+                                        close_control),
         cmocka_unit_test_setup_teardown(test_refused_paths, open_control, close_control),
         cmocka_unit_test(test_without_a_socket),
     };

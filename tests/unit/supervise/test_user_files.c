@@ -106,7 +106,9 @@ static void test_links_of_the_users(void **state)
     (void)state;
     only_for_root();
     assert_int_equal(symlink("../closed/log", "theirs/link"), 0);
-    assert_refuses("theirs/link", "user nobody may not, and root does not open what others can change: \"theirs\"");
+    assert_refuses(
+        "theirs/link",
+        "user nobody may not, and root does not open what others can change: \"theirs\"");
     assert_int_equal(access("closed/log", F_OK), -1);
     assert_int_equal(symlink("../closed", "theirs/folder"), 0);
     assert_refuses("theirs/folder/log", "\"theirs\"");
