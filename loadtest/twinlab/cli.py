@@ -68,7 +68,9 @@ def add_compare(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         "compare", help="run every model under load and under crashes, and print one table",
         description="Runs prefork, threadpool (connection and request dispatch) and hybrid in turn: five workloads "
                     "with wrk, then rounds in which a worker process dies once a second. Installs missing packages "
-                    "(apt) and builds first if needed. Traffic stays on 127.0.0.1.")
+                    "(apt) and builds first if needed. Traffic stays on 127.0.0.1.",
+        epilog="Exit status: 0 when all was measured, 1 when a window failed three times and is left out, or the "
+               "laboratory failed, 2 for a mistake in the arguments.")
     parser.add_argument("--quick", action="store_true", help="a first look in under 45 s; more noise")
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed run")
     parser.add_argument("--connections", type=count, default=64, metavar="N",
@@ -102,8 +104,8 @@ def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                     "can ask (sleep). Installs missing packages (apt) and builds first "
                     "if needed. Traffic stays on 127.0.0.1.",
         epilog="Exit status: 0 when every ordinary request was answered in less than "
-               f"{siege.GOOD_BELOW_MS:.0f} ms, 1 when one was not or the laboratory failed, 2 for a mistake in the "
-               "arguments.")
+               f"{siege.GOOD_BELOW_MS:.0f} ms, 1 when one was not, a run failed three times and is left out, or the "
+               "laboratory failed, 2 for a mistake in the arguments.")
     parser.add_argument("--quick", action="store_true",
                         help=f"{attack.QUICK_DURATION_S} s for each attack: over before most of the servers' timeouts")
     parser.add_argument("--duration", type=whole_seconds, metavar="S",
@@ -137,7 +139,9 @@ def add_peers(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                     "the servers of Debian's packages in turn, then judges the project's targets. Installs missing "
                     "packages (apt; their services are neither started nor enabled) and builds first if needed. "
                     "Takes about half an hour; --quick, fewer servers or fewer workloads take less. Traffic stays on "
-                    "127.0.0.1.")
+                    "127.0.0.1.",
+        epilog="Exit status: 0 when all was measured, 1 when a window failed three times and is left out, or the "
+               "laboratory failed, 2 for a mistake in the arguments. Missed targets do not count.")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s instead of 5 of 3 s; more noise")
     parser.add_argument("--rounds", type=count, metavar="N", help="how often everything is measured")
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed run")
@@ -172,8 +176,8 @@ def add_scale(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                     "one listening socket and with one for each event loop. Installs missing packages (apt) and builds "
                     "first if needed. Traffic stays on 127.0.0.1.",
         epilog=f"Exit status: 0 when the idle connections cost less than {(1 - idle.RATE_LIMIT) * 100:.0f} % of the "
-               f"throughput and less than {idle.MEMORY_LIMIT_BYTES} bytes each, 1 when a target is missed or the "
-               "laboratory failed, 2 for a mistake in the arguments.")
+               f"throughput and less than {idle.MEMORY_LIMIT_BYTES} bytes each, 1 when a target is missed, a "
+               "round failed three times and is left out, or the laboratory failed, 2 for a mistake in the arguments.")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 0.5 s instead of 5 of 2 s; more noise")
     parser.add_argument("--rounds", type=count, metavar="N", help="how often everything is measured")
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed window")
@@ -333,7 +337,7 @@ def main(argv: Sequence[str]) -> int:
         if os.environ.get("TWINLAB_TRACEBACK"):
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
-        print(f"lab: this is a fault of the laboratory's own: {type(error).__name__}: {first_line(error)} ({place.name}, "
+        print(f"lab: a fault of the laboratory's own: {type(error).__name__}: {first_line(error)} ({place.name}, "
               f"{Path(place.filename).name}:{place.lineno}); TWINLAB_TRACEBACK=1 shows more", file=sys.stderr)
     finally:
         ignore_signals()

@@ -63,7 +63,8 @@ def _crash_row(summary: Summary, crash_round: CrashRound) -> list[str]:
 SPEED_LEGEND = """\
 ± spread: half the distance between the best and the worst round. CPU: user and system time of all server processes.
 PSS: memory of master and workers under load, shared pages split among all users, other programs too.
-p50, p99: wrk's own figures, which leave failed requests out. errors: wrk's, of all kinds."""
+requests/s, CPU: of good answers. p50, p99: wrk's own figures, of runs without a refusal. errors: wrk's, of all kinds,
+answers of 400 and above too."""
 
 CRASH_LEGEND = """\
 lost by each: requests of wrk's that one crash cost (median). wrk errors: its read and write errors. journal: lost

@@ -123,7 +123,6 @@ def test_open_and_idle_connections(server):
 @pytest.mark.models(models.ANY_WORKER_ACCEPTS)
 def test_the_current_request_is_shown(server):
     with server.connect() as client:
-        client.send(request_bytes(target="/sleep?ms=2500"))
-        wait_until(lambda: server.is_running("GET /sleep?ms=2500 HTTP/1.1"), "it is shown")
+        server.send_and_see(client, "/sleep?ms=2500")
         assert client.read_response().status == 200
     assert not server.is_running("GET /sleep?ms=2500 HTTP/1.1")

@@ -29,7 +29,12 @@ SET_CLOCK = """
 #include <stdlib.h>
 #include <time.h>
 #include <sys/time.h>
-static long long ms(int clock) { struct timespec t; clock_gettime(clock, &t); return t.tv_sec * 1000LL + t.tv_nsec / 1000000; }
+static long long ms(int clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
 int gettimeofday(struct timeval *restrict now, void *restrict zone)
 {
     static long long first;
@@ -47,7 +52,8 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone)
 
 
 def run_lab(*arguments, **options):
-    return subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False, **options)
+    return subprocess.run([str(LAB), *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+                          **options)
 
 
 # wrk
@@ -340,16 +346,16 @@ def test_a_reader_that_leaves_gets_no_traceback(arguments):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_stream_that_is_closed_is_no_matter(closed):
-    done = subprocess.run(["sh", "-c", f"{LAB} demo tls --quick --bin {BIN_DIR} {closed}"], timeout=DEADLINE_S, check=False,
-                          capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", f"{LAB} demo tls --quick --bin {BIN_DIR} {closed}"], timeout=DEADLINE_S,
+                          check=False, capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["demo"], ["--help"]])
 def test_a_full_disk_behind_the_output_is_one_line(arguments):
     with open("/dev/full", "w") as full:
-        done = subprocess.run([str(LAB), *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=DEADLINE_S,
-                              check=False)
+        done = subprocess.run([str(LAB), *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=DEADLINE_S, check=False)
     assert done.returncode == 1 and "No space left" in done.stderr
     assert done.stderr.startswith("lab: ") and done.stderr.count("\n") == 1
 
@@ -403,8 +409,8 @@ def test_a_hang_up_that_was_ignored_stays_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("hard, connections, beside, advice", [
-    (100, 64, 0, "64 connections need 164 file descriptors, and the hard limit is 100: raise it .as root: ulimit -n 164."
-                 "$"),
+    (100, 64, 0, "64 connections need 164 file descriptors, and the hard limit is 100: raise it .as root: ulimit -n "
+                 "164.$"),
     (164, 65, 0, "or use --connections 64 or fewer$"), (200, 15_000, 64, "or use --connections 36 or fewer$"),
     (164, 15_000, 64, "ulimit -n 15164.$")])
 def test_advice_on_descriptors_can_be_followed(monkeypatch, hard, connections, beside, advice):

@@ -307,7 +307,8 @@ def test_failed_requests_are_no_performance(store, bench, monkeypatch):
     engine(store, block.measure, bench).run(experiment_of(replace(PREFORK, path="/nothing"), rounds=1))
     assert len(blocks_of(store)) == ATTEMPTS
     for each in blocks_of(store):
-        assert each["cause"] == "failed" and each["void"].endswith(" status") and not each["mismatch"]
+        assert each["cause"] == "failed" and each["void"].endswith(" status; nothing was answered")
+        assert not each["mismatch"]
 
 
 @pytest.mark.parametrize("failures, answered, deaths, void", [

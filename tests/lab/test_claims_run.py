@@ -52,7 +52,8 @@ def small_claims(folder, rounds):
 
 
 def lab(*arguments):
-    return subprocess.run([str(LAB), *map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    return subprocess.run([str(LAB), *map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE_S,
+                          check=False)
 
 
 class Page(HTMLParser):

@@ -70,7 +70,8 @@ OPEN_FACTS = {"switch": ("two-switches-per-round-trip",), "ipc": ("sleep-is-no-s
 
 
 def run(program, *options):
-    return subprocess.run([str(BIN_DIR / f"micro-{program}"), *options], capture_output=True, text=True, timeout=DEADLINE_S)
+    return subprocess.run([str(BIN_DIR / f"micro-{program}"), *options], capture_output=True, text=True,
+                          timeout=DEADLINE_S)
 
 
 def is_left_alone(session):

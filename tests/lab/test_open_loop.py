@@ -111,7 +111,8 @@ def test_an_idle_close_loses_no_request():
 
 
 def test_refused_while_nobody_listens_and_back_at_once():
-    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=1.2)) as probing:
+    with FakeServer(fake_server.answer) as server, \
+            OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=1.2)) as probing:
         wait_for(lambda: server.behaved[False] > 20, "answers")
         server.go_down()
         down_s = time.monotonic()
@@ -174,7 +175,8 @@ def test_many_connections_take_turns(tmp_path):
 
 
 def test_the_prober_says_when_it_was_late_itself():
-    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=0.5)) as probing:
+    with FakeServer(fake_server.answer) as server, \
+            OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=0.5)) as probing:
         wait_for(lambda: server.behaved[False] > 20, "answers")
         os.kill(probing.pid, signal.SIGSTOP)
         time.sleep(0.2)
@@ -184,7 +186,8 @@ def test_the_prober_says_when_it_was_late_itself():
 
 
 def test_a_signal_ends_it_in_order():
-    with FakeServer(fake_server.answer) as server, OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=60)) as probing:
+    with FakeServer(fake_server.answer) as server, \
+            OpenLoop(BIN_DIR, server.port, plan_of(200, duration_s=60)) as probing:
         time.sleep(0.3)
         result = probing.finish()
     assert result.interrupted and 0 < result.requests == result.outcomes["ok"] < 2000 and result.measured_s < 10

@@ -1,6 +1,7 @@
 """A strict HTTP/1.1 client on a raw socket: it shows exactly what the server sent."""
 
 import re
+import select
 import socket
 from dataclasses import dataclass
 
@@ -145,6 +146,10 @@ class Client:
             return False
         finally:
             self.socket.settimeout(DEADLINE_S)
+
+    def has_answer(self):
+        """Whether something has come that was not read yet, or the end."""
+        return bool(self._buffer) or bool(select.select([self.socket], [], [], 0)[0])
 
     def read_exactly(self, count):
         while len(self._buffer) < count:

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from support import processes
-from support.client import Client, ConnectionLost
+from support.client import Client, ConnectionLost, request_bytes
 from support.waiting import DEADLINE_S, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -125,6 +125,17 @@ class Server:
     def is_running(self, line):
         """Whether a worker is busy with the request that has this request line."""
         return any(worker["current"] == shown_line(line) for worker in self.status()["workers"])
+
+    def send_and_see(self, client, target):
+        """Sends a request that takes its time, until /status shows it: again if it was over before anybody looked."""
+        client.send(request_bytes(target=target))
+
+        def is_seen():
+            if client.has_answer():
+                assert client.read_response().status == 200
+                client.send(request_bytes(target=target))
+            return self.is_running(f"GET {target} HTTP/1.1")
+        wait_until(is_seen, f"{target} runs")
 
     def whoami(self, client):
         return json.loads(client.get("/whoami").body)
