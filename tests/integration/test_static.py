@@ -328,6 +328,20 @@ def test_last_modified_is_the_same_in_every_worker(server, new_file):
     assert found == {formatdate(int(path.stat().st_mtime), usegmt=True)}
 
 
+def test_date_has_reached_what_has_just_been_written(client, new_file):
+    """Date comes from a tick: behind the begin of a second it may be of the one before."""
+    path, target = new_file(b"0")
+    start = int(time.time())
+
+    def write_and_ask():
+        path.write_bytes(b"%.6f" % time.time())
+        response = client.get(target)
+        modified = parsedate_to_datetime(response.header("Last-Modified"))
+        assert modified <= parsedate_to_datetime(response.header("Date"))
+        return time.time() > start + 2.2
+    wait_until(write_and_ask, "two seconds have begun")
+
+
 @pytest.mark.parametrize("ahead_s", [3600, 10**9])
 def test_a_time_in_the_future_is_not_told(server, new_file, ahead_s):
     path, target = new_file(b"from the future")
