@@ -1,5 +1,6 @@
 #include "server/supervise/sandbox.h"
 
+#include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -144,9 +145,14 @@ static const struct limited_call limited_calls[] = {
     {"fcntl", "the size of the table of descriptors", {IS(1, F_DUPFD_CLOEXEC)}},
     {"fcntl", "the C library, of streams", {IS(1, F_GETFL)}},
     {"fcntl", "the same", {IS(1, F_GETFD)}},
+    {"fcntl", "what the program before has left open, before it is closed", {IS(1, F_SETFD)}},
     /* others push input into a terminal */
     {"ioctl", "what a client has sent and nobody has read", {IS(1, FIONREAD)}},
     {"ioctl", "what a client has not taken yet", {IS(1, SIOCOUTQ)}},
+    {"ioctl", "the C library: whether a stream is a terminal", {IS(1, TCGETS)}},
+#ifdef TCGETS2
+    {"ioctl", "the same, from glibc 2.42 on", {IS(1, TCGETS2)}},
+#endif
     /* no new code */
     {"mmap", "malloc, stacks of threads", {LACKS(2, PROT_EXEC)}},
     {"mprotect", "malloc's arenas, stacks of threads", {LACKS(2, PROT_EXEC)}},

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support import models, processes, server as servers
-from support.client import ConnectionLost, request_bytes
+from support.client import Client, ConnectionLost, request_bytes
 from support.waiting import wait_until
 
 NOT_SANITIZED = pytest.mark.skipif(servers.SECCOMP == "off",
@@ -67,6 +67,24 @@ def test_a_forbidden_call_ends_the_bare_threadpool(model, start_server):
     with server.connect() as client, pytest.raises((ConnectionLost, OSError)):
         client.get("/fault/exec")
     assert server.wait_for_exit() == -signal.SIGSYS
+
+
+@NOT_SANITIZED
+@pytest.mark.models(("threadpool-bare",))
+@pytest.mark.parametrize("stdout", ["/dev/null", "/dev/ptmx"])
+def test_a_bare_server_may_write_to_a_device(model, stdout):
+    """The C library asks whether it is a terminal, once the process is confined already."""
+    port = servers.quiet_port()
+    with open(stdout, "r+b", buffering=0) as output, subprocess.Popen(
+            [servers.binary(model), "--bare", "--threads", "2", "--seccomp", "on", "--listen", f"127.0.0.1:{port}"],
+            stdin=subprocess.DEVNULL, stdout=output) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or not servers.is_free(port), "it listens")
+            with Client(("127.0.0.1", port)) as client:
+                assert client.get("/plaintext").status == 200
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0
 
 
 @SUPERVISED
