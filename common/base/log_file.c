@@ -195,9 +195,13 @@ size_t log_file_append(int fd, const char *lines, size_t bytes)
         size_t left = bytes - written;
         size_t piece = is_regular ? left : piece_bytes(lines + written, left);
         ssize_t n = put(fd, status.st_mode, lines + written, piece);
+        if (n == 0) { /* a terminal that takes nothing now */
+            errno = EAGAIN;
+            break;
+        }
         if (n > 0) {
             written += (size_t)n;
-        } else if (n == 0 || errno != EINTR) {
+        } else if (errno != EINTR) {
             break;
         }
     }
