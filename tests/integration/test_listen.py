@@ -28,7 +28,7 @@ def answers(host, port):
     """Whether it does, on a new connection."""
     try:
         with Client((host, port)) as client:
-            return client.get("/plaintext").status == 200
+            return client.get("/").status == 200
     except (ConnectionError, ConnectionLost):
         return False
 
@@ -97,9 +97,9 @@ def test_all_addresses(model, start_server, tmp_path):
 def test_ipv4_clients_of_all_addresses_are_counted_each(model, start_server):
     server = start_server(model, "--listen", "*:0", "--max-connections-per-client", "1")
     with Client(("127.0.0.1", server.address[1])) as one:
-        assert one.get("/plaintext").status == 200
+        assert one.get("/").status == 200
         with Client(("127.0.0.1", server.address[1]), source="127.0.0.9") as other:
-            assert other.get("/plaintext").status == 200
+            assert other.get("/").status == 200
 
 
 @needs_ipv6
@@ -200,7 +200,7 @@ class Asker:
             for host, port in self._places:
                 try:
                     with Client((host, port)) as client:
-                        assert client.get("/plaintext").status == 200
+                        assert client.get("/").status == 200
                     self.answers += 1
                 except (OSError, ConnectionLost) as failure:
                     self.failures.append(failure)
@@ -248,11 +248,11 @@ def test_a_client_of_an_address_that_is_gone_is_answered(model, start_listening)
     kept, old = quiet_port(), quiet_port()
     server, change = start_listening(model, f"[127.0.0.1:{kept}, 127.0.0.1:{old}]")
     with Client(("127.0.0.1", old)) as client:
-        assert client.get("/plaintext").status == 200
+        assert client.get("/").status == 200
         change(f"127.0.0.1:{kept}")
         os.kill(server.pid, signal.SIGHUP)
         wait_until(lambda: is_free(old), "nobody listens there any more")
-        assert client.get("/plaintext").status == 200
+        assert client.get("/").status == 200
 
 
 @SUPERVISED
