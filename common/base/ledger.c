@@ -20,7 +20,6 @@ struct ledger {
     int32_t master_pid;
     uint32_t slot_count; /* places from here on have never been used */
     uint32_t generation;
-    uint64_t listeners_given_up;
     uint64_t deaths;
     uint64_t requests_lost;
     uint64_t stuck_incidents;
@@ -74,7 +73,6 @@ void ledger_restate(const struct ledger *ledger)
     atomic_store(&shown->master_pid, ledger->master_pid);
     atomic_store(&shown->slot_count, ledger->slot_count);
     atomic_store(&shown->generation, ledger->generation);
-    atomic_store(&shown->listeners_given_up, ledger->listeners_given_up);
     atomic_store(&shown->requests_lost, ledger->requests_lost);
     atomic_store(&shown->stuck_incidents, ledger->stuck_incidents);
     atomic_store(&shown->stuck_records, ledger->stuck_records);
@@ -288,18 +286,4 @@ uint64_t ledger_next_stuck_record(struct ledger *ledger)
     uint64_t number = ledger->stuck_records++;
     ledger_restate(ledger);
     return number;
-}
-
-/* ---- Listening sockets ---- */
-
-void ledger_give_up_listener(struct ledger *ledger, uint32_t id)
-{
-    ledger->listeners_given_up |= scoreboard_listener_bit(id);
-    ledger_restate(ledger);
-}
-
-void ledger_keep_listener(struct ledger *ledger, uint32_t id)
-{
-    ledger->listeners_given_up &= ~scoreboard_listener_bit(id);
-    ledger_restate(ledger);
 }

@@ -43,13 +43,6 @@ void ledger_count_incident(struct ledger *ledger);
 /* The number that the next record of a stuck process is to have (stuck_record.h). */
 uint64_t ledger_next_stuck_record(struct ledger *ledger);
 
-/* Nobody is to serve at the listening sockets with this id any more, so that whoever shares them
- * may shut them down. Two ids that are LISTENERS_AT_ONCE apart are the same here. */
-void ledger_give_up_listener(struct ledger *ledger, uint32_t id);
-
-/* Takes that back. */
-void ledger_keep_listener(struct ledger *ledger, uint32_t id);
-
 /* What the master knows of a process that serves. */
 struct ledger_process {
     int32_t pid;

@@ -52,11 +52,6 @@ void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uin
     }
 }
 
-bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t id)
-{
-    return (atomic_load(&scoreboard->listeners_given_up) & scoreboard_listener_bit(id)) != 0;
-}
-
 void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
                 enum slot_role role)
 {

@@ -40,7 +40,6 @@ enum {
     CLIENT_TEXT_BYTES = 56,       /* "[ffff:...]:65535" and NUL */
     DEATH_RECORDS = 64,           /* how many deaths are remembered */
     DEATH_REQUESTS = 16,          /* how many requests in progress a death record names */
-    LISTENERS_AT_ONCE = 64,       /* sets of listening sockets whose ids are told apart */
     SCOREBOARD_PAGE_BYTES = 65536 /* as large as a page may be on any architecture */
 };
 
@@ -261,9 +260,8 @@ struct scoreboard {
     };
     _Atomic uint32_t slot_count; /* slots[] from here on have never been used */
     _Atomic int32_t master_pid;
-    _Atomic uint32_t generation;         /* of the newest process */
-    _Atomic uint64_t listeners_given_up; /* a bit each: see scoreboard_listener_is_given_up */
-    struct slot_counters dead;           /* sums of the processes that are gone */
+    _Atomic uint32_t generation; /* of the newest process */
+    struct slot_counters dead;   /* sums of the processes that are gone */
     _Atomic uint64_t deaths;
     _Atomic uint64_t requests_lost;
     _Atomic uint64_t stuck_incidents; /* threads that the watchdog found stuck */
@@ -288,16 +286,6 @@ static inline uint32_t scoreboard_slot_count(const struct scoreboard *scoreboard
 
 /* Master: tells the slots' owners that they are to drain, before they are told by a signal. */
 void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count);
-
-/* The bit of a listener; two ids that are LISTENERS_AT_ONCE apart are the same here. */
-static inline uint64_t scoreboard_listener_bit(uint32_t id)
-{
-    return UINT64_C(1) << id % LISTENERS_AT_ONCE;
-}
-
-/* Whether nobody is to serve at the listening sockets with this id any more, so that whoever shares
- * them may shut them down. */
-bool scoreboard_listener_is_given_up(const struct scoreboard *scoreboard, uint32_t id);
 
 /* For the one writer of a counter: no locked instruction needed. */
 static inline void slot_add(_Atomic uint64_t *counter, uint64_t amount)

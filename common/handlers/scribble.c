@@ -192,7 +192,6 @@ DELIBERATE static void write_counts(struct scribbler *scribbler)
     struct scoreboard *scoreboard = scribbler->scoreboard;
     scoreboard->slot_count = (uint32_t)draw_value(scribbler);
     scoreboard->generation = (uint32_t)draw_value(scribbler);
-    scoreboard->listeners_given_up = draw_value(scribbler);
     scoreboard->deaths = draw_value(scribbler);
     scoreboard->death_sequence = draw_value(scribbler);
     scoreboard->stuck_records = draw_value(scribbler);

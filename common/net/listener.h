@@ -18,8 +18,7 @@ struct listener {
     size_t count;
     bool reuseport;
     bool is_passed; /* by a service manager, which goes on listening when the server has ended */
-    uint32_t id;    /* of these sockets, whoever holds descriptors of them; others of the same time
-                       have    another one, modulo LISTENERS_AT_ONCE, too */
+    uint32_t id;    /* of these sockets, whoever holds descriptors of them */
     struct endpoint wanted; /* as in the settings, where the port may be 0 */
     struct endpoint bound;
     struct socket_traits traits; /* what each socket is to be like, inherited by connections */

@@ -71,7 +71,7 @@ static bool open_beside(struct listener *listener, const struct endpoint *endpoi
 static bool is_used(const struct listeners *listeners, uint32_t id)
 {
     for (size_t i = 0; listeners != NULL && i < listeners->count; i++) {
-        if (listeners->list[i].id % LISTENERS_AT_ONCE == id % LISTENERS_AT_ONCE) {
+        if (listeners->list[i].id == id) {
             return true;
         }
     }

@@ -107,14 +107,12 @@ static void announce_bare(void *data)
 static int run_bare(struct server *server)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, 0};
-    for (size_t i = 0; i < server->listeners.count; i++) { /* they end with this process */
-        ledger_give_up_listener(server->ledger, server->listeners.list[i].id);
-    }
     struct bare bare = {.server = server};
     struct process process = {
         .server = server,
         .first_slot = ledger_claim(server->ledger, server->plan.slots_per_process),
         .generation = ledger_next_generation(server->ledger),
+        .given_up = PROCESS_LISTENERS(server->listeners.count), /* they end with this process */
         .signal_fd = stop_signals_open(signals),
         .ready = announce_bare,
         .ready_data = &bare,

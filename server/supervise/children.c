@@ -265,15 +265,28 @@ void children_check_readiness(struct master *master)
 
 /* ---- Ending ---- */
 
-void children_order(struct master *master, const struct child *child, int number)
+/* What else is to be known goes with the signal: other processes can neither add to it nor take it
+ * away, as they could in memory that all share. */
+static int send_order(const struct child *child, int number, uint32_t bits)
 {
-    if (kill(child->pid, number) == 0 || errno == ESRCH || master->powerless) {
+    const union sigval value = {.sival_int = (int)bits};
+    return bits == 0 ? kill(child->pid, number) : sigqueue(child->pid, number, value);
+}
+
+static void order(struct master *master, const struct child *child, int number, uint32_t bits)
+{
+    if (send_order(child, number, bits) == 0 || errno == ESRCH || master->powerless) {
         return;
     }
     master->powerless = true;
     log_write(LOG_ERROR,
               "cannot send a signal to worker %u (pid %d): %m; let the master have CAP_KILL",
               child->number, (int)child->pid);
+}
+
+void children_order(struct master *master, const struct child *child, int number)
+{
+    order(master, child, number, 0);
 }
 
 static bool has_sockets(const struct child *child, uint32_t listener_id)
@@ -320,12 +333,21 @@ void children_retire(struct master *master, struct child *child)
     child->retiring = true;
     child->kill_at_ms = clock_monotonic_ms() + child->drain_timeout_ms + STOP_PATIENCE_MS;
     scoreboard_mark_draining(scoreboard, child->first_slot, child->slot_count);
+    uint32_t given_up = 0;
     for (size_t i = 0; i < child->listener_count; i++) {
-        if (leaves_address(master, child, child->listener_ids[i])) {
-            ledger_give_up_listener(master->server->ledger, child->listener_ids[i]);
-        }
+        given_up |= (uint32_t)leaves_address(master, child, child->listener_ids[i]) << i;
     }
-    children_order(master, child, SIGUSR2);
+    order(master, child, SIGUSR2, given_up);
+}
+
+/* Twice: of two signals of one number that wait, only the first would tell what goes with it, and
+ * the terminal may have sent that. */
+void children_drain(struct master *master, struct child *child, bool gives_up)
+{
+    uint32_t given_up = gives_up ? PROCESS_LISTENERS(child->listener_count) : 0;
+    scoreboard_mark_draining(master->server->scoreboard, child->first_slot, child->slot_count);
+    order(master, child, SIGUSR2, given_up);
+    order(master, child, SIGQUIT, given_up);
 }
 
 static void discard(struct master *master, struct child *child)

@@ -48,7 +48,6 @@ static bool check_address(struct master *master, size_t index, bool distrusts)
     if (health == LISTENER_SOUND) {
         return false;
     }
-    ledger_keep_listener(server->ledger, server->listeners.list[index].id);
     log_write(LOG_ERROR, "%s by a process that shares it: %s, and all processes are replaced", what,
               health == LISTENER_RENEWED ? "it was opened anew" : "that was undone");
     return true;

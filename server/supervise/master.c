@@ -86,12 +86,8 @@ void master_drain(struct master *master)
     upgrade_abandon(master);
     TAILQ_FOREACH(child, &master->children, link)
     {
-        for (size_t i = 0; i < child->listener_count && !recalled; i++) {
-            ledger_give_up_listener(master->server->ledger, child->listener_ids[i]);
-        }
-        scoreboard_mark_draining(master->server->scoreboard, child->first_slot, child->slot_count);
+        children_drain(master, child, !recalled);
     }
-    children_signal(master, SIGQUIT);
 }
 
 static void kill_late(struct master *master)

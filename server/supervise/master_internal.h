@@ -127,6 +127,10 @@ void children_start_due(struct master *master);
 /* Starts a process for a seat, and puts it into *place. Reported on failure: *place stays NULL. */
 void children_start(struct master *master, uint32_t number, struct child **place);
 
+/* Asks it to end with the server: what waits at its sockets is answered first, and if the server
+ * gives these up, nobody comes any more. */
+void children_drain(struct master *master, struct child *child, bool gives_up);
+
 /* Asks it to end while others take over: it answers who is connected until the drain deadline. */
 void children_retire(struct master *master, struct child *child);
 

@@ -97,10 +97,9 @@ void process_leave(struct handler_context *context)
 /* The server has given the address up, and does not leave the socket to a service manager. */
 static bool may_shut_down(const void *data, size_t listen_index)
 {
-    const struct server *server = data;
-    const struct listener *listener = &server->listeners.list[listen_index];
-    return !listener->is_passed &&
-           scoreboard_listener_is_given_up(server->scoreboard, listener->id);
+    const struct process *process = data;
+    return !process->server->listeners.list[listen_index].is_passed &&
+           (atomic_load(&process->given_up) >> listen_index & 1) != 0;
 }
 
 static bool may_accept(void *data, uint32_t slot_index)
@@ -121,7 +120,7 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .context = context,
         .listen_count = server->listeners.count,
         .may_shut_down = may_shut_down,
-        .may_shut_down_data = server,
+        .may_shut_down_data = process,
         .access_log_fd = server->access_log_fd,
         .max_connections = server->plan.max_connections,
         .may_accept = server->config.accept == CONFIG_ACCEPT_SHARED ? may_accept : NULL,
@@ -152,35 +151,33 @@ static enum process_order order_of(int number)
     }
 }
 
-static enum process_order strongest_order(const struct process *process)
+static enum process_order strongest_order(struct process *process)
 {
     enum process_order strongest = PROCESS_SERVE;
+    uint32_t given_up = 0;
     int number;
-    while ((number = stop_signals_next(process->signal_fd)) != 0) {
+    while ((number = stop_signals_next_order(process->signal_fd, &given_up)) != 0) {
         enum process_order order = order_of(number);
         strongest = order > strongest ? order : strongest;
         if (number == SIGUSR1) {
             server_reopen_logs(process->server);
         }
     }
+    atomic_fetch_or(&process->given_up, given_up);
     return strongest;
 }
 
-static bool is_all_given_up(const struct server *server)
+static bool is_all_given_up(const struct process *process)
 {
-    for (size_t i = 0; i < server->listeners.count; i++) {
-        if (!scoreboard_listener_is_given_up(server->scoreboard, server->listeners.list[i].id)) {
-            return false;
-        }
-    }
-    return true;
+    uint32_t all = PROCESS_LISTENERS(process->server->listeners.count);
+    return (atomic_load(&process->given_up) & all) == all;
 }
 
 /* Who drains takes the server for ended, which is for the whole server to decide: one process alone
  * leaves its clients the time to go to the others. */
 static enum process_order allowed_order(const struct process *process, enum process_order order)
 {
-    bool may_drain = is_all_given_up(process->server);
+    bool may_drain = is_all_given_up(process);
     return order == PROCESS_DRAIN && !may_drain ? PROCESS_RETIRE : order;
 }
 

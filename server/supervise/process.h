@@ -10,12 +10,16 @@
 enum { PROCESS_EXIT_BOOT_FAILED = 3 };
 
 /* Of one process. */
+/* The bits of so many listeners. */
+#define PROCESS_LISTENERS(count) ((uint32_t)((UINT64_C(1) << (count)) - 1))
+
 struct process {
     const struct server *server;
     uint32_t
         number; /* which of the server's processes; its predecessor and successor have the same */
     uint32_t first_slot; /* of plan.slots_per_process in the scoreboard */
     uint32_t generation;
+    _Atomic uint32_t given_up; /* listeners that nobody serves at after this process: a bit each */
     int signal_fd;             /* what process_pass_signals reads */
     void (*ready)(void *data); /* to be called once, when every thread serves */
     void *ready_data;

@@ -326,9 +326,6 @@ static bool open_all_listeners(struct server *server, const struct endpoints *en
                      ? keep_passed(server, predecessor, error)
                      : open_listeners(server, endpoints, &predecessor->listeners, error);
     }
-    for (size_t i = 0; i < server->listeners.count && opened; i++) {
-        ledger_keep_listener(server->ledger, server->listeners.list[i].id);
-    }
     return opened;
 }
 

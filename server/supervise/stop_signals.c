@@ -104,9 +104,18 @@ int stop_signals_open(const int *signals)
 
 int stop_signals_next(int fd)
 {
+    uint32_t ignored = 0;
+    return stop_signals_next_order(fd, &ignored);
+}
+
+int stop_signals_next_order(int fd, uint32_t *bits)
+{
     struct signalfd_siginfo info;
     if (read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
         return 0;
+    }
+    if (info.ssi_code == SI_QUEUE && info.ssi_pid == (uint32_t)getppid()) {
+        *bits |= (uint32_t)info.ssi_int;
     }
     return (int)info.ssi_signo;
 }

@@ -3,6 +3,8 @@
 #ifndef TWINHTTPD_SERVER_SUPERVISE_STOP_SIGNALS_H
 #define TWINHTTPD_SERVER_SUPERVISE_STOP_SIGNALS_H
 
+#include <stdint.h>
+
 /* Frees this process of what whoever started it has left behind: ignored signals (with SIGCHLD
  * ignored no death would be told, and the pids of the dead could be strangers' already; nohup's
  * SIGHUP), blocked ones, and timers that an exec does not stop. To be called first of all. */
@@ -27,5 +29,8 @@ int stop_signals_open(const int *signals);
 
 /* The next one that is waiting; 0: none. */
 int stop_signals_next(int fd);
+
+/* The same; adds to *bits what the parent has sent with the signal (sigqueue). */
+int stop_signals_next_order(int fd, uint32_t *bits);
 
 #endif

@@ -184,12 +184,8 @@ static bool is_on_trial(const struct master *master)
 
 static void serve_again(struct master *master)
 {
-    const struct server *server = master->server;
     master->phase = MASTER_RUNNING;
     master->addresses_left = 0;
-    for (size_t i = 0; i < server->listeners.count; i++) {
-        ledger_keep_listener(server->ledger, server->listeners.list[i].id);
-    }
     listening_listen_again(master);
     pid_file_claim();
     service_manager_name_main(&master->service_manager, (int)getpid());

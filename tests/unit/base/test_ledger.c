@@ -354,7 +354,6 @@ static void test_the_books_are_shown_again(void **state)
     (void)state;
     scoreboard->slots[0].counters.requests_finished = 5;
     ledger_next_generation(ledger);
-    ledger_give_up_listener(ledger, 7);
     ledger_count_incident(ledger);
     ledger_next_stuck_record(ledger);
     bury(0);
@@ -362,7 +361,6 @@ static void test_the_books_are_shown_again(void **state)
     ledger_restate(ledger);
     assert_int_equal(scoreboard->slot_count, SLOTS);
     assert_int_equal(scoreboard->generation, 1);
-    assert_int_equal(scoreboard->listeners_given_up, UINT64_C(1) << 7);
     assert_int_equal(scoreboard->deaths, 1);
     assert_int_equal(scoreboard->stuck_incidents, 1);
     assert_int_equal(scoreboard->stuck_records, 1);
@@ -383,20 +381,6 @@ static void test_the_books_are_shown_again(void **state)
         assert_int_equal(scoreboard->slots[i].role, i == 2 ? SLOT_LOOP : SLOT_POOL);
         assert_int_equal(scoreboard->slots[i].draining, 0);
     }
-}
-
-static void test_given_up_and_kept(void **state)
-{
-    (void)state;
-    ledger_give_up_listener(ledger, 3);
-    ledger_give_up_listener(ledger, 2);
-    assert_true(scoreboard_listener_is_given_up(scoreboard, 3));
-    assert_false(scoreboard_listener_is_given_up(scoreboard, 4));
-    scribble(0xff);
-    ledger_keep_listener(ledger, 3);
-    assert_false(scoreboard_listener_is_given_up(scoreboard, 3));
-    assert_true(scoreboard_listener_is_given_up(scoreboard, 2));
-    assert_true(scoreboard_listener_is_given_up(scoreboard, 2 + LISTENERS_AT_ONCE));
 }
 
 /* Of counts that cannot be the death is told without them, and the sum goes on from where it was.
@@ -474,7 +458,6 @@ int main(void)
         TEST(test_who_writes_states_claims_nothing),
         TEST(test_a_claimed_slot_is_clear),
         TEST(test_the_books_are_shown_again),
-        TEST(test_given_up_and_kept),
         TEST(test_a_lie_does_not_spoil_the_sums),
         TEST(test_copies_of_scribbled_records),
         TEST(test_readers_see_no_more_slots_than_there_are),

@@ -168,14 +168,46 @@ static void test_what_was_inherited_is_undone(void **state)
     assert_int_equal(WEXITSTATUS(status), 7);
 }
 
+/* Sends it to the child, once it waits for it. */
+static int bits_that_arrive(bool from_the_parent)
+{
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        static const int asked[] = {SIGUSR2, 0};
+        uint32_t bits = 4;
+        int fd = stop_signals_open(asked);
+        if (!from_the_parent) {
+            sigqueue(getpid(), SIGUSR2, (union sigval){.sival_int = 3});
+        }
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        bool came =
+            poll(&waiting, 1, PATIENCE_MS) == 1 && stop_signals_next_order(fd, &bits) == SIGUSR2;
+        _exit(came ? (int)bits : 99);
+    }
+    if (from_the_parent) {
+        assert_int_equal(sigqueue(child, SIGUSR2, (union sigval){.sival_int = 3}), 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* What goes with a signal is the parent's word, and nobody else's. */
+static void test_bits(void **state)
+{
+    (void)state;
+    assert_int_equal(bits_that_arrive(true), 7);
+    assert_int_equal(bits_that_arrive(false), 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocked),
-        cmocka_unit_test(test_delivers_what_was_asked_for),
-        cmocka_unit_test(test_inherited),
-        cmocka_unit_test(test_an_end_at_once),
-        cmocka_unit_test(test_what_was_inherited_is_undone),
+        cmocka_unit_test(test_blocked),        cmocka_unit_test(test_delivers_what_was_asked_for),
+        cmocka_unit_test(test_inherited),      cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_an_end_at_once), cmocka_unit_test(test_what_was_inherited_is_undone),
     };
     return cmocka_run_group_tests_name("stop_signals", tests, block, NULL);
 }
