@@ -154,11 +154,9 @@ static size_t whole_lines(const char *lines, size_t bytes)
 /* As many lines as a pipe takes at once or not at all. */
 static size_t piece_bytes(const char *lines, size_t bytes)
 {
-    if (bytes <= PIPE_BUF) {
-        return bytes;
-    }
-    size_t whole = whole_lines(lines, PIPE_BUF);
-    return whole > 0 ? whole : PIPE_BUF;
+    const size_t most = bytes < PIPE_BUF ? bytes : PIPE_BUF;
+    const size_t whole = most < bytes ? whole_lines(lines, most) : bytes;
+    return whole > 0 ? whole : most;
 }
 
 /* Takes the last bytes of a file away that we have just written, unless somebody else has appended

@@ -219,14 +219,16 @@ static void wait_for_news(struct master *master)
         {.fd = readiness_fd(&master->readiness), .events = POLLIN},
         {.fd = master->upgrade_fd, .events = POLLIN}, /* -1 is passed over */
         {.fd = control_fd(master->control), .events = POLLIN},
-        {.fd = lookup_fd(&master->lookup), .events = POLLIN},
+        {.fd = lookup_fd(&master->lookup), .events = POLLIN}, /* the last: mostly there is none */
     };
+    const nfds_t all = sizeof(watched) / sizeof(watched[0]);
+    const nfds_t count = watched[all - 1].fd < 0 ? all - 1 : all; /* RLIMIT_NOFILE bounds it */
     service_manager_beat(&master->service_manager);
     int wait_ms = service_manager_wait_ms(&master->service_manager, time_to_wait_ms(master));
     if (!log_tell_losses() && (wait_ms < 0 || wait_ms > TELL_LOSSES_MS)) {
         wait_ms = TELL_LOSSES_MS;
     }
-    if (poll(watched, sizeof(watched) / sizeof(watched[0]), wait_ms) < 0 && errno != EINTR) {
+    if (poll(watched, count, wait_ms) < 0 && errno != EINTR) {
         log_write(LOG_ERROR, "poll: %m");
         master_stop(master);
     }

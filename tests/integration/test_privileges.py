@@ -203,7 +203,7 @@ def test_logs_are_opened_again_during_a_trial(model, start_server, public_direct
     wait_until(lambda: log.exists() and errors.exists()
                and not any(processes.has_open(server.pid, path) for path in rotated),
                "the logs of both servers are open again")
-    descriptors_before = limit(server.pid, "nofile", 5)  # the master polls five
+    descriptors_before = limit(server.pid, "nofile", 4)  # the master polls four
     limit(server.pid, "nproc", processes_before)
     wait_until(lambda: "the old one stays" in errors.read_text(), "the trial is over")
     limit(server.pid, "nofile", descriptors_before)
