@@ -199,7 +199,7 @@ static void on_ready(struct master *master, struct child *child, uint64_t ready_
     if (!child->retiring) {
         child->kill_at_ms = 0;
     }
-    if (master->on_trial && child->epoch == master->server->epoch) {
+    if (reload_is_decided_by(master, child)) {
         reload_commit(master); /* may move the seats */
     }
     if (child->number >= master->seat_count) {

@@ -137,7 +137,7 @@ static void on_death(struct master *master, struct child *child, int wait_status
         log_write(LOG_ERROR, "a worker cannot start: giving up; the reason stands above");
         master->exit_status = 1;
         master_stop(master);
-    } else if (master->on_trial && child->epoch == master->server->epoch) {
+    } else if (reload_is_decided_by(master, child)) {
         reload_go_back(master);
     }
 }

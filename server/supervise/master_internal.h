@@ -206,6 +206,9 @@ bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES]);
 /* Whether it is not decided yet. */
 bool reload_is_under_way(const struct master *master);
 
+/* Whether a new configuration stands or falls with this process. Not when the server ends. */
+bool reload_is_decided_by(const struct master *master, const struct child *child);
+
 /* The next step, if nothing is to be waited for. */
 void reload_proceed(struct master *master);
 

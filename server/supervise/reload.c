@@ -15,6 +15,12 @@ bool reload_is_under_way(const struct master *master)
     return master->on_trial || lookup_fd(&master->lookup) >= 0;
 }
 
+bool reload_is_decided_by(const struct master *master, const struct child *child)
+{
+    return master->on_trial && master->phase == MASTER_RUNNING &&
+           child->epoch == master->server->epoch;
+}
+
 static bool refuse(struct master *master, const char *error)
 {
     log_write(LOG_ERROR, "the new configuration is refused, the old one stays: %s", error);
