@@ -249,6 +249,7 @@ def test_test_config_changes_nothing(model, tmp_path, start_server):
     assert list(tmp_path.iterdir()) == []
     server = start_server(model, *options)
     assert server.get("/hello.txt").status == 200
+    wait_until(lambda: "/hello.txt" in files[0].read_text(), "its line is written")
     before = [(path.stat().st_ino, path.stat().st_size) for path in files]
     result = servers.run_to_end(model, "--test-config", *options)
     assert result.returncode == 0, result

@@ -6,6 +6,7 @@ import pytest
 from twinlab import compare, models, reading, report, workloads
 from twinlab.crash import Crash, CrashRound
 from twinlab.journal import Balance
+from twinlab.session import Circumstances
 from twinlab.speed import SpeedRun
 from twinlab.summary import Summary
 
@@ -78,7 +79,7 @@ def test_every_section_has_every_model(summary):
 
 def test_json_holds_every_raw_round(summary):
     options = compare.Options(compare.DEFAULT, 64, ["prefork", "threadpool"], None, 1, None)
-    content = json.loads(json.dumps(compare.as_json(options, summary, {}, [], 1.0)))
+    content = json.loads(json.dumps(compare.as_json(options, summary, Circumstances({}, [], 1.0))))
     assert len(content["speed"]) == 6
     assert content["crashes"][0]["balance"]["wrk_cut"] == 31
     assert content["crashes"][0]["mismatch"] == 0
