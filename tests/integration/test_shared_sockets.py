@@ -37,11 +37,14 @@ def shut_down(one):
 
 
 def make_a_connection(one):
-    """It can never listen again."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
+    """It can never listen again. The master may make it listen before it is connected: then once more."""
+    def connect(address):
         one.shutdown(socket.SHUT_RD)
         one.setblocking(True)
-        one.connect(other.getsockname())
+        return one.connect_ex(address) == 0
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        wait_until(lambda: connect(other.getsockname()), "it is connected")
 
 
 def make_blocking(one):
