@@ -174,7 +174,7 @@ bool http_response_render(const struct http_response *response, const struct htt
                             response->headers.len + body.len);
     append_head(response, request, date_line, out);
     if (body.len > 0) {
-        append_literal(out, body);
+        buffer_append_span(out, body);
         return false;
     }
     return has_body && http_response_body_bytes(response) > 0;
