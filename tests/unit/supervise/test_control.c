@@ -215,8 +215,10 @@ static void wait_until_due(void)
 {
     uint64_t now_ms = clock_monotonic_ms();
     uint64_t due_ms = control_due_ms(control);
-    assert_in_range(due_ms, now_ms + 1, now_ms + CONTROL_PATIENCE_MS);
-    assert_int_equal(poll(NULL, 0, (int)(due_ms - now_ms)), 0);
+    assert_in_range(due_ms, 1, now_ms + CONTROL_PATIENCE_MS);
+    if (due_ms > now_ms) {
+        assert_int_equal(poll(NULL, 0, (int)(due_ms - now_ms)), 0);
+    }
     control_serve(control);
 }
 
@@ -231,7 +233,7 @@ static void test_the_silent_and_who_does_not_read_are_cut(void **state)
     serve();
     assert_open(silent);
     wait_until_due();
-    if (control_due_ms(control) != 0) { /* the second was accepted a millisecond later */
+    while (control_due_ms(control) != 0) { /* the second may have been accepted later */
         wait_until_due();
     }
     assert_closed(silent);
