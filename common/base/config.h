@@ -24,18 +24,18 @@ enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JS
 
 /* Immutable after config_load. Strings belong to the struct. 0 in a count means "choose for me". */
 struct config {
-    char *listen;     /* "127.0.0.1:8080,[::1]:8080": up to CONFIG_LISTEN_MOST; no spaces */
-    char *root;       /* document root; NULL: the bundled one */
-    char *access_log; /* path; NULL: off */
-    char *error_log;  /* path; NULL: standard error */
-    char *pid_file;   /* path; NULL: off */
-    char *user;       /* "name" or "name:group" of the serving processes; NULL: as started */
-    char *control;    /* path of the control socket; NULL: off */
-    uint64_t workers; /* prefork: worker processes */
-    uint64_t threads; /* threadpool: pool threads; prefork: threads in each worker, 0: none */
-    uint64_t loops;   /* request dispatch: event loop threads beside the pool */
-    uint64_t queue_length;    /* request dispatch: requests that may wait for a pool thread */
-    uint64_t max_connections; /* for each event loop */
+    char *listen;          /* "127.0.0.1:8080,[::1]:8080": up to CONFIG_LISTEN_MOST; no spaces */
+    char *root;            /* document root; NULL: the bundled one */
+    char *access_log;      /* path; NULL: off */
+    char *error_log;       /* path; NULL: standard error */
+    char *pid_file;        /* path; NULL: off */
+    char *user;            /* "name" or "name:group" of the serving processes; NULL: as started */
+    char *control;         /* path of the control socket; NULL: off */
+    uint64_t workers;      /* prefork: worker processes */
+    uint64_t threads;      /* threadpool: pool threads; prefork: threads in each worker, 0: none */
+    uint64_t loops;        /* request dispatch: event loop threads beside the pool */
+    uint64_t queue_length; /* request dispatch: requests that may wait for a pool thread */
+    uint64_t max_connections;            /* for each event loop */
     uint64_t max_connections_per_client; /* for each event loop; 0: any number */
     uint64_t max_request_line_bytes;     /* never above max_header_bytes */
     uint64_t max_header_bytes;           /* request line and all header fields together */
@@ -63,7 +63,7 @@ struct config {
     enum config_seccomp seccomp; /* of the serving processes */
     enum config_on_fault on_fault;
     enum config_stuck on_stuck;
-    enum config_etag etag; /* what entity tags of files are made of */
+    enum config_etag etag;   /* what entity tags of files are made of */
     enum config_bench bench; /* /sleep, /cpu and their like; auto: if only this machine asks */
     enum config_access_log_format access_log_format;
     enum log_level log_level;

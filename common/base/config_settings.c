@@ -117,7 +117,8 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .help = "File for the pid of the master; a second server with the same file is refused."},
     {MEMBER(max_connections), .option = "max-connections", RANGE(1, 1000000), .empty_word = "auto",
      .default_value = "auto", .servers = BOTH_SERVERS,
-     .help = "Open connections of one event loop; auto: what the file descriptors allow, up to 65536."},
+     .help =
+         "Open connections of one event loop; auto: what the file descriptors allow, up to 65536."},
     {MEMBER(max_connections_per_client), .option = "max-connections-per-client", RANGE(0, 1000000),
      .default_value = "0", .servers = BOTH_SERVERS,
      .help = "Open connections of one client address (IPv6: /64 network) on one event loop;\n      "

@@ -428,7 +428,8 @@ static bool open_parts(struct server *server, const struct endpoints *endpoints,
     }
     return privileges_resolve(&server->privileges, server->config.user, error) &&
            open_root(server, error) && open_inboxes(server, predecessor, error) &&
-           open_all_listeners(server, endpoints, predecessor, error) && open_logs(server, predecessor, error);
+           open_all_listeners(server, endpoints, predecessor, error) &&
+           open_logs(server, predecessor, error);
 }
 
 static void begin(struct server *server, const struct server_kind *kind, struct config *config,

@@ -51,8 +51,8 @@ struct server {
         left_to_old; /* ...but not at these addresses of that one: a bit each, in their order */
     struct rebalance rebalance;
     struct document_root *root;
-    bool is_local; /* every listening socket is bound to a loopback address; asked when they are
-                      opened, since serving processes may not */
+    bool is_local;     /* every listening socket is bound to a loopback address; asked when they are
+                          opened, since serving processes may not */
     int access_log_fd; /* -1: off */
     int error_log_fd;  /* -1: standard error */
     /* In memory that outlives any reload; whoever opened the first server unmaps them. */

@@ -1,9 +1,10 @@
 /* Preloaded into a server: stands for code of somebody else's in a serving process. When what a
- * client sends begins with a word that it knows, it does that in the worker, behind all that confines it,
- * and answers with what became of it:
+ * client sends begins with a word that it knows, it does that in the worker, behind all that
+ * confines it, and answers with what became of it:
  *
  *     INTRUDE-OPEN PATH       opens for reading and writing, then for reading alone
- *     INTRUDE-CONNECT PORT    makes a connection to that port of this machine, without socket() or connect()
+ *     INTRUDE-CONNECT PORT    makes a connection to that port of this machine, without socket() or
+ * connect()
  *
  * With WITHOUT_LANDLOCK in the environment the kernel seems to have no Landlock. */
 #define _GNU_SOURCE
@@ -47,7 +48,8 @@ static void do_connect(int port, char *answer)
     ssize_t sent = -1;
     for (int fd = 3; fd < DESCRIPTORS && sent < 0 && errno != EINPROGRESS; fd++) {
         shutdown(fd, SHUT_RD);
-        sent = sendto(fd, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, (const struct sockaddr *)&to, sizeof(to));
+        sent = sendto(fd, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, (const struct sockaddr *)&to,
+                      sizeof(to));
     }
     snprintf(answer, TEXT_BYTES, "%s\n", sent < 0 ? strerrorname_np(errno) : "connected");
 }
@@ -68,7 +70,8 @@ static int intrude(const char *text, char *answer)
 
 ssize_t recv(int fd, void *data, size_t bytes, int flags)
 {
-    ssize_t (*real)(int, void *, size_t, int) = (ssize_t(*)(int, void *, size_t, int))dlsym(RTLD_NEXT, "recv");
+    ssize_t (*real)(int, void *, size_t, int) =
+        (ssize_t(*)(int, void *, size_t, int))dlsym(RTLD_NEXT, "recv");
     char text[TEXT_BYTES] = "", answer[TEXT_BYTES] = "";
     ssize_t got = real(fd, data, bytes, flags);
     if (got > 0 && got < TEXT_BYTES) {

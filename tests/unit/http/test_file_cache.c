@@ -28,12 +28,7 @@
 
 #define HELLO_ETAG "\"5-a430d84680aabd0b\"" /* FNV-1a of "hello" */
 
-enum {
-    PATH_BYTES = 256,
-    ENTRIES = 8,
-    OLD_S = 3600,
-    LARGE_BYTES = FILE_CONTENT_BYTES + 1
-};
+enum { PATH_BYTES = 256, ENTRIES = 8, OLD_S = 3600, LARGE_BYTES = FILE_CONTENT_BYTES + 1 };
 
 /* root/ is served; what lies beside it may not be. */
 static char directory[] = "/tmp/twinhttpd-test-file-cache-XXXXXX";

@@ -395,7 +395,8 @@ static void *enter_and_leave(void *argument)
     (void)argument;
     crash_report_enter_thread(SLOT);
     stack_t stack;
-    return sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_DISABLE) == 0 ? stack.ss_sp : NULL;
+    return sigaltstack(NULL, &stack) == 0 && (stack.ss_flags & SS_DISABLE) == 0 ? stack.ss_sp
+                                                                                : NULL;
 }
 
 static bool is_mapped(void *page)
