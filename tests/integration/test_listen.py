@@ -42,7 +42,7 @@ def assert_answers(port, *hosts):
 
 def addresses(server):
     """The lines of the banner that tell the addresses, where there is more than one line's worth."""
-    lines = server.stdout_path.read_text().splitlines()
+    lines = server.whole_banner().splitlines()
     return [line.split(None, 1)[1] for line in lines if line.startswith("  address ")]
 
 

@@ -68,7 +68,7 @@ def test_who_gets_the_benchmarks(model, start_server, options, served):
     host = {"127.9.9.9:0": "127.9.9.9", "[::1]:0": "::1"}.get(options[-1] if options else "", "127.0.0.1")
     assert_bench(server, served, host)
     assert status_of(server, "/hello.txt", host) == 200
-    banner = server.stdout_path.read_text()
+    banner = server.whole_banner()
     assert ("bench      on" in banner) == served, banner
     assert ("--bench off)" if served else "--bench on)") in banner or options == ("--bench", "off")
 

@@ -33,7 +33,7 @@ def test_the_banner_tells_the_model(model, start_server):
     assert server.banner["binary"] == model.binary
     assert server.banner["model"] == model.kind
     assert int(server.banner["pid"]) == server.pid
-    assert len(server.stdout_path.read_text().splitlines()) > 1, "says what it serves and more"
+    assert len(server.whole_banner().splitlines()) > 1, "says what it serves and more"
 
 
 def test_it_serves_when_the_banner_is_out(model, start_server):

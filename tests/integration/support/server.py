@@ -89,6 +89,11 @@ class Server:
         assert match, f"not the first line of the contract: {first!r}"
         return match
 
+    def whole_banner(self):
+        """What the server says at its start. It serves as soon as the first line is out: the rest may still come."""
+        return wait_until(lambda: text if "\n  drain " in (text := self.stdout_path.read_text()) else None,
+                          "the whole banner")
+
     @property
     def pid(self):
         """The master (the only process of a server without one)."""
