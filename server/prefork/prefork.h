@@ -3,7 +3,7 @@
 #ifndef TWINHTTPD_SERVER_PREFORK_PREFORK_H
 #define TWINHTTPD_SERVER_PREFORK_PREFORK_H
 
-#include "server/supervise/process.h"
+#include "server/process/process.h"
 
 int prefork_run(struct process *process);
 

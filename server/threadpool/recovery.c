@@ -15,7 +15,7 @@
  * broken behind. */
 #include "server/threadpool/recovery.h"
 
-#include "server/supervise/crash_report.h"
+#include "server/crash/crash_report.h"
 
 bool recovery_run(struct http_exchange *exchange, struct handler_context *context)
 {

@@ -1,5 +1,5 @@
 /* on_stuck: spare. How many threads stand in for pool threads that are stuck, as ordered by the
- * master (server/supervise/spare_order.h). A spare thread is a pool thread like the others; which
+ * master (server/master/spare_order.h). A spare thread is a pool thread like the others; which
  * of them end when fewer are wanted does not matter, as long as they are not stuck themselves. */
 #ifndef TWINHTTPD_SERVER_THREADPOOL_SPARE_THREADS_H
 #define TWINHTTPD_SERVER_THREADPOOL_SPARE_THREADS_H

@@ -8,7 +8,7 @@
 #ifndef TWINHTTPD_SERVER_THREADPOOL_THREADPOOL_H
 #define TWINHTTPD_SERVER_THREADPOOL_THREADPOOL_H
 
-#include "server/supervise/process.h"
+#include "server/process/process.h"
 
 int threadpool_run(struct process *process);
 

@@ -1,4 +1,4 @@
-/* twinctl: asks a running server's master (server/supervise/control.h). */
+/* twinctl: asks a running server's master (server/control/control.h). */
 #include "server/twinctl/arguments.h"
 #include "server/twinctl/table.h"
 

@@ -7,7 +7,9 @@ import pytest
 from support.server import REPOSITORY
 
 HEADERS = ["common/base/log.h", "common/http/parser.h", "common/net/worker.h",
-           "common/handlers/json.h", "server/supervise/master.h", "loadtest/prober/load.h"]
+           "common/handlers/json.h", "server/prefork/prefork.h", "server/threadpool/threadpool.h",
+           "server/setup/server.h", "server/process/process.h", "server/master/master.h", "server/crash/teller.h",
+           "loadtest/prober/load.h"]
 
 
 def run_check(*root):
@@ -31,7 +33,7 @@ def plant(tmp_path):
     # llhttp and libevent in their places only.
     ("common/http/router.c", "#include <llhttp.h>"),
     ("common/http/parser.h", "#include <llhttp.h>"),
-    ("server/prefork/main.c", '#include "llhttp.h"'),
+    ("server/main/prefork_server.c", '#include "llhttp.h"'),
     ("tests/unit/http/test_parser.c", "#include <llhttp.h>"),
     ("loadtest/floor/floor.c", "#include <llhttp.h>"),
     ("common/http/router.c", "#include <event2/event.h>"),
@@ -41,22 +43,34 @@ def plant(tmp_path):
     ("common/base/log.c", '#include "common/http/parser.h"'),
     ("common/base/log.c", '#include "common/net/worker.h"'),
     ("common/base/log.c", '#include "common/handlers/json.h"'),
-    ("common/base/log.c", '#include "server/supervise/master.h"'),
+    ("common/base/log.c", '#include "server/master/master.h"'),
     ("common/http/router.c", '#include "common/net/worker.h"'),
     ("common/http/router.c", '#include "common/handlers/json.h"'),
-    ("common/http/router.c", '#include "server/supervise/master.h"'),
+    ("common/http/router.c", '#include "server/master/master.h"'),
     ("common/net/worker.c", '#include "common/handlers/json.h"'),
-    ("common/net/worker.c", '#include "server/supervise/master.h"'),
+    ("common/net/worker.c", '#include "server/master/master.h"'),
     ("common/net/worker.c", '#include "loadtest/prober/load.h"'),
-    ("server/prefork/main.c", '#include "loadtest/prober/load.h"'),
+    ("server/main/prefork_server.c", '#include "loadtest/prober/load.h"'),
     ("common/handlers/echo.c", '#include "common/net/worker.h"'),
-    ("common/handlers/echo.c", '#include "server/supervise/master.h"'),
+    ("common/handlers/echo.c", '#include "server/master/master.h"'),
+    # Rooms of the server.
+    ("server/prefork/prefork.c", '#include "server/threadpool/threadpool.h"'),
+    ("server/threadpool/threadpool.c", '#include "server/prefork/prefork.h"'),
+    ("server/prefork/prefork.c", '#include "server/master/master.h"'),
+    ("server/process/process.c", '#include "server/master/master.h"'),
+    ("server/setup/server.c", '#include "server/process/process.h"'),
+    ("server/crash/teller.c", '#include "server/setup/server.h"'),
+    ("server/balance/shares.c", '#include "server/setup/server.h"'),
     # Processes, threads and signals belong to server.
     ("common/net/worker.c", "int child = fork();"),
     ("common/net/worker.c", "pthread_create(&thread, NULL, run, NULL);"),
     ("common/base/log.c", "sigaction (SIGTERM, &action, NULL);"),
     ("common/http/router.c", "waitpid(-1, &status, 0);"),
     ("common/handlers/fault.c", "int fd = signalfd(-1, &mask, 0);"),
+    ("server/process/process.c", "int child = fork();"),
+    ("server/prefork/prefork.c", "kill(child, SIGTERM);"),
+    ("server/master/master.c", "pthread_create(&thread, NULL, run, NULL);"),
+    ("server/threadpool/queue.c", "signalfd(-1, &mask, 0);"),
     # No question about the model.
     ("common/net/worker.c", "if (is_threaded()) {"),
     ("common/net/worker.c", "#ifdef TWINHTTPD_THREADPOOL"),
@@ -81,17 +95,21 @@ def test_a_violation_is_named(plant, path, bad_line):
 @pytest.mark.parametrize("path, good_line", [
     ("common/http/parser.c", "#include <llhttp.h>"),
     ("common/net/worker.c", "#include <event2/event.h>"),
-    ("server/prefork/main.c", "#include <event2/event.h>"),
+    ("server/main/prefork_server.c", "#include <event2/event.h>"),
     ("common/http/router.c", '#include "common/base/log.h"'),
     ("common/net/worker.c", '#include "common/http/parser.h"'),
     ("common/handlers/echo.c", '#include "common/http/parser.h"'),
-    ("server/prefork/main.c", '#include "common/handlers/json.h"'),
-    ("server/prefork/main.c", '#include "server/supervise/master.h"'),
+    ("server/main/prefork_server.c", '#include "common/handlers/json.h"'),
+    ("server/main/prefork_server.c", '#include "server/master/master.h"'),
     ("tests/unit/test_all.c", '#include "common/net/worker.h"'),
     ("tests/unit/prober/test_load.c", '#include "loadtest/prober/load.h"'),
     ("loadtest/prober/connection.h", "#include <llhttp.h>"),
     ("loadtest/prober/load.c", "#include <event2/event.h>"),
-    ("server/supervise/master.c", "int child = fork();"),
+    ("server/master/master.c", "int child = fork();"),
+    ("server/crash/teller.c", "int child = fork();"),
+    ("server/master/master.c", '#include "server/process/process.h"'),
+    ("server/threadpool/threadpool.c", '#include "server/crash/teller.h"'),
+    ("server/threadpool/threadpool.c", "pthread_create(&thread, NULL, run, NULL);"),
     ("common/net/worker.c", "struct sigaction action;"),
     ("common/net/worker.c", "int forks = my_fork(x);"),
     ("common/net/worker.c", "/* the server calls fork() before */"),
@@ -103,6 +121,12 @@ def test_a_violation_is_named(plant, path, bad_line):
 def test_what_is_allowed_passes(plant, path, good_line):
     result = plant(path, f"{good_line}\n")
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
+
+
+@pytest.mark.parametrize("path", ["common/misc/log.c", "server/loose.c", "server/supervise/master.c"])
+def test_a_file_without_a_room_is_named(plant, path):
+    result = plant(path, "int a;\n")
+    assert (result.returncode, result.stdout.splitlines()[0].split(": ")[0]) == (1, f"{path}:1")
 
 
 def test_all_violations_are_printed(plant):

@@ -334,7 +334,7 @@ def test_the_units_allow_what_the_server_allows_itself(name):
         for word in line.lstrip("~").split():
             calls |= calls_of_group(word) if word.startswith("@") else {word}
         allowed = allowed - calls if line.startswith("~") else allowed | calls
-    table = (servers.REPOSITORY / "server" / "supervise" / "sandbox.c").read_text()
+    table = (servers.REPOSITORY / "server" / "process" / "sandbox.c").read_text()
     own = set(re.findall(r'^    \{"(\w+)", "', table, re.MULTILINE))
     assert len(own) > 40
     assert own | {"seccomp"} <= allowed

@@ -1,0 +1,42 @@
+/* A request to the control socket, read from its line of JSON. */
+#ifndef TWINHTTPD_SERVER_CONTROL_CONTROL_REQUEST_H
+#define TWINHTTPD_SERVER_CONTROL_CONTROL_REQUEST_H
+
+#include "common/base/span.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+enum control_command {
+    CONTROL_LIST,
+    CONTROL_ADD,
+    CONTROL_REMOVE,
+    CONTROL_KILL,
+    CONTROL_RECYCLE,
+    CONTROL_DRAIN,
+    CONTROL_STOP,
+    CONTROL_RELOAD,
+    CONTROL_REOPEN_LOGS,
+    CONTROL_UPGRADE
+};
+
+enum { CONTROL_REQUEST_ERROR_BYTES = 256, CONTROL_COUNT_MAX = 512 };
+
+struct control_request {
+    enum control_command command;
+    uint32_t count;  /* add, remove */
+    uint32_t number; /* recycle: of the process */
+    bool all;        /* recycle: every process */
+    pid_t pid;       /* kill */
+    int signal;      /* kill */
+};
+
+/* {"command":"kill","pid":42,"signal":"TERM"}. False with one line in error, of which nothing comes
+ * from the request. */
+bool control_request_parse(struct span line, struct control_request *request,
+                           char error[CONTROL_REQUEST_ERROR_BYTES]);
+
+/* "reopen-logs" */
+const char *control_command_name(enum control_command command);
+
+#endif

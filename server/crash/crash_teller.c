@@ -1,0 +1,72 @@
+/* Debug information takes megabytes once it is read, and milliseconds to read: too much for a
+ * master that stands by with its memory shared by all workers, and is about to replace one. So it
+ * forks, and does not wait. A damaged note can at worst end the teller. */
+#include "server/crash/crash_teller.h"
+
+#include "common/base/crash_story.h"
+#include "common/base/memory.h"
+#include "server/crash/crash_symbols.h"
+#include "server/crash/teller.h"
+#include "server/crash/tellers.h"
+
+#include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct crash_tale {
+    struct tale tale;
+    uint64_t death;
+    uint32_t worker;
+    struct crash_story story;
+};
+
+static void resolve(struct tale *tale)
+{
+    crash_symbols_resolve(&((struct crash_tale *)(void *)tale)->story.stack);
+}
+
+static void tell(const struct tale *tale, struct scoreboard *scoreboard)
+{
+    const struct crash_tale *crash = (const void *)tale;
+    scoreboard_publish_crash(scoreboard, crash->death, &crash->story);
+    crash_log(&crash->story, crash->worker);
+}
+
+void crash_teller_add(struct tellers *tellers, const struct death_record *death)
+{
+    static const struct tale_kind kind = {"crash teller", resolve, tell};
+    struct crash_tale *crash = memory_alloc_zeroed(1, sizeof(*crash));
+    crash->tale.kind = &kind;
+    crash->death = death->number;
+    crash->worker = death->process;
+    crash->story = death->crash;
+    tellers_add(tellers, &crash->tale);
+}
+
+static _Noreturn void tell_and_exit(struct crash_story *story, uint32_t worker)
+{
+    teller_begin("crash teller");
+    crash_symbols_resolve(&story->stack);
+    crash_log(story, worker);
+    _exit(0);
+}
+
+/* _Fork may be called in a signal handler, and so may what the child does with libbacktrace (see
+ * crash_symbols.c). Should it wait for a lock that a lost thread held, it ends by its alarm. */
+void crash_teller_run(const struct crash_story *story, uint32_t worker)
+{
+    struct crash_story copy = *story;
+#if defined(__SANITIZE_THREAD__)
+    pid_t pid = fork(); /* ThreadSanitizer knows of this one alone */
+#else
+    pid_t pid = _Fork();
+#endif
+    if (pid == 0) {
+        tell_and_exit(&copy, worker);
+    }
+    if (pid < 0) {
+        crash_log(story, worker);
+    }
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}

@@ -1,0 +1,22 @@
+/* What the commands at the control socket (control.h) do to the master. */
+#ifndef TWINHTTPD_SERVER_MASTER_COMMANDS_H
+#define TWINHTTPD_SERVER_MASTER_COMMANDS_H
+
+#include <stdbool.h>
+
+struct master;
+
+/* Makes the socket if the configuration names one. False when it cannot, reported. */
+bool control_start(struct master *master);
+
+/* After a reload: moves to the path that the configuration names now. What cannot be done is
+ * reported, and the old path stays. */
+void control_follow(struct master *master);
+
+/* When the new program has died on trial: takes its path back. */
+void control_take_back(struct master *master);
+
+/* A reload that was put off has been begun, or refused: error, one line; NULL: begun. */
+void control_answer_reload(struct master *master, const char *error);
+
+#endif

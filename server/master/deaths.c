@@ -1,0 +1,181 @@
+#include "server/master/master_internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/signal_name.h"
+#include "server/crash/crash_teller.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+/* ---- The record ---- */
+
+static void describe_cause(const struct death_record *death, const struct child *child, char *out,
+                           size_t bytes)
+{
+    if (death->signal == 0) {
+        snprintf(out, bytes, "exited with status %d", death->exit_status);
+        return;
+    }
+    char name[SIGNAL_NAME_BYTES];
+    signal_name(death->signal, name);
+    snprintf(out, bytes, "was killed by %s%s", name, child->aborted ? " (by the watchdog)" : "");
+}
+
+static void log_death(const struct death_record *death, const struct child *child)
+{
+    char cause[64];
+    describe_cause(death, child, cause, sizeof(cause));
+    log_write(LOG_ERROR,
+              "worker %u (pid %d, generation %u) %s after %.3f s: %llu requests lost (%llu in "
+              "progress, %llu awaited on open connections); %llu idle connections cut",
+              death->process, death->pid, death->generation, cause, (double)death->lived_ns / 1e9,
+              (unsigned long long)death_requests_lost(death),
+              (unsigned long long)death->in_progress, (unsigned long long)death->awaited,
+              (unsigned long long)death->idle_cut);
+    for (uint32_t i = 0; i < death->request_count; i++) {
+        const struct request_copy *request = &death->requests[i];
+        log_write(LOG_ERROR, "in progress in worker %u: \"%s\" from %s", request->slot,
+                  request->line, request->client);
+    }
+}
+
+/* From here on nothing is read of what the process has left behind: death has it. */
+static void bury(struct master *master, const struct child *child, int wait_status,
+                 struct death_record *death)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    *death = (struct death_record){
+        .time_ms = clock_realtime_ms(),
+        .died_ns = now_ns,
+        .lived_ns = now_ns - child->started_ns,
+        .pid = child->pid,
+        .signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0,
+        .exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0,
+        .process = child->number,
+        .generation = child->generation,
+        .first_slot = child->first_slot,
+        .slot_count = child->slot_count,
+    };
+    scoreboard_read_crash(master->server->scoreboard, death->first_slot, death->slot_count,
+                          &death->crash);
+    ledger_bury(master->server->ledger, death);
+}
+
+/* ---- What follows from it ---- */
+
+/* A thread that never came back has taken its requests with it: that is told as a death. */
+static bool was_asked_to(const struct master *master, const struct child *child, int wait_status)
+{
+    return (child->retiring || master->phase == MASTER_DRAINING ||
+            master->phase == MASTER_STOPPING) &&
+           WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0 &&
+           watchdog_stuck_threads(master, child) == 0;
+}
+
+static void schedule_respawn(struct seat *seat, const struct death_record *death, uint64_t lived_ms)
+{
+    seat->bereaved = true;
+    seat->death = death->number;
+    seat->died_ns = death->died_ns;
+    uint64_t now_ms = death->died_ns / 1000000;
+    uint64_t delay_ms = respawn_delay_ms(&seat->respawn, lived_ms, now_ms, death->died_ns);
+    seat->start_at_ms = now_ms + delay_ms;
+    if (delay_ms > 0) {
+        log_write(LOG_WARN, "worker %u keeps dying at once: the next one starts in %llu ms",
+                  death->process, (unsigned long long)delay_ms);
+    }
+}
+
+/* The seat forgets its dead; with death it is to be filled again. */
+static void leave_seat(struct master *master, const struct child *child,
+                       const struct death_record *death)
+{
+    if (child->number >= master->seat_count) { /* the seat itself is gone */
+        return;
+    }
+    struct seat *seat = &master->seats[child->number];
+    if (seat->successor == child) {
+        seat->successor = NULL;
+        rolling_fail(master, seat);
+    } else if (seat->child == child) {
+        seat->child = NULL;
+        if (death != NULL) {
+            /* who has never been ready counts as dead at once, however long its start took */
+            schedule_respawn(seat, death, child->ready ? death->lived_ns / 1000000 : 0);
+        }
+    }
+}
+
+/* Whether the next one will take these places. A successor that is already there has places of its
+ * own. */
+static bool leaves_places(const struct master *master, const struct child *child)
+{
+    const struct seat *seat =
+        child->number < master->seat_count ? &master->seats[child->number] : NULL;
+    return seat != NULL && seat->child == child && seat->successor == NULL;
+}
+
+static void on_death(struct master *master, struct child *child, int wait_status)
+{
+    struct death_record death;
+    bury(master, child, wait_status, &death);
+    log_death(&death, child);
+    if (!leaves_places(master, child)) { /* they would stay on show as dead */
+        ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
+    }
+    leave_seat(master, child, &death);
+    if (death.crash.told) {
+        crash_teller_add(&master->tellers, &death);
+    }
+    master->listening_checked_ms = 0; /* its successors inherit what it may have spoilt */
+    if (child->ready) {
+        return;
+    }
+    if (master->phase == MASTER_STARTING) {
+        log_write(LOG_ERROR, "a worker cannot start: giving up; the reason stands above");
+        master->exit_status = 1;
+        master_stop(master);
+    } else if (reload_is_decided_by(master, child)) {
+        reload_go_back(master);
+    }
+}
+
+static void on_end(struct master *master, struct child *child, int wait_status)
+{
+    TAILQ_REMOVE(&master->children, child, link);
+    if (was_asked_to(master, child, wait_status)) {
+        ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
+        leave_seat(master, child, NULL);
+    } else {
+        on_death(master, child, wait_status);
+    }
+    free(child);
+}
+
+static struct child *find_child(struct master *master, pid_t pid)
+{
+    struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        if (child->pid == pid) {
+            return child;
+        }
+    }
+    return NULL;
+}
+
+void deaths_reap(struct master *master)
+{
+    int wait_status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
+        struct child *child = find_child(master, pid);
+        if (child != NULL) {
+            on_end(master, child, wait_status);
+        } else if (!tellers_reap(&master->tellers, pid) && !lookup_is_over(&master->lookup, pid)) {
+            upgrade_is_over(master, pid, wait_status);
+        }
+    }
+}

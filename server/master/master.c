@@ -1,0 +1,317 @@
+#include "server/master/master.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "server/master/commands.h"
+#include "server/master/master_internal.h"
+#include "server/setup/inheritance.h"
+#include "server/setup/signals.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { TELL_LOSSES_MS = 1000 /* how often it is tried, while the log cannot be written */ };
+
+static const int master_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGCHLD, SIGHUP,
+                                     SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, 0};
+
+/* ---- Ending ---- */
+
+static bool is_ending(const struct master *master)
+{
+    return master->phase == MASTER_DRAINING || master->phase == MASTER_STOPPING;
+}
+
+/* The service ends with this program, unless another one serves. */
+static void tell_ending(struct master *master, enum inheritance_news news, const char *what)
+{
+    if (!inheritance_is_recalled() && master->phase != MASTER_HANDED_OVER) {
+        inheritance_tell(news);
+        service_manager_stopping(&master->service_manager, what);
+    }
+}
+
+void master_stop(struct master *master)
+{
+    if (master->phase != MASTER_STOPPING) {
+        log_write(LOG_NOTICE, "stopping");
+        tell_ending(master, INHERITANCE_STOPS, "stopping");
+        master->phase = MASTER_STOPPING;
+        master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
+        listeners_close(&master->server->listeners);
+        reload_abandon(master);
+        upgrade_abandon(master);
+        children_signal(master, SIGTERM);
+    }
+}
+
+/* Who was started with another configuration keeps the time that it gives. */
+static uint64_t longest_drain_ms(const struct master *master)
+{
+    uint64_t longest_ms = 0;
+    const struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        longest_ms = child->drain_timeout_ms > longest_ms ? child->drain_timeout_ms : longest_ms;
+    }
+    return longest_ms;
+}
+
+/* The workers hold the listening sockets, too, and take what has been queued before they close -
+ * unless the old program serves there again. */
+void master_drain(struct master *master)
+{
+    struct child *child;
+    if (master->phase == MASTER_HANDED_OVER) { /* draining already; what is left is the trial */
+        master->upgrade_over_ms = clock_monotonic_ms();
+        return;
+    }
+    if (master->phase != MASTER_RUNNING) {
+        master_stop(master);
+        return;
+    }
+    uint64_t deadline_ms = longest_drain_ms(master);
+    log_write(LOG_NOTICE, "draining: no new connections, up to %llu ms for those that are open",
+              (unsigned long long)deadline_ms);
+    tell_ending(master, INHERITANCE_DRAINS, "draining");
+    master->phase = MASTER_DRAINING;
+    master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
+    bool recalled = inheritance_is_recalled();
+    listeners_close(&master->server->listeners);
+    reload_abandon(master);
+    upgrade_abandon(master);
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        children_drain(master, child, !recalled);
+    }
+}
+
+static void kill_late(struct master *master)
+{
+    children_kill_late(master);
+    if (master->kill_at_ms != 0 && clock_monotonic_ms() >= master->kill_at_ms) {
+        log_write(LOG_WARN, "killing the processes that have not stopped in time");
+        children_signal(master, SIGKILL);
+        master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
+    }
+}
+
+static bool is_over(const struct master *master)
+{
+    return (is_ending(master) && TAILQ_EMPTY(&master->children)) || upgrade_is_passed(master);
+}
+
+/* ---- Signals ---- */
+
+void master_reopen_logs(struct master *master)
+{
+    bool reachable = server_renew_logs(master->server);
+    if (master->on_trial) { /* which of them goes on is not known yet */
+        reachable = server_renew_logs(&master->previous) && reachable;
+    }
+    if (reachable) {
+        children_signal(master, SIGUSR1);
+    } else {
+        rolling_replace_all(master);
+    }
+    log_write(LOG_NOTICE, "the logs are open again");
+}
+
+static void act_on_signal(struct master *master, int number)
+{
+    char error[SERVER_ERROR_BYTES]; /* is in the log, too */
+    switch (number) {
+    case SIGCHLD:
+        deaths_reap(master);
+        break;
+    case SIGTERM:
+    case SIGINT:
+        master_stop(master);
+        break;
+    case SIGQUIT:
+        master_drain(master);
+        break;
+    case SIGUSR1:
+        master_reopen_logs(master);
+        break;
+    case SIGHUP:
+    case SIGUSR2:
+    case SIGTTIN:
+    case SIGTTOU:
+        orders_give(master, number, error);
+        break;
+    default:
+        break;
+    }
+}
+
+static void act_on_signals(struct master *master)
+{
+    int number;
+    while ((number = signals_next(master->signal_fd)) != 0) {
+        act_on_signal(master, number);
+    }
+}
+
+/* ---- The loop ---- */
+
+/* A vacant seat is due when its time has come; one that is outdated may have to wait for news. */
+static uint64_t earlier_start(uint64_t due_ms, const struct seat *seat, uint64_t now_ms)
+{
+    bool vacant = seat->successor == NULL && seat->child == NULL;
+    bool waits = seat->successor == NULL && seat->outdated && seat->start_at_ms > now_ms;
+    return (vacant || waits) && seat->start_at_ms < due_ms ? seat->start_at_ms : due_ms;
+}
+
+static uint64_t earlier(uint64_t due_ms, uint64_t other_ms)
+{
+    return other_ms != 0 && other_ms < due_ms ? other_ms : due_ms;
+}
+
+/* When the next thing is to be done; UINT64_MAX: nothing is. */
+static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
+{
+    uint64_t due_ms = earlier(UINT64_MAX, master->kill_at_ms);
+    due_ms = earlier(due_ms, control_due_ms(master->control));
+    const struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        due_ms = earlier(due_ms, child->kill_at_ms);
+    }
+    due_ms = earlier(due_ms, watchdog_due_ms(master));
+    due_ms = earlier(due_ms, recycling_due_ms(master));
+    due_ms = earlier(due_ms, upgrade_due_ms(master, now_ms));
+    due_ms = earlier(due_ms, tellers_due_ms(&master->tellers));
+    due_ms = earlier(due_ms, lookup_due_ms(&master->lookup));
+    due_ms = earlier(due_ms, listening_due_ms(master));
+    bool starts = master->phase == MASTER_STARTING || master->phase == MASTER_RUNNING;
+    for (uint32_t i = 0; i < master->seat_count && starts; i++) {
+        due_ms = earlier_start(due_ms, &master->seats[i], now_ms);
+    }
+    return due_ms;
+}
+
+static int time_to_wait_ms(const struct master *master)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t due_ms = next_due_ms(master, now_ms);
+    if (due_ms == UINT64_MAX) {
+        return -1;
+    }
+    return due_ms > now_ms ? (int)(due_ms - now_ms) : 0;
+}
+
+void master_tell_serving(struct master *master)
+{
+    char status[SERVICE_MANAGER_STATUS_BYTES];
+    server_describe(master->server, status, sizeof(status));
+    service_manager_ready(&master->service_manager, status);
+}
+
+static void wait_for_news(struct master *master)
+{
+    struct pollfd watched[] = {
+        {.fd = master->signal_fd, .events = POLLIN},
+        {.fd = readiness_fd(&master->readiness), .events = POLLIN},
+        {.fd = master->upgrade_fd, .events = POLLIN}, /* -1 is passed over */
+        {.fd = control_fd(master->control), .events = POLLIN},
+        {.fd = lookup_fd(&master->lookup), .events = POLLIN}, /* the last: mostly there is none */
+    };
+    const nfds_t all = sizeof(watched) / sizeof(watched[0]);
+    const nfds_t count = watched[all - 1].fd < 0 ? all - 1 : all; /* RLIMIT_NOFILE bounds it */
+    service_manager_beat(&master->service_manager);
+    int wait_ms = service_manager_wait_ms(&master->service_manager, time_to_wait_ms(master));
+    if (!log_tell_losses() && (wait_ms < 0 || wait_ms > TELL_LOSSES_MS)) {
+        wait_ms = TELL_LOSSES_MS;
+    }
+    if (poll(watched, count, wait_ms) < 0 && errno != EINTR) {
+        log_write(LOG_ERROR, "poll: %m");
+        master_stop(master);
+    }
+}
+
+static void loop(struct master *master)
+{
+    while (true) {
+        orders_take_up(master);
+        listening_check_if_due(master);
+        children_start_due(master);
+        watchdog_run(master);
+        recycling_run(master);
+        rolling_advance(master);
+        tellers_run(&master->tellers);
+        if (is_over(master)) {
+            return;
+        }
+        wait_for_news(master);
+        act_on_signals(master);
+        children_check_readiness(master);
+        if (master->upgrade_fd >= 0) {
+            upgrade_on_news(master);
+        }
+        control_serve(master->control);
+        reload_proceed(master);
+        kill_late(master);
+        upgrade_check_deadline(master);
+    }
+}
+
+/* ---- Life ---- */
+
+static bool open_master(struct master *master)
+{
+    TAILQ_INIT(&master->children);
+    tellers_open(&master->tellers, master->server->scoreboard);
+    master->upgrade_fd = -1;
+    master->signal_fd = signals_open(master_signals);
+    if (master->signal_fd < 0 || !readiness_open(&master->readiness)) {
+        log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
+        return false;
+    }
+    if (!control_start(master)) {
+        return false;
+    }
+    service_manager_open(&master->service_manager);
+    watchdog_open(master);
+    rolling_resize(master, master->server->plan.processes);
+    return true;
+}
+
+static void close_master(struct master *master)
+{
+    if (master->on_trial) {
+        server_close(&master->previous);
+    }
+    if (master->upgrade_fd >= 0) {
+        close(master->upgrade_fd);
+    }
+    service_manager_close(&master->service_manager);
+    control_destroy(master->control);
+    watchdog_close(master);
+    tellers_close(&master->tellers);
+    readiness_close(&master->readiness);
+    free(master->seats);
+    close(master->signal_fd);
+}
+
+int master_run(struct server *server, const struct server_origin *origin,
+               void (*announce)(const struct server *server))
+{
+    struct master master = {
+        .server = server, .last_epoch = server->epoch, .origin = origin, .announce = announce};
+    log_set_name("master");
+    ledger_name_master(server->ledger, (int32_t)getpid());
+    if (!open_master(&master)) {
+        return 1;
+    }
+    loop(&master);
+    if (master.phase == MASTER_HANDED_OVER) {
+        inheritance_tell(INHERITANCE_DRAINS); /* whose successor has got one */
+    }
+    close_master(&master);
+    return master.exit_status;
+}

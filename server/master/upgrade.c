@@ -1,0 +1,247 @@
+/* SIGUSR2: a new program takes over the listening sockets (inheritance.h). */
+#include "server/master/master_internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "server/master/commands.h"
+#include "server/setup/inheritance.h"
+#include "server/setup/pid_file.h"
+#include "server/setup/program.h"
+#include "server/setup/signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static _Noreturn void run_new_program(const struct master *master, int talk_fd)
+{
+    const char *path = master->origin->program;
+    signals_unblock();
+    if (inheritance_offer(master->server, talk_fd)) {
+        program_run(path, master->origin->argv);
+    }
+    int error = errno;
+    log_write(LOG_ERROR, "cannot start the new program %s: %s; %s", path, strerror(error),
+              program_fix(path, error));
+    _exit(127);
+}
+
+static bool refuse(char error[SERVER_ERROR_BYTES], const char *text)
+{
+    snprintf(error, SERVER_ERROR_BYTES, "%s", text);
+    log_write(LOG_WARN, "not upgrading: %s", error);
+    return false;
+}
+
+static void tell(const struct master *master, char byte)
+{
+    ssize_t ignored = send(master->upgrade_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)ignored;
+}
+
+bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
+{
+    int ends[2];
+    if (getpid() == 1) {
+        return refuse(error, "this is process 1; replace the container instead");
+    }
+    if (master->origin->program[0] == '\0') {
+        return refuse(error, "the path of this program is not known; start it by its full path");
+    }
+    if (master->upgrade_pid != 0) {
+        return refuse(error, "the last new program is not ready yet");
+    }
+    if (master->phase != MASTER_RUNNING || reload_is_under_way(master)) {
+        return refuse(error, "the server is starting, reloading or about to end; ask again later");
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+        return refuse(error, "no socket can be made; raise the limit of open files");
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        run_new_program(master, ends[1]);
+    }
+    close(ends[1]);
+    if (pid < 0) {
+        close(ends[0]);
+        return refuse(error, "no process can be forked; raise the limit of processes");
+    }
+    log_write(LOG_NOTICE, "upgrading: started %s as pid %d", master->origin->program, (int)pid);
+    master->upgrade_pid = pid;
+    master->upgrade_fd = ends[0];
+    master->upgrade_serves = false;
+    master->addresses_left = 0;
+    master->upgrade_over_ms =
+        clock_monotonic_ms() + master->server->config.start_timeout_ms + STOP_PATIENCE_MS;
+    return true;
+}
+
+static void close_news(struct master *master)
+{
+    if (master->upgrade_fd >= 0) {
+        close(master->upgrade_fd);
+        master->upgrade_fd = -1;
+    }
+}
+
+void upgrade_abandon(struct master *master)
+{
+    if (master->upgrade_pid != 0 && !master->upgrade_serves) {
+        kill(master->upgrade_pid, SIGTERM);
+    }
+}
+
+void upgrade_check_deadline(struct master *master)
+{
+    if (master->upgrade_pid != 0 && !master->upgrade_serves && master->upgrade_over_ms != 0 &&
+        clock_monotonic_ms() >= master->upgrade_over_ms) {
+        log_write(LOG_WARN, "killing the new program (pid %d), which has not become ready in time",
+                  (int)master->upgrade_pid);
+        master->upgrade_over_ms = 0;
+        kill(master->upgrade_pid, SIGKILL);
+    }
+}
+
+uint64_t upgrade_due_ms(const struct master *master, uint64_t now_ms)
+{
+    bool waits = master->upgrade_pid != 0 && !master->upgrade_serves;
+    bool on_trial = master->phase == MASTER_HANDED_OVER && master->upgrade_over_ms > now_ms;
+    return waits || on_trial ? master->upgrade_over_ms : 0;
+}
+
+static void hand_over(struct master *master, enum inheritance_news news)
+{
+    log_write(LOG_NOTICE, "the new program (pid %d) serves: retiring", (int)master->upgrade_pid);
+    service_manager_name_main(&master->service_manager, (int)master->upgrade_pid);
+    master->phase = MASTER_HANDED_OVER;
+    master->upgrade_serves = true;
+    if (news == INHERITANCE_ELSEWHERE) {
+        master->addresses_left = UINT32_MAX;
+    }
+    master->upgrade_over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
+    for (uint32_t i = 0; i < master->seat_count; i++) {
+        struct seat *seat = &master->seats[i];
+        *seat = (struct seat){0};
+    }
+    struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        children_retire(master, child);
+    }
+}
+
+static void on_news(struct master *master, enum inheritance_news news)
+{
+    bool retired = master->phase == MASTER_HANDED_OVER;
+    if (news >= INHERITANCE_LEAVES) {
+        master->addresses_left |= UINT32_C(1) << (news - INHERITANCE_LEAVES) % ENDPOINTS_MOST;
+        return;
+    }
+    switch (news) {
+    case INHERITANCE_SERVES:
+    case INHERITANCE_ELSEWHERE:
+        if (master->phase == MASTER_RUNNING && !master->upgrade_serves) {
+            hand_over(master, news);
+        }
+        break;
+    case INHERITANCE_DRAINS:
+        if (retired) {
+            master->upgrade_over_ms = clock_monotonic_ms();
+        }
+        break;
+    case INHERITANCE_STOPS:
+        if (retired) {
+            master_stop(master);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+void upgrade_on_news(struct master *master)
+{
+    char byte;
+    ssize_t n;
+    while (master->upgrade_fd >= 0 && (n = recv(master->upgrade_fd, &byte, 1, MSG_DONTWAIT)) != 0) {
+        if (n < 0) {
+            return;
+        }
+        on_news(master, (enum inheritance_news)(unsigned char)byte);
+    }
+    close_news(master); /* it has ended: that is told when it is reaped */
+}
+
+static bool is_on_trial(const struct master *master)
+{
+    return master->phase == MASTER_HANDED_OVER && clock_monotonic_ms() < master->upgrade_over_ms;
+}
+
+static void serve_again(struct master *master)
+{
+    master->phase = MASTER_RUNNING;
+    master->addresses_left = 0;
+    listening_listen_again(master);
+    pid_file_claim();
+    service_manager_name_main(&master->service_manager, (int)getpid());
+    master_tell_serving(master);
+}
+
+bool upgrade_take_back(struct master *master)
+{
+    if (!is_on_trial(master)) {
+        return false;
+    }
+    log_write(LOG_NOTICE, "this program serves again: the new one (pid %d) is to end",
+              (int)master->upgrade_pid);
+    tell(master, INHERITANCE_RECALL);
+    kill(master->upgrade_pid, SIGQUIT);
+    serve_again(master);
+    return true;
+}
+
+static const char *what_follows(const struct master *master, bool goes_back)
+{
+    if (goes_back) {
+        return "serves again";
+    }
+    return master->phase == MASTER_HANDED_OVER ? "leaves, too" : "goes on";
+}
+
+bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
+{
+    if (pid != master->upgrade_pid || pid == 0) {
+        return false;
+    }
+    upgrade_on_news(master); /* what it has said last */
+    bool by_signal = WIFSIGNALED(wait_status);
+    int number = by_signal ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+    bool goes_back = is_on_trial(master) && (by_signal || number != 0);
+    bool in_order = !by_signal && number == 0 && master->upgrade_serves;
+    const char *next = what_follows(master, goes_back);
+    master->upgrade_pid = 0;
+    close_news(master);
+    if (goes_back) {
+        serve_again(master);
+    } else if (master->phase == MASTER_HANDED_OVER) {
+        master->upgrade_over_ms = clock_monotonic_ms();
+    }
+    if (master->phase == MASTER_RUNNING) {
+        control_take_back(master);
+    }
+    /* told last, so that whoever reads it finds it so */
+    log_write(in_order ? LOG_NOTICE : LOG_ERROR, "the new program (pid %d) %s %d: this one %s",
+              (int)pid, by_signal ? "was killed by signal" : "exited with status", number, next);
+    return true;
+}
+
+bool upgrade_is_passed(const struct master *master)
+{
+    return master->phase == MASTER_HANDED_OVER && !is_on_trial(master) &&
+           TAILQ_EMPTY(&master->children);
+}
