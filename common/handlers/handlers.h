@@ -3,7 +3,7 @@
 #ifndef TWINHTTPD_COMMON_HANDLERS_HANDLERS_H
 #define TWINHTTPD_COMMON_HANDLERS_HANDLERS_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/scoreboard.h"
 #include "common/base/shared_cell.h"
 #include "common/http/router.h"
 

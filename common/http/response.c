@@ -1,6 +1,6 @@
 #include "common/http/response.h"
 
-#include "common/http/status.h"
+#include "common/http/status_line.h"
 
 enum { KEPT_TEXT_BYTES = 16384 };
 

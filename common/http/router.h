@@ -2,10 +2,10 @@
 #ifndef TWINHTTPD_COMMON_HTTP_ROUTER_H
 #define TWINHTTPD_COMMON_HTTP_ROUTER_H
 
-#include "common/base/scoreboard.h"
 #include "common/http/file_cache.h"
 #include "common/http/request.h"
 #include "common/http/response.h"
+#include "common/scoreboard/slot.h"
 
 struct route;
 

@@ -1,7 +1,7 @@
 #include "common/net/acceptor.h"
 
 #include "common/base/log.h"
-#include "common/http/status.h"
+#include "common/http/status_line.h"
 #include "common/net/connection.h"
 #include "common/net/worker_internal.h"
 

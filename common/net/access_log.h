@@ -5,7 +5,7 @@
 #ifndef TWINHTTPD_COMMON_NET_ACCESS_LOG_H
 #define TWINHTTPD_COMMON_NET_ACCESS_LOG_H
 
-#include "common/base/config.h"
+#include "common/config/config.h"
 #include "common/http/exchange.h"
 
 struct access_log;

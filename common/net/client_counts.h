@@ -3,7 +3,7 @@
 #ifndef TWINHTTPD_COMMON_NET_CLIENT_COUNTS_H
 #define TWINHTTPD_COMMON_NET_CLIENT_COUNTS_H
 
-#include "common/base/scoreboard.h"
+#include "common/base/client_address.h"
 
 #include <stdbool.h>
 

@@ -134,7 +134,7 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
 
 void connection_give_back_input(struct connection *c)
 {
-    spares_give_buffer(&c->worker->spares, &c->input);
+    lending_give_buffer(&c->worker->lending, &c->input);
     c->input_used = 0;
 }
 
@@ -170,11 +170,11 @@ void connection_destroy(struct connection *c)
         slot_subtract(&slot->connections_busy, 1);
     }
     if (c->exchange != NULL) {
-        spares_give_exchange(&worker->spares, c->exchange);
+        lending_give_exchange(&worker->lending, c->exchange);
     }
     connection_give_back_input(c);
     connection_sending_drop(c);
-    spares_give_buffer(&worker->spares, &c->output.bytes);
+    lending_give_buffer(&worker->lending, &c->output.bytes);
     leave_list(c);
     if (worker->options.config->max_connections_per_client > 0) {
         client_counts_leave(&worker->client_counts, &c->client);
@@ -205,21 +205,21 @@ static void hold_little_input(struct connection *c)
         connection_give_back_input(c);
     } else if (c->input.capacity >= CONNECTION_READ_BYTES) {
         drop_used_input(c);
-        spares_trim_buffer(&c->worker->spares, &c->input);
+        lending_trim_buffer(&c->worker->lending, &c->input);
     }
 }
 
 void connection_hold_little(struct connection *c)
 {
-    struct spares *spares = &c->worker->spares;
+    struct lending *lending = &c->worker->lending;
     output_drop_sent(&c->output);
-    spares_trim_buffer(spares, &c->output.bytes);
+    lending_trim_buffer(lending, &c->output.bytes);
     if (c->phase == PHASE_HANDLING) { /* the request that is being handled lies in the input */
         return;
     }
     hold_little_input(c);
     if (c->exchange != NULL && (c->phase == PHASE_WAITING || c->phase == PHASE_CLOSING)) {
-        spares_give_exchange(spares, c->exchange);
+        lending_give_exchange(lending, c->exchange);
         c->exchange = NULL;
     }
 }
@@ -253,7 +253,7 @@ static void advance(struct connection *c)
 static void prepare_input(struct connection *c)
 {
     if (c->input.capacity == 0) {
-        c->input = spares_take_buffer(&c->worker->spares, CONNECTION_READ_BYTES);
+        c->input = lending_take_buffer(&c->worker->lending, CONNECTION_READ_BYTES);
     } else {
         drop_used_input(c);
     }

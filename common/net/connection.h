@@ -2,7 +2,7 @@
 #ifndef TWINHTTPD_COMMON_NET_CONNECTION_H
 #define TWINHTTPD_COMMON_NET_CONNECTION_H
 
-#include "common/base/scoreboard.h"
+#include "common/base/client_address.h"
 #include "common/http/exchange.h"
 
 struct connection;

@@ -22,7 +22,7 @@ static void log_refusal(const struct connection *c, struct http_refusal refusal)
 static struct buffer *output_bytes(struct connection *c)
 {
     if (c->output.bytes.capacity == 0) {
-        c->output.bytes = spares_take_buffer(&c->worker->spares, CONNECTION_READ_BYTES);
+        c->output.bytes = lending_take_buffer(&c->worker->lending, CONNECTION_READ_BYTES);
     }
     return &c->output.bytes;
 }
@@ -239,7 +239,7 @@ static void on_head(struct connection *c)
 static void begin_request(struct connection *c)
 {
     if (c->exchange == NULL) {
-        c->exchange = spares_take_exchange(&c->worker->spares, &c->worker->limits);
+        c->exchange = lending_take_exchange(&c->worker->lending, &c->worker->limits);
         c->exchange->complete = worker_complete;
         c->exchange->connection = c;
         c->exchange->client = &c->client;

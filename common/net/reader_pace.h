@@ -5,7 +5,7 @@
 #ifndef TWINHTTPD_COMMON_NET_READER_PACE_H
 #define TWINHTTPD_COMMON_NET_READER_PACE_H
 
-#include "common/base/config.h"
+#include "common/config/config.h"
 
 struct reader_pace {
     uint64_t since_ms;    /* since when output has been blocked */

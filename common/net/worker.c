@@ -375,7 +375,7 @@ void worker_destroy(struct worker *worker)
 {
     worker->stopped = true;
     destroy_connections(worker);
-    spares_free(&worker->spares);
+    lending_free(&worker->lending);
     if (worker->access_log != NULL) {
         access_log_destroy(worker->access_log);
     }

@@ -3,10 +3,10 @@
 #ifndef TWINHTTPD_COMMON_NET_WORKER_H
 #define TWINHTTPD_COMMON_NET_WORKER_H
 
-#include "common/base/config.h"
-#include "common/base/scoreboard.h"
+#include "common/config/config.h"
 #include "common/http/exchange.h"
 #include "common/net/endpoint.h"
+#include "common/scoreboard/slot.h"
 
 struct event_base;
 struct worker;

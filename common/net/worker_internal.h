@@ -6,7 +6,7 @@
 #include "common/net/access_log.h"
 #include "common/net/client_counts.h"
 #include "common/net/log_budget.h"
-#include "common/net/spares.h"
+#include "common/net/lending.h"
 #include "common/net/worker.h"
 
 #include <event2/event_struct.h>
@@ -60,7 +60,7 @@ struct worker {
     char date_line[DATE_LINE_BYTES];
     size_t date_line_bytes;
 
-    struct spares spares;
+    struct lending lending;
 };
 
 /* CLOCK_MONOTONIC of the current turn: read at most once a turn. */

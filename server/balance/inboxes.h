@@ -4,7 +4,7 @@
 #ifndef TWINHTTPD_SERVER_BALANCE_INBOXES_H
 #define TWINHTTPD_SERVER_BALANCE_INBOXES_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/scoreboard.h"
 #include "common/net/worker.h"
 
 #include <stdbool.h>

@@ -6,7 +6,7 @@
 #ifndef TWINHTTPD_SERVER_BALANCE_SHARES_H
 #define TWINHTTPD_SERVER_BALANCE_SHARES_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/scoreboard.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
 #ifndef TWINHTTPD_SERVER_CRASH_CRASH_REPORT_H
 #define TWINHTTPD_SERVER_CRASH_CRASH_REPORT_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/slot.h"
 
 #include <setjmp.h>
 

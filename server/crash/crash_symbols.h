@@ -2,7 +2,7 @@
 #ifndef TWINHTTPD_SERVER_CRASH_CRASH_SYMBOLS_H
 #define TWINHTTPD_SERVER_CRASH_CRASH_SYMBOLS_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/stack_note.h"
 
 /* Fills in function, file, line, module and offset of each frame, and adds frames for functions
  * that were inlined. The addresses must be of this process, or of one that shares its ancestor.

@@ -3,8 +3,8 @@
  * forks, and does not wait. A damaged note can at worst end the teller. */
 #include "server/crash/crash_teller.h"
 
-#include "common/base/crash_story.h"
 #include "common/base/memory.h"
+#include "common/scoreboard/crash_story.h"
 #include "server/crash/crash_symbols.h"
 #include "server/crash/teller.h"
 #include "server/crash/tellers.h"
@@ -28,7 +28,7 @@ static void resolve(struct tale *tale)
 static void tell(const struct tale *tale, struct scoreboard *scoreboard)
 {
     const struct crash_tale *crash = (const void *)tale;
-    scoreboard_publish_crash(scoreboard, crash->death, &crash->story);
+    deaths_publish_crash(scoreboard, crash->death, &crash->story);
     crash_log(&crash->story, crash->worker);
 }
 

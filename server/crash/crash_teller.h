@@ -2,7 +2,7 @@
 #ifndef TWINHTTPD_SERVER_CRASH_CRASH_TELLER_H
 #define TWINHTTPD_SERVER_CRASH_CRASH_TELLER_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/deaths.h"
 
 struct tellers;
 

@@ -4,7 +4,7 @@
 #ifndef TWINHTTPD_SERVER_CRASH_STACK_REPORT_H
 #define TWINHTTPD_SERVER_CRASH_STACK_REPORT_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/slot.h"
 
 #include <signal.h>
 

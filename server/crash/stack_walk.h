@@ -2,7 +2,7 @@
 #ifndef TWINHTTPD_SERVER_CRASH_STACK_WALK_H
 #define TWINHTTPD_SERVER_CRASH_STACK_WALK_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/stack_note.h"
 
 /* Outside of any handler, once: so that nothing is initialised or bound in one. */
 void stack_walk_prepare(void);

@@ -4,7 +4,7 @@
 #ifndef TWINHTTPD_SERVER_CRASH_TELLERS_H
 #define TWINHTTPD_SERVER_CRASH_TELLERS_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/scoreboard.h"
 
 #include <sys/queue.h>
 #include <sys/types.h>

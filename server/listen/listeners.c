@@ -1,8 +1,6 @@
 /* Several addresses, some of which a predecessor may serve already. */
 #include "server/listen/listener_internal.h"
 
-#include "common/base/scoreboard.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

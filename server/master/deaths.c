@@ -31,7 +31,7 @@ static void log_death(const struct death_record *death, const struct child *chil
               "worker %u (pid %d, generation %u) %s after %.3f s: %llu requests lost (%llu in "
               "progress, %llu awaited on open connections); %llu idle connections cut",
               death->process, death->pid, death->generation, cause, (double)death->lived_ns / 1e9,
-              (unsigned long long)death_requests_lost(death),
+              (unsigned long long)deaths_requests_lost(death),
               (unsigned long long)death->in_progress, (unsigned long long)death->awaited,
               (unsigned long long)death->idle_cut);
     for (uint32_t i = 0; i < death->request_count; i++) {
@@ -58,8 +58,8 @@ static void bury(struct master *master, const struct child *child, int wait_stat
         .first_slot = child->first_slot,
         .slot_count = child->slot_count,
     };
-    scoreboard_read_crash(master->server->scoreboard, death->first_slot, death->slot_count,
-                          &death->crash);
+    deaths_read_crash(master->server->scoreboard, death->first_slot, death->slot_count,
+                      &death->crash);
     ledger_bury(master->server->ledger, death);
 }
 

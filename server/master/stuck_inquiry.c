@@ -8,10 +8,10 @@
 #include "server/master/stuck_inquiry.h"
 
 #include "common/base/clock.h"
-#include "common/base/crash_story.h"
+#include "common/scoreboard/crash_story.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
-#include "common/base/stuck_record.h"
+#include "common/scoreboard/stuck_record.h"
 #include "server/crash/crash_symbols.h"
 #include "server/crash/stack_report.h"
 #include "server/master/master_internal.h"

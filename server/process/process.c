@@ -1,8 +1,8 @@
 #include "server/process/process.h"
 
 #include "common/base/clock.h"
-#include "common/base/crash_story.h"
 #include "common/base/log.h"
+#include "common/scoreboard/crash_story.h"
 #include "server/balance/shares.h"
 #include "server/crash/crash_report.h"
 #include "server/crash/crash_teller.h"
@@ -26,8 +26,8 @@ static void tell_crash(void *data)
     const struct process *process = data;
     const struct server *server = process->server;
     struct crash_story story;
-    scoreboard_read_crash(server->scoreboard, process->first_slot, server->plan.slots_per_process,
-                          &story);
+    deaths_read_crash(server->scoreboard, process->first_slot, server->plan.slots_per_process,
+                      &story);
     process_tell_crash(process, &story);
 }
 

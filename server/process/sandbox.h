@@ -2,7 +2,7 @@
 #ifndef TWINHTTPD_SERVER_PROCESS_SANDBOX_H
 #define TWINHTTPD_SERVER_PROCESS_SANDBOX_H
 
-#include "common/base/config.h"
+#include "common/config/config.h"
 
 #include <stdbool.h>
 

@@ -2,7 +2,7 @@
 #ifndef TWINHTTPD_SERVER_SETUP_PLAN_H
 #define TWINHTTPD_SERVER_SETUP_PLAN_H
 
-#include "common/base/config.h"
+#include "common/config/config.h"
 
 #include <stddef.h>
 #include <stdint.h>

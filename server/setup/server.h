@@ -3,9 +3,9 @@
 #ifndef TWINHTTPD_SERVER_SETUP_SERVER_H
 #define TWINHTTPD_SERVER_SETUP_SERVER_H
 
-#include "common/base/config.h"
-#include "common/base/ledger.h"
-#include "common/base/scoreboard.h"
+#include "common/config/config.h"
+#include "common/scoreboard/ledger.h"
+#include "common/scoreboard/scoreboard.h"
 #include "common/handlers/handlers.h"
 #include "common/http/document_root.h"
 #include "server/balance/inboxes.h"

@@ -4,7 +4,7 @@
 #ifndef TWINHTTPD_SERVER_THREADPOOL_SPARE_THREADS_H
 #define TWINHTTPD_SERVER_THREADPOOL_SPARE_THREADS_H
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/slot.h"
 
 struct spare_threads {
     const struct worker_slot *orders; /* the process's first slot */

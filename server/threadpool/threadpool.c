@@ -129,8 +129,8 @@ static bool run_batch(struct pool_member *member, struct http_exchange *batch,
         struct http_exchange *exchange = batch;
         batch = exchange->next;
         if (!run(exchange, &member->context)) {
-            scoreboard_take_crash(member->pool->process->server->scoreboard,
-                                  member->context.slot_index, story);
+            deaths_take_crash(member->pool->process->server->scoreboard, member->context.slot_index,
+                              story);
             sound = false;
         }
         exchange->complete(exchange); /* from here on it is the loop's again */

@@ -4,7 +4,7 @@
  * --config with a file that holds the rest of the input; with '!' in front they stand alone. */
 #include "tests/fuzz/fuzz.h"
 
-#include "common/base/config.h"
+#include "common/config/config.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

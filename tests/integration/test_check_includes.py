@@ -6,8 +6,9 @@ import pytest
 
 from support.server import REPOSITORY
 
-HEADERS = ["common/base/log.h", "common/http/parser.h", "common/net/worker.h",
-           "common/handlers/json.h", "server/prefork/prefork.h", "server/threadpool/threadpool.h",
+HEADERS = ["common/base/log.h", "common/config/config.h", "common/handlers/site/static_range.h",
+           "common/http/parser.h", "common/net/worker.h",
+           "common/handlers/handlers.h", "server/prefork/prefork.h", "server/threadpool/threadpool.h",
            "server/setup/server.h", "server/process/process.h", "server/master/master.h", "server/crash/teller.h",
            "loadtest/prober/load.h"]
 
@@ -38,21 +39,24 @@ def plant(tmp_path):
     ("loadtest/floor/floor.c", "#include <llhttp.h>"),
     ("common/http/router.c", "#include <event2/event.h>"),
     ("common/base/clock.c", "  #  include <event2/util.h>"),
-    ("common/handlers/sleep.c", "#include <event2/event.h>"),
+    ("common/handlers/bench/sleep.c", "#include <event2/event.h>"),
     # The arrows.
     ("common/base/log.c", '#include "common/http/parser.h"'),
     ("common/base/log.c", '#include "common/net/worker.h"'),
-    ("common/base/log.c", '#include "common/handlers/json.h"'),
+    ("common/base/log.c", '#include "common/handlers/handlers.h"'),
     ("common/base/log.c", '#include "server/master/master.h"'),
     ("common/http/router.c", '#include "common/net/worker.h"'),
-    ("common/http/router.c", '#include "common/handlers/json.h"'),
+    ("common/http/router.c", '#include "common/handlers/handlers.h"'),
     ("common/http/router.c", '#include "server/master/master.h"'),
-    ("common/net/worker.c", '#include "common/handlers/json.h"'),
+    ("common/net/worker.c", '#include "common/handlers/handlers.h"'),
     ("common/net/worker.c", '#include "server/master/master.h"'),
     ("common/net/worker.c", '#include "loadtest/prober/load.h"'),
     ("server/main/prefork_server.c", '#include "loadtest/prober/load.h"'),
-    ("common/handlers/echo.c", '#include "common/net/worker.h"'),
-    ("common/handlers/echo.c", '#include "server/master/master.h"'),
+    ("common/handlers/bench/echo.c", '#include "common/net/worker.h"'),
+    ("common/handlers/bench/echo.c", '#include "server/master/master.h"'),
+    ("common/handlers/lab/peek.c", '#include "common/handlers/site/static_range.h"'),
+    ("common/scoreboard/slot.c", '#include "common/http/parser.h"'),
+    ("common/http/router.c", '#include "common/config/config.h"'),
     # Rooms of the server.
     ("server/prefork/prefork.c", '#include "server/threadpool/threadpool.h"'),
     ("server/threadpool/threadpool.c", '#include "server/prefork/prefork.h"'),
@@ -66,7 +70,7 @@ def plant(tmp_path):
     ("common/net/worker.c", "pthread_create(&thread, NULL, run, NULL);"),
     ("common/base/log.c", "sigaction (SIGTERM, &action, NULL);"),
     ("common/http/router.c", "waitpid(-1, &status, 0);"),
-    ("common/handlers/fault.c", "int fd = signalfd(-1, &mask, 0);"),
+    ("common/handlers/lab/fault.c", "int fd = signalfd(-1, &mask, 0);"),
     ("server/process/process.c", "int child = fork();"),
     ("server/prefork/prefork.c", "kill(child, SIGTERM);"),
     ("server/master/master.c", "pthread_create(&thread, NULL, run, NULL);"),
@@ -98,8 +102,8 @@ def test_a_violation_is_named(plant, path, bad_line):
     ("server/main/prefork_server.c", "#include <event2/event.h>"),
     ("common/http/router.c", '#include "common/base/log.h"'),
     ("common/net/worker.c", '#include "common/http/parser.h"'),
-    ("common/handlers/echo.c", '#include "common/http/parser.h"'),
-    ("server/main/prefork_server.c", '#include "common/handlers/json.h"'),
+    ("common/handlers/bench/echo.c", '#include "common/http/parser.h"'),
+    ("server/main/prefork_server.c", '#include "common/handlers/handlers.h"'),
     ("server/main/prefork_server.c", '#include "server/master/master.h"'),
     ("tests/unit/test_all.c", '#include "common/net/worker.h"'),
     ("tests/unit/prober/test_load.c", '#include "loadtest/prober/load.h"'),
@@ -108,6 +112,8 @@ def test_a_violation_is_named(plant, path, bad_line):
     ("server/master/master.c", "int child = fork();"),
     ("server/crash/teller.c", "int child = fork();"),
     ("server/master/master.c", '#include "server/process/process.h"'),
+    ("common/net/worker.c", '#include "common/config/config.h"'),
+    ("common/handlers/site/static_files.c", '#include "common/handlers/site/static_range.h"'),
     ("server/threadpool/threadpool.c", '#include "server/crash/teller.h"'),
     ("server/threadpool/threadpool.c", "pthread_create(&thread, NULL, run, NULL);"),
     ("common/net/worker.c", "struct sigaction action;"),
@@ -116,7 +122,7 @@ def test_a_violation_is_named(plant, path, bad_line):
     ("common/net/worker.c", "// is_threaded() is not for us"),
     ("common/net/worker.c", 'log("fork() failed");'),
     ("common/net/worker.c", "#ifdef __linux__"),
-    ("common/net/worker.c", '/* #include "common/handlers/json.h" */'),
+    ("common/net/worker.c", '/* #include "common/handlers/handlers.h" */'),
 ])
 def test_what_is_allowed_passes(plant, path, good_line):
     result = plant(path, f"{good_line}\n")

@@ -62,7 +62,7 @@ def test_the_story_in_status(model, start_server, fault):
     assert handler in functions(story)
     assert functions(story)[0] == culprit or culprit is None
     frame = story["frames"][functions(story).index(handler)]
-    assert frame["file"] == "common/handlers/fault.c"
+    assert frame["file"] == "common/handlers/lab/fault.c"
     assert frame["module"] == model.binary
     source = (servers.REPOSITORY / frame["file"]).read_text().splitlines()
     assert 0 < frame["line"] <= len(source)
@@ -85,8 +85,8 @@ def assert_logged(server, worker, fault, client):
         rf"worker {worker}: SIGSEGV \(SEGV_MAPERR\) at 0x0 in thread \d+ \(slot \d+\), handling "
         + re.escape(f'"GET /fault/{fault} HTTP/1.1" from {client}\n'))
     frames = server.wait_for_log(
-        rf"worker {worker}: #0 write_to_null at common/handlers/fault.c:\d+\n"
-        rf".*worker {worker}: #1 fault_segv at common/handlers/fault.c:\d+\n"
+        rf"worker {worker}: #0 write_to_null at common/handlers/lab/fault.c:\d+\n"
+        rf".*worker {worker}: #1 fault_segv at common/handlers/lab/fault.c:\d+\n"
         rf".*worker {worker}: #2 http_exchange_run at common/http/exchange.c:\d+\n")
     assert head.start() < frames.start()
 
@@ -117,7 +117,7 @@ def test_a_stack_overflow_without_a_master(model, start_server):
         client.expect_close()
     assert server.wait_for_exit() == -signal.SIGSEGV
     server.wait_for_log(r"worker 0: SIGSEGV \(SEGV_\w+\) at 0x\w+ \(stack overflow\) in thread")
-    server.wait_for_log(r"worker 0: #\d{4,} fault_stack_overflow at common/handlers/fault.c:\d+")
+    server.wait_for_log(r"worker 0: #\d{4,} fault_stack_overflow at common/handlers/lab/fault.c:\d+")
 
 
 @BARE

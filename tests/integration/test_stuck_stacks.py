@@ -48,7 +48,7 @@ def assert_stuck_thread(thread, fault, kind, client):
         assert thread["frames"] == []
         return
     handler = frame_of(thread, f"fault_{fault}")
-    assert (handler["file"], handler["line"] > 0) == ("common/handlers/fault.c", True)
+    assert (handler["file"], handler["line"] > 0) == ("common/handlers/lab/fault.c", True)
     assert "http_exchange_run" in functions(thread)
     assert thread["frames_left_out"] == 0
 
@@ -86,7 +86,7 @@ def test_who_waits_for_a_lock_shows_it(model, start_server):
                             rf"stuck, in \"GET /fault/deadlock HTTP/1.1\" from {re.escape(client.name)}")
         if TELLS_WHEN_STUCK:
             server.wait_for_log(rf"watchdog: thread {stuck['tid']}: #\d+ fault_deadlock at "
-                                r"common/handlers/fault.c:\d+\n")
+                                r"common/handlers/lab/fault.c:\d+\n")
 
 
 @MODELS

@@ -1,7 +1,8 @@
 /* A process dies in each way that leaves a report; its parent reads the report. */
 #include "server/crash/crash_report.h"
 
-#include "common/base/ledger.h"
+#include "common/scoreboard/ledger.h"
+#include "common/scoreboard/scoreboard.h"
 
 #include "server/crash/crash_symbols.h"
 
@@ -104,7 +105,7 @@ static int die(void (*fatal)(void), void (*tell)(void *data), struct crash_note 
     }
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    scoreboard_read_crash(scoreboard, 0, 4, &story);
+    deaths_read_crash(scoreboard, 0, 4, &story);
     crash_symbols_resolve(&story.stack);
     assert_true(!story.told || story.pid == pid);
     return status;
@@ -231,13 +232,13 @@ static void test_a_burial_clears_the_note(void **state)
     struct ledger *ledger = ledger_create(scoreboard);
     ledger_bury(ledger, &cause);
     ledger_destroy(ledger);
-    scoreboard_read_crash(scoreboard, 0, 4, &story);
+    deaths_read_crash(scoreboard, 0, 4, &story);
     assert_false(story.told);
     static struct death_record copy;
-    assert_true(scoreboard_copy_death(scoreboard, 0, &copy));
+    assert_true(deaths_copy(scoreboard, 0, &copy));
     assert_false(copy.crash.told); /* not published yet */
-    scoreboard_publish_crash(scoreboard, cause.number, &cause.crash);
-    assert_true(scoreboard_copy_death(scoreboard, 0, &copy));
+    deaths_publish_crash(scoreboard, cause.number, &cause.crash);
+    assert_true(deaths_copy(scoreboard, 0, &copy));
     assert_true(copy.crash.told);
     assert_int_equal(copy.crash.signal, SIGABRT);
 }
@@ -323,9 +324,9 @@ static void test_landing(void **state)
     assert_int_equal(story.signal, SIGSEGV);
     assert_int_equal(story.slot, SLOT);
     assert_int_equal(board_note()->written, 0); /* the process has not died */
-    scoreboard_take_crash(scoreboard, SLOT, &story);
+    deaths_take_crash(scoreboard, SLOT, &story);
     assert_true(story.told);
-    scoreboard_read_crash(scoreboard, 0, 4, &story);
+    deaths_read_crash(scoreboard, 0, 4, &story);
     assert_false(story.told);
 }
 

@@ -1,6 +1,7 @@
 /* A thread that is asked for its stack, and goes on as if nothing had been. */
 #include "server/crash/stack_report.h"
 
+#include "common/scoreboard/scoreboard.h"
 #include "server/crash/crash_symbols.h"
 
 #include <errno.h>

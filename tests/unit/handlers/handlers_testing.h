@@ -2,7 +2,7 @@
 #ifndef TWINHTTPD_TESTS_UNIT_HANDLERS_HANDLERS_TESTING_H
 #define TWINHTTPD_TESTS_UNIT_HANDLERS_HANDLERS_TESTING_H
 
-#include "common/base/ledger.h"
+#include "common/scoreboard/ledger.h"
 #include "common/handlers/handlers.h"
 #include "common/http/exchange.h"
 

@@ -1,6 +1,6 @@
 /* GET /status. */
 #include "common/base/memory.h"
-#include "common/base/stuck_record.h"
+#include "common/scoreboard/stuck_record.h"
 #include "tests/unit/handlers/handlers_testing.h"
 
 #include <signal.h>
@@ -193,20 +193,20 @@ static void test_crash_of_a_thread(void **state)
                                                   .offset = 0x34,
                                                   .line = 25,
                                                   .function = "write_to_null",
-                                                  .file = "common/handlers/fault.c",
+                                                  .file = "common/handlers/lab/fault.c",
                                                   .module = "prefork-server"},
                                                  {.address = UINT64_MAX}}};
     strcpy(story.request.line, "GET /\"x\"?token=secret HTTP/1.1");
     strcpy(story.request.client, "127.0.0.1:4711");
     ledger_bury(ledger, &(struct death_record){.signal = SIGSEGV});
-    scoreboard_publish_crash(scoreboard, 0, &story);
+    deaths_publish_crash(scoreboard, 0, &story);
     assert_contains(status(),
                     "\"crash\":{\"signal\":\"SIGSEGV\",\"code\":\"SEGV_MAPERR\","
                     "\"address\":\"0x18\",\"stack_overflow\":false,\"sender\":null,\"tid\":78,"
                     "\"worker\":3,\"request\":{\"line\":\"GET /\\\"x\\\"\","
                     "\"client\":\"127.0.0.1:4711\"},\"frames_left_out\":7,\"frames\":["
                     "{\"frame\":0,\"function\":\"write_to_null\","
-                    "\"file\":\"common/handlers/fault.c\",\"line\":25,"
+                    "\"file\":\"common/handlers/lab/fault.c\",\"line\":25,"
                     "\"module\":\"prefork-server\",\"offset\":\"0x34\"},"
                     "{\"frame\":8,\"function\":null,\"file\":null,\"line\":null,"
                     "\"module\":null,\"offset\":null}]}}");
@@ -223,7 +223,7 @@ static void test_crash_by_a_signal_from_outside(void **state)
                                 .sender_pid = 99,
                                 .sender_uid = 1000};
     ledger_bury(ledger, &(struct death_record){.signal = SIGABRT});
-    scoreboard_publish_crash(scoreboard, 0, &story);
+    deaths_publish_crash(scoreboard, 0, &story);
     assert_contains(status(), "\"crash\":{\"signal\":\"SIGABRT\",\"code\":\"SI_USER\","
                               "\"address\":null,\"stack_overflow\":false,"
                               "\"sender\":{\"pid\":99,\"uid\":1000},\"tid\":78,"
@@ -261,11 +261,11 @@ static void test_no_address_that_means_something(void **state)
     ledger_bury(ledger, &(struct death_record){.signal = SIGSEGV});
     for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
         story.address = addresses[i];
-        scoreboard_publish_crash(scoreboard, 0, &story);
+        deaths_publish_crash(scoreboard, 0, &story);
         assert_contains(status(), "\"code\":\"SEGV_MAPERR\",\"address\":null,");
     }
     story.address = 0xffff;
-    scoreboard_publish_crash(scoreboard, 0, &story);
+    deaths_publish_crash(scoreboard, 0, &story);
     assert_contains(status(), "\"address\":\"0xffff\",");
 }
 

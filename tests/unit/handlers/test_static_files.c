@@ -1,4 +1,4 @@
-#include "common/handlers/static_range.h"
+#include "common/handlers/site/static_range.h"
 #include "tests/unit/handlers/handlers_testing.h"
 
 #include <fcntl.h>

@@ -1,5 +1,7 @@
 #include "common/http/exchange.h"
 
+#include "common/scoreboard/scoreboard.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

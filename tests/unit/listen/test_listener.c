@@ -1,6 +1,6 @@
 #include "server/listen/listener.h"
 
-#include "common/base/scoreboard.h"
+#include "common/scoreboard/scoreboard.h"
 
 #include "tests/unit/failing_call.h"
 #include "tests/unit/listen_at.h"

@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/net/worker.h"
+#include "common/scoreboard/scoreboard.h"
 #include "tests/unit/failing_call.h"
 #include "tests/unit/listen_at.h"
 #include "tests/unit/open_descriptors.h"

@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/http/file_cache.h"
+#include "common/scoreboard/scoreboard.h"
 #include "tests/unit/listen_at.h"
 #include "tests/unit/patience.h"
 

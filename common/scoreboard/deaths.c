@@ -1,0 +1,87 @@
+#include "common/scoreboard/deaths.h"
+
+#include "common/scoreboard/scoreboard.h"
+#include "common/scoreboard/shared_copy.h"
+
+#include <string.h>
+
+static bool read_crash_note(const struct crash_note *note, struct crash_story *story)
+{
+    if (atomic_load_explicit(&note->written, memory_order_acquire) == 0) {
+        return false;
+    }
+    story->told = 1;
+    story->stack_overflow = note->stack_overflow != 0;
+    story->signal = note->signal;
+    story->code = note->code;
+    story->pid = note->pid;
+    story->tid = note->tid;
+    story->slot = note->slot;
+    story->sender_pid = note->sender_pid;
+    story->sender_uid = note->sender_uid;
+    story->address = note->address;
+    stack_note_read(&note->stack, &story->stack);
+    return true;
+}
+
+void deaths_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint32_t count,
+                       struct crash_story *story)
+{
+    memset(story, 0, sizeof(*story));
+    story->slot = -1;
+    for (uint32_t i = first; i < first + count; i++) {
+        if (read_crash_note(&scoreboard->slots[i].crash, story)) {
+            break;
+        }
+    }
+    if ((uint32_t)story->slot < first || (uint32_t)story->slot >= first + count) {
+        story->slot = -1;
+        return;
+    }
+    story->has_request = slot_note_read(&scoreboard->slots[story->slot], &story->request);
+    story->request.slot = (uint32_t)story->slot;
+}
+
+uint64_t deaths_requests_lost(const struct death_record *record)
+{
+    return record->in_progress + record->awaited;
+}
+
+void deaths_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct crash_story *story)
+{
+    deaths_read_crash(scoreboard, slot, 1, story);
+    atomic_store(&scoreboard->slots[slot].crash.written, 0);
+    slot_note_end(&scoreboard->slots[slot]);
+}
+
+void deaths_publish_crash(struct scoreboard *scoreboard, uint64_t death,
+                          const struct crash_story *story)
+{
+    struct death_record *record = &scoreboard->records[death % DEATH_RECORDS];
+    if (record->number == death) {
+        record->crash = *story;
+        atomic_store_explicit(&record->crash_state, CRASH_PUBLISHED, memory_order_release);
+    }
+}
+
+struct number_range deaths_remembered(const struct scoreboard *scoreboard)
+{
+    return number_range_last(atomic_load(&scoreboard->deaths), DEATH_RECORDS);
+}
+
+bool deaths_copy(const struct scoreboard *scoreboard, uint64_t number, struct death_record *out)
+{
+    enum { TRIES = 8 };
+    for (int try = 0; try < TRIES; try++) {
+        uint64_t before = atomic_load(&scoreboard->death_sequence);
+        struct number_range remembered = deaths_remembered(scoreboard);
+        if (number < remembered.first || number >= remembered.end) {
+            return false;
+        }
+        shared_copy_death(out, &scoreboard->records[number % DEATH_RECORDS]);
+        if (before % 2 == 0 && before == atomic_load(&scoreboard->death_sequence)) {
+            return true;
+        }
+    }
+    return false;
+}
