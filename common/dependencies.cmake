@@ -87,5 +87,5 @@ else()
         "  Debian 12:            apt-get install node-llhttp")
 endif()
 
-# For tests/differential, which must know what it compares.
+# For tests/steps/differential, which must know what it compares.
 set(TWINHTTPD_LLHTTP_VERSION "${llhttp_version}" CACHE INTERNAL "llhttp's version in this build")

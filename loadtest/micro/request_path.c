@@ -1,5 +1,5 @@
 /* The way of a request without sockets: parse, route, handle, render. Run under callgrind it tells
- * how many instructions a request costs, and where; tests/instructions does that.
+ * how many instructions a request costs, and where; tests/steps/instructions does that.
  *
  * Usage: request_path CASE COUNT   (cases: see the table below; COUNT requests, one after another)
  */

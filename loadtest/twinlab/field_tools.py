@@ -1,7 +1,7 @@
 """What the field's own tools say about switches and creation, and the micro programs in turns with them.
 
 perf bench sched pipe is what the kernel's developers measure switches with, stress-ng what most others take. Both come
-from packages (tests/install-packages field); what is missing is said to be unavailable. The results have the form of a
+from packages (.ci/install-packages field); what is missing is said to be unavailable. The results have the form of a
 micro program's.
 """
 
@@ -150,7 +150,7 @@ def _medians(counts: dict[str, list[float | None]]) -> dict[str, float]:
 
 
 def _unavailable(key: str, tool: str) -> dict[str, Any]:
-    return {"key": key, "unit": "ns", "unavailable": f"{tool} is not installed: tests/install-packages field"}
+    return {"key": key, "unit": "ns", "unavailable": f"{tool} is not installed: .ci/install-packages field"}
 
 
 def _one_cpu() -> frozenset[int]:

@@ -19,7 +19,7 @@ def install_packages(*groups: str) -> None:
 
     Not through proc.spawn: sudo may have to ask for a password on the terminal, and a new session has none.
     """
-    script = PROJECT / "tests" / "install-packages"
+    script = PROJECT / ".ci" / "install-packages"
     if subprocess.run([str(script), *groups], stdout=sys.stderr, check=False).returncode != 0:
         raise LabError("the packages above are needed; see the lines before this one")
 

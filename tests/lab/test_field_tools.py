@@ -53,10 +53,10 @@ def test_missing_tools_are_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     result = field_tools.measure(quick=True)
     assert [series["key"] for series in result["series"]] == list(VARIANTS)
-    assert all("tests/install-packages field" in series["unavailable"] for series in result["series"])
+    assert all(".ci/install-packages field" in series["unavailable"] for series in result["series"])
 
 
-@pytest.mark.skipif(not (shutil.which("perf") and shutil.which("stress-ng")), reason="tests/install-packages field")
+@pytest.mark.skipif(not (shutil.which("perf") and shutil.which("stress-ng")), reason=".ci/install-packages field")
 @pytest.mark.parametrize("bin_dir", [BIN_DIR, Path("/nonexistent")], ids=["built", "not built"])
 def test_both_tools(bin_dir):
     result = field_tools.measure(quick=True, bin_dir=bin_dir)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from support import models, server as servers
+from support import activation, models, server as servers
 from support.client import Client, request_bytes, wait_until_read
 from support.waiting import wait_until
 
 ANYWHERE = ("--listen", "0.0.0.0:0")
-ACTIVATION = Path(__file__).parent / "support" / "activation.py"
+ACTIVATION = Path(activation.__file__)
 BENCH = ("/plaintext", "/json", "/cpu", "/sleep", "/echo", "/counter", "/whoami")
 SLOW = request_bytes(target="/sleep?ms=60000")
 SOON_S = 5.0  # the slow requests would take twelve times as long

@@ -1,7 +1,7 @@
 """What people really run: clients and proxies of other projects, from Debian's packages, before the servers.
 
 A client is a row of a table: what it is called, and its command for a task. They come with the group clients of
-tests/install-packages; whose program is missing is skipped. Only Chromium does not: it weighs as much as a Debian.
+.ci/install-packages; whose program is missing is skipped. Only Chromium does not: it weighs as much as a Debian.
 """
 
 import getpass
@@ -40,7 +40,7 @@ def environment():
 def need(*programs):
     for program in programs:
         if not shutil.which(program, path=environment()["PATH"]):
-            pytest.skip(f"{program} is not installed: tests/install-packages clients")
+            pytest.skip(f"{program} is not installed: .ci/install-packages clients")
 
 
 def run(*command, cwd=None, **more_environment):

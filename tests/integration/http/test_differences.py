@@ -1,4 +1,4 @@
-"""The comparison of tests/differential: made-up answers, and what it must find in them."""
+"""The comparison of tests/steps/differential: made-up answers, and what it must find in them."""
 
 import xml.etree.ElementTree as xml
 from itertools import product

@@ -1,10 +1,11 @@
-"""tests/check-includes: every rule is seen failing on a small planted tree."""
+"""tests/steps/check-includes: every rule is seen failing on a small planted tree."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from support.server import REPOSITORY
+CHECK = Path(__file__).parent / "check-includes"
 
 HEADERS = ["common/base/log.h", "common/config/config.h", "common/handlers/site/static_range.h",
            "common/http/parser.h", "common/net/worker.h",
@@ -14,7 +15,7 @@ HEADERS = ["common/base/log.h", "common/config/config.h", "common/handlers/site/
 
 
 def run_check(*root):
-    return subprocess.run([REPOSITORY / "tests/check-includes", *root], text=True,
+    return subprocess.run([CHECK, *root], text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 

@@ -1,4 +1,4 @@
-# What the scripts tests/docker and tests/systemd share: checks that are counted, and waiting. Sourced.
+# What the scripts tests/system/docker and tests/system/systemd share: checks that are counted, and waiting. Sourced.
 # shellcheck shell=bash
 
 passed=0

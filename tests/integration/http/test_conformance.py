@@ -1,7 +1,7 @@
 """HTTP as the RFCs have it: each case of one table, on every model.
 
 A small request is sent twice, as a whole with a probe right behind it, and byte by byte: how the
-bytes arrive must not matter. The answers are recorded for tests/differential.
+bytes arrive must not matter. The answers are recorded for tests/steps/differential.
 """
 
 import re
