@@ -34,7 +34,7 @@ def leave(status: int) -> NoReturn:
 
 
 open_standard_streams()
-from twinlab import cli  # noqa: E402: takes a moment, in which a Ctrl-C may come
+from twinlab.commands import cli  # noqa: E402: takes a moment, in which a Ctrl-C may come
 
 try:
     ended_with = cli.main(sys.argv[1:])

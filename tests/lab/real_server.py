@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from patience import DEADLINE_S
-from twinlab.models import Model
-from twinlab.server import Server
+from twinlab.servers.models import Model
+from twinlab.servers.server import Server
 
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 

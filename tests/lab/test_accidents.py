@@ -13,13 +13,18 @@ import pytest
 from fake_server import ANSWER, FakeServer, answer
 from patience import DEADLINE_S
 from real_server import BIN_DIR, wait_for
-from twinlab import results, session, setup, speed, workloads, wrk
-from twinlab.errors import Accident, Interrupted, LabError, Unstartable
-from twinlab.models import Model
-from twinlab.session import Session
-from twinlab.speed import Bench
-from twinlab.windows import ATTEMPTS, REPEATS_IN_ALL, Windows
-from twinlab.workloads import Workload
+from twinlab.base import results
+from twinlab.base.errors import Accident, Interrupted, LabError, Unstartable
+from twinlab.clients import wrk
+from twinlab.commands import session
+from twinlab.commands.session import Session
+from twinlab.machine import setup
+from twinlab.runs import speed
+from twinlab.runs.speed import Bench
+from twinlab.runs.windows import ATTEMPTS, REPEATS_IN_ALL, Windows
+from twinlab.servers import workloads
+from twinlab.servers.models import Model
+from twinlab.servers.workloads import Workload
 
 LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE_S
-from twinlab import attack, cli, models, open_doors, siege, slowhttptest
-from twinlab.errors import LabError
-from twinlab.server import count_levels
-from twinlab.slowhttptest import Result
-from twinlab.stats import percentile
-from twinlab.visitor import INTERVAL_S, KEPT, NEW, Visit, Visitor
+from twinlab.base.errors import LabError
+from twinlab.base.stats import percentile
+from twinlab.clients import slowhttptest
+from twinlab.clients.slowhttptest import Result
+from twinlab.clients.visitor import INTERVAL_S, KEPT, NEW, Visit, Visitor
+from twinlab.commands import attack, cli, open_doors
+from twinlab.runs import siege
+from twinlab.servers import models
+from twinlab.servers.server import count_levels
 
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", "/nonexistent"))
 

@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 from real_server import BIN_DIR
-from twinlab import identity, open_loop, workloads
+from twinlab.base.errors import Interrupted, LabError
+from twinlab.base.progress import Progress
 from twinlab.claims import block, catalog, command, evidence, experiment, judge, sources, verdict
 from twinlab.claims.block import Block, Mislabelled
 from twinlab.claims.engine import ATTEMPTS, Engine, Rules
 from twinlab.claims.experiment import Experiment, Side
 from twinlab.claims.store import Store
-from twinlab.errors import Interrupted, LabError
-from twinlab.machine import CpuClock, CpuPressure
-from twinlab.open_loop import Latency
-from twinlab.progress import Progress
-from twinlab.server import Server
-from twinlab.speed import Bench
+from twinlab.clients import lab_prober
+from twinlab.clients.lab_prober import Latency
+from twinlab.machine.host import CpuClock, CpuPressure
+from twinlab.runs import identity
+from twinlab.runs.speed import Bench
+from twinlab.servers import workloads
+from twinlab.servers.server import Server
 
 A, B = Side(name="a", workers=1), Side(name="b", workers=2)
 QUIET = CpuClock(0, 0)
@@ -331,7 +333,7 @@ def probed(outcomes, warm_up=None, late=False):
     names = ("ok", "timeout", "closed_before_answer", "closed_within_answer", "reset_before_answer",
              "reset_within_answer")
     good, everything = Latency(9, 10, 10, 10, 10, 10), Latency(10, 20, 50, 100, 100, 100)
-    return open_loop.Result(1.0, 10, 0, dict.fromkeys(names, 0) | outcomes, dict.fromkeys(names, 0) | (warm_up or {}),
+    return lab_prober.Result(1.0, 10, 0, dict.fromkeys(names, 0) | outcomes, dict.fromkeys(names, 0) | (warm_up or {}),
                             0, 0, good, everything, good, good, late, False, (), {})
 
 

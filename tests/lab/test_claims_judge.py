@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from twinlab import proc, stats
+from twinlab.base import stats
+from twinlab.base.errors import LabError
 from twinlab.claims import beside, catalog, command, evidence, experiment, judge, page, report, verdict
 from twinlab.claims.catalog import Claim, Finding
 from twinlab.claims.experiment import CONTROL
-from twinlab.errors import LabError
+from twinlab.machine import processes
 
 LOADTEST = Path(__file__).resolve().parents[2] / "loadtest"
 CLAIMS = catalog.load(LOADTEST / "claims.yaml")
@@ -340,10 +341,10 @@ def test_the_fields_tools_are_a_source_and_stand_beside_ours():
     finding = Finding("supports", "s", catalog.FIELD, "tools", "perf-sched-pipe", ("process", "thread"), "",
                       verdict.ABOVE, 1.1)
     assert judge.judge_finding(finding, found["field:tools"]).outcome.word == verdict.EQUIVALENT
-    processes, threads = beside.rows(found)  # only what was measured on both sides
-    assert processes[:6] == ("perf bench sched pipe", "switch between processes", "3,000", "6,000", "2.00 (2.00-2.00)",
-                             "1.00 switches")
-    assert processes[6] == beside.UNEXPLAINED and threads[5] == "1.25 switches" and "the same" in threads[6]
+    first, threads = beside.rows(found)  # only what was measured on both sides
+    assert first[:6] == ("perf bench sched pipe", "switch between processes", "3,000", "6,000", "2.00 (2.00-2.00)",
+                         "1.00 switches")
+    assert first[6] == beside.UNEXPLAINED and threads[5] == "1.25 switches" and "the same" in threads[6]
     assert list(beside.rows({})) == []
     text = page.source_section("field:tools", found["field:tools"])
     assert "6.1.1" in text and "page_faults_per_operation" in text
@@ -427,7 +428,7 @@ def test_wilson(observed, of, low, high):
 
 def test_switches_and_memory_are_read_as_the_kernel_writes_them():
     text = "State:\tS\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n"
-    assert proc.parse_switches(text) == proc.Switches(12, 3)
+    assert processes.parse_switches(text) == processes.Switches(12, 3)
     text = ("Rss:    2000 kB\nPss:     900 kB\nPss_Dirty: 1 kB\nPrivate_Clean:   100 kB\nPrivate_Dirty:   400 kB\n"
             "VmPTE:\t      44 kB\n")
-    assert proc.parse_memory(text) == proc.Memory(900, 500, 2000, 44)
+    assert processes.parse_memory(text) == processes.Memory(900, 500, 2000, 44)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from patience import DEADLINE_S
 from real_server import BIN_DIR, wait_for
-from twinlab import proc
 from twinlab.claims import diff
+from twinlab.machine import processes
 
 LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 CLAIMS = """
@@ -165,7 +165,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path):
     counted = [(record["side"], record["round"]) for record in map(json.loads, after)
                if record["kind"] == "block" and not record["void"]]
     assert len(counted) == len(set(counted)) == 18
-    assert not [pid for pid in proc.all_pids() if str(BIN_DIR) in command_of(pid)]
+    assert not [pid for pid in processes.all_pids() if str(BIN_DIR) in command_of(pid)]
 
 
 def command_of(pid):

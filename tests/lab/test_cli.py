@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE_S
-from twinlab import cli, compare, models, workloads
-from twinlab.progress import Progress
+from twinlab.base.progress import Progress
+from twinlab.commands import cli, compare
+from twinlab.servers import models, workloads
 
 LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 

@@ -8,14 +8,16 @@ from dataclasses import replace
 
 import pytest
 from real_server import BIN_DIR
-from twinlab import crash, prober, workloads
 from twinlab.claims import block
 from twinlab.claims.experiment import Side
-from twinlab.crash import Crash, CrashRound
-from twinlab.journal import Balance, sum_balances
-from twinlab.prober import Probe
-from twinlab.server import Server
-from twinlab.speed import Bench
+from twinlab.clients import lookout
+from twinlab.clients.lookout import Probe
+from twinlab.runs import crash
+from twinlab.runs.crash import Crash, CrashRound
+from twinlab.runs.journal import Balance, sum_balances
+from twinlab.runs.speed import Bench
+from twinlab.servers import workloads
+from twinlab.servers.server import Server
 
 
 def probe(ended_s, generation=1, lost=False):
@@ -38,18 +40,18 @@ def test_sum_of_accounts():
 
 def test_longest_silence_begins_in_the_window():
     answers_s = [0.0, 0.9, 1.0, 1.05, 1.06, 3.0]
-    assert prober.longest_silence_ms(answers_s, 1.0, 1.055) == pytest.approx(50)
-    assert prober.longest_silence_ms(answers_s, 0.95, 1.0) == pytest.approx(50)
-    assert prober.longest_silence_ms(answers_s, 1.02, 1.5) == pytest.approx(1940)
+    assert lookout.longest_silence_ms(answers_s, 1.0, 1.055) == pytest.approx(50)
+    assert lookout.longest_silence_ms(answers_s, 0.95, 1.0) == pytest.approx(50)
+    assert lookout.longest_silence_ms(answers_s, 1.02, 1.5) == pytest.approx(1940)
 
 
 def test_silence_without_end_is_unknown():
-    assert prober.longest_silence_ms([1.0], 5.0, 6.0) is None
-    assert prober.longest_silence_ms([], 0.0, 1.0) is None
+    assert lookout.longest_silence_ms([1.0], 5.0, 6.0) is None
+    assert lookout.longest_silence_ms([], 0.0, 1.0) is None
 
 
 def test_nothing_is_asked_during_a_pause():
-    thread = prober.Prober(port=1)
+    thread = lookout.Prober(port=1)
     with thread:
         with thread.paused():
             before = len(thread.probes)
@@ -60,15 +62,15 @@ def test_nothing_is_asked_during_a_pause():
 
 def test_first_answer_of_a_successor():
     probes = [probe(1.0, 4), probe(1.1, 4), probe(1.2, lost=True), probe(1.25, 5)]
-    assert prober.first_new_answer_ms(probes, crash_s=1.15, old_generation=4) == pytest.approx(100)
-    assert prober.first_new_answer_ms(probes[:3], crash_s=1.15, old_generation=4) is None
+    assert lookout.first_new_answer_ms(probes, crash_s=1.15, old_generation=4) == pytest.approx(100)
+    assert lookout.first_new_answer_ms(probes[:3], crash_s=1.15, old_generation=4) is None
 
 
 def test_answers_and_losses_are_told_apart():
     probes = [probe(1.0), probe(1.1, lost=True), Probe(1.1, 3.1, False, None), probe(3.2)]
-    assert prober.answer_times_s(probes) == [1.0, 3.2]
-    assert prober.lost_between(probes, 1.0, 2.0) == 1
-    assert prober.lost_between(probes, 2.0, 4.0) == 0
+    assert lookout.answer_times_s(probes) == [1.0, 3.2]
+    assert lookout.lost_between(probes, 1.0, 2.0) == 1
+    assert lookout.lost_between(probes, 2.0, 4.0) == 0
 
 
 def a_crash(lost=8, victim_connections=8, recovery_ms=3.0, served=True):

@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-from twinlab import demos, proc
+from twinlab import demos
+from twinlab.base.observed import Fact
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact
+from twinlab.machine import processes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", REPOSITORY / "build" / "dev" / "bin"))
@@ -36,7 +37,7 @@ def stage(tmp_path):
 def test_demo(name):
     shown = []
     outcome = demos.run(name, BIN_DIR, quick=True, write=shown.append)
-    assert proc.stop_all() == [], "nothing is left"
+    assert processes.stop_all() == [], "nothing is left"
     assert shown and outcome.shown == shown
     keys = [fact.key for fact in outcome.facts]
     assert len(set(keys)) == len(keys)

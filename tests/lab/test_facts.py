@@ -3,9 +3,10 @@
 import os
 
 import pytest
-from twinlab import memory_limit, procfs
-from twinlab.demo import fact_line
-from twinlab.facts import Fact, Tally, unavailable
+from twinlab.base.observed import Fact, Tally, unavailable
+from twinlab.commands.demo import fact_line
+from twinlab.machine import procfs
+from twinlab.servers import memory_limit
 
 MAPS = """55d0c0000000-55d0c0021000 r-xp 00002000 fe:00 1234                       /usr/bin/a b
 7ffc1000-7ffc3000 rw-p 00000000 00:00 0

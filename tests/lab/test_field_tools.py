@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from twinlab import field_tools
-from twinlab.errors import LabError
+from twinlab.base.errors import LabError
+from twinlab.claims import field_tools
 
 STRESS_NG_OUTPUT = """\
 stress-ng: info:  [7544] dispatching hogs: 1 pthread

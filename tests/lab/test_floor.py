@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE_S
-from twinlab import proc
-from twinlab.server import parse_first_line
+from twinlab.machine import processes
+from twinlab.servers.server import parse_first_line
 
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 FLOOR = str(BIN_DIR / "floor")
@@ -37,9 +37,9 @@ def start():
 
 def session_ends(session):
     deadline_s = time.monotonic() + DEADLINE_S
-    while proc.session_members(session) and time.monotonic() < deadline_s:
+    while processes.session_members(session) and time.monotonic() < deadline_s:
         time.sleep(0.01)
-    return not proc.session_members(session)
+    return not processes.session_members(session)
 
 
 def connect(port):
@@ -114,19 +114,19 @@ def test_close(start):
 @pytest.mark.parametrize("options", [(), ("--reuseport",)])
 def test_sigterm_ends_all_workers(start, options):
     child, port = start("--workers", "3", *options)
-    assert len(proc.session_members(child.pid)) == 4
+    assert len(processes.session_members(child.pid)) == 4
     for _ in range(8):
         with connect(port) as connection:
             connection.sendall(REQUEST)
             receive(connection, 13)
     child.send_signal(signal.SIGTERM)
     assert child.wait(10) == 0
-    assert proc.session_members(child.pid) == []
+    assert processes.session_members(child.pid) == []
 
 
 def test_a_dead_worker_is_not_hidden(start):
     child, _ = start()
-    worker = next(pid for pid in proc.session_members(child.pid) if pid != child.pid)
+    worker = next(pid for pid in processes.session_members(child.pid) if pid != child.pid)
     os.kill(worker, signal.SIGKILL)
     assert child.wait(10) == 1
     assert "a worker ended by itself" in child.stderr.read()

@@ -10,11 +10,14 @@ import fake_server
 import pytest
 from fake_server import FakeServer
 from real_server import BIN_DIR, prefork, wait_for
-from twinlab import identity, wrk
-from twinlab.errors import LabError
-from twinlab.identity import Books, Identity
-from twinlab.journal import Balance
-from twinlab.open_loop import OpenLoop, Plan
+from twinlab.base.errors import LabError
+from twinlab.clients import wrk
+from twinlab.clients.lab_prober import OpenLoop, Plan
+from twinlab.runs import identity
+from twinlab.runs.identity import Identity
+from twinlab.runs.journal import Balance
+from twinlab.servers import books
+from twinlab.servers.books import Books
 
 NO_LOSSES = {"totals": {"requests_lost": 0, "deaths": 0}, "deaths": []}
 AGREED = Identity(Balance(wrk_cut=30, journal_lost=41, lab_lost=1), idle_cut=4, prober_cut=3, prober_idle_closes=11,
@@ -75,27 +78,27 @@ def test_a_server_that_counts_its_losses_is_believed(tmp_path):
     assert not identity.check(status, load_result, tolerance=1).holds
 
 
-def books(started, finished, aborted=0, in_progress=()):
+def status_with(started, finished, aborted=0, in_progress=()):
     return {"totals": {"requests_started": started, "requests_finished": finished, "requests_aborted": aborted},
             "deaths": [{"in_progress": count} for count in in_progress]}
 
 
 def test_books_know_the_end_of_every_request():
-    assert Books.of(books(101, 90, 4, (2, 4))).under_way == 0
-    assert identity.unexplained(books(101, 100), answered=100) == 0
-    assert identity.unexplained(books(101, 97)) == 3 and identity.unexplained(books(101, 102)) == 2
-    assert identity.unexplained(books(101, 100), answered=104) == 4
+    assert Books.of(status_with(101, 90, 4, (2, 4))).under_way == 0
+    assert books.unexplained(status_with(101, 100), answered=100) == 0
+    assert books.unexplained(status_with(101, 97)) == 3 and books.unexplained(status_with(101, 102)) == 2
+    assert books.unexplained(status_with(101, 100), answered=104) == 4
 
 
 def test_a_server_is_settled_when_all_is_answered_or_nothing_moves():
-    busy = iter([books(101, 97), books(102, 99), books(103, 102), books(999, 0)])
-    assert identity.settled(lambda: next(busy)) == books(103, 102)
+    busy = iter([status_with(101, 97), status_with(102, 99), status_with(103, 102), status_with(999, 0)])
+    assert books.settled(lambda: next(busy)) == status_with(103, 102)
     began_s = time.monotonic()
-    assert identity.settled(lambda: books(101, 97), still_s=0.05) == books(101, 97)
+    assert books.settled(lambda: status_with(101, 97), still_s=0.05) == status_with(101, 97)
     assert time.monotonic() - began_s >= 0.05
 
 
 def test_a_server_that_is_never_done_is_not_waited_for_without_end(monkeypatch):
-    monkeypatch.setattr(identity, "SETTLE_DEADLINE_S", 0.05)
+    monkeypatch.setattr(books, "SETTLE_DEADLINE_S", 0.05)
     numbers = count(102)
-    assert identity.unexplained(identity.settled(lambda: books(next(numbers), 0))) > 100
+    assert books.unexplained(books.settled(lambda: status_with(next(numbers), 0))) > 100

@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 from patience import DEADLINE_S
-from twinlab import proc
+from twinlab.machine import processes
 
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 QUICK_PAIRS = 5
@@ -77,9 +77,9 @@ def run(program, *options):
 def is_left_alone(session):
     """Whether all processes of a session end soon."""
     deadline_s = time.monotonic() + DEADLINE_S
-    while proc.session_members(session) and time.monotonic() < deadline_s:
+    while processes.session_members(session) and time.monotonic() < deadline_s:
         time.sleep(0.01)
-    return not proc.session_members(session)
+    return not processes.session_members(session)
 
 
 @lru_cache(maxsize=None)
@@ -92,7 +92,7 @@ def quick(program):
         assert (child.returncode, errors) == (0, "")
         assert is_left_alone(child.pid), "something outlived the program"
     finally:
-        proc.kill_session(child.pid)
+        processes.kill_session(child.pid)
         child.wait()
     assert output.count("\n") == 1
     return json.loads(output)

@@ -11,8 +11,8 @@ import pytest
 from fake_server import FakeServer
 from patience import DEADLINE_S
 from real_server import BIN_DIR, prefork, wait_for
-from twinlab.errors import LabError
-from twinlab.open_loop import OpenLoop, Plan
+from twinlab.base.errors import LabError
+from twinlab.clients.lab_prober import OpenLoop, Plan
 
 PARTIAL = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"
 

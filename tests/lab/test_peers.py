@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE_S
-from twinlab import chart, contenders, packaged, peers, peers_report, proc, stats, targets, workloads, wrk
-from twinlab.errors import LabError
-from twinlab.packaged import PACKAGES, Site
-from twinlab.speed import Bench, SpeedRun
-from twinlab.stats import Ratio
-from twinlab.summary import Summary
-from twinlab.targets import Target, Verdict
+from twinlab.base import stats
+from twinlab.base.errors import LabError
+from twinlab.base.stats import Ratio
+from twinlab.clients import wrk
+from twinlab.commands import peers, peers_chart, peers_contenders, peers_tables, peers_targets
+from twinlab.commands.peers_targets import Target, Verdict
+from twinlab.commands.summary import Summary
+from twinlab.machine import processes
+from twinlab.runs.speed import Bench, SpeedRun
+from twinlab.servers import packaged, workloads
+from twinlab.servers.packaged import PACKAGES, Site
 
 LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
@@ -30,8 +34,8 @@ def peer_run(server, workload, cpu_us, round_number=1, rate=1000.0, p99_us=900.0
     return SpeedRun(round_number, server, workload, rate, 100.0, p99_us, cpu_us, pss_kib, 3, 0, 0, {"errors": errors})
 
 
-def summary_of(runs, keys=contenders.KEYS):
-    made = contenders.make(2, 2)
+def summary_of(runs, keys=peers_contenders.KEYS):
+    made = peers_contenders.make(2, 2)
     found = Summary([made[key] for key in keys], [BY_KEY[key] for key in dict.fromkeys(run.workload for run in runs)],
                     0)
     found.speed = runs
@@ -65,7 +69,7 @@ def test_the_interval_widens_with_the_noise_and_is_drawn_alike_each_time():
 
 
 def test_each_second_round_runs_backwards_and_pairs_start_elsewhere():
-    items = list(contenders.make(2, 2).values())
+    items = list(peers_contenders.make(2, 2).values())
     order = [[item.key for item in peers.turn_order(items, number)] for number in (1, 2, 3, 4)]
     assert order[1] == order[0][::-1] and order[3] == order[2][::-1]
     assert order[2][0] != order[0][0]
@@ -73,13 +77,13 @@ def test_each_second_round_runs_backwards_and_pairs_start_elsewhere():
 
 
 def test_only_the_sleepers_sleep():
-    made = contenders.make(2, 2)
-    assert [key for key, found in made.items() if peers.takes_part(found, BY_KEY["sleep"])] == [contenders.SLEEPERS]
-    assert {key for key, found in made.items() if peers.takes_part(found, BY_KEY["close"])} == set(contenders.KEYS)
+    made = peers_contenders.make(2, 2)
+    assert [key for key, found in made.items() if peers.takes_part(found, BY_KEY["sleep"])] == [peers_contenders.SLEEPERS]
+    assert {key for key, found in made.items() if peers.takes_part(found, BY_KEY["close"])} == set(peers_contenders.KEYS)
 
 
 def test_everybody_has_the_same_workers():
-    made = contenders.make(3, 2)
+    made = peers_contenders.make(3, 2)
     assert made["prefork"].model.options == ("--workers", "3") == made["prefork-again"].model.options
     assert made["threadpool"].model.options[:2] == ("--threads", "3")
     assert made["hybrid"].model.options == ("--workers", "3", "--threads", "1")
@@ -102,7 +106,7 @@ def test_no_server_at_all_is_one_line(monkeypatch, tmp_path):
 
 def test_the_floor_answers_as_many_bytes_as_the_others(tmp_path):
     bench = Bench(Path("/bin"), tmp_path, tmp_path, 64, 1, 1)
-    floor = contenders.make(2, 2)["floor"]
+    floor = peers_contenders.make(2, 2)["floor"]
     argv = {key: floor.make(bench, BY_KEY[key], tmp_path)._argv for key in ("pipeline", "file-1m", "close")}
     assert argv["pipeline"][-2:] == ["--bytes", "13"]
     assert argv["file-1m"][-2:] == ["--file", str(tmp_path / "1m.bin")]
@@ -166,9 +170,9 @@ def test_the_user_is_given_up_by_root_only(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("figure, ratio, word", [
-    (targets.CPU, Ratio(1.05, 1.0, 1.07), "met"), (targets.CPU, Ratio(1.05, 1.0, 1.2), "met?"),
-    (targets.CPU, Ratio(1.1, 1.0, 1.2), "missed?"), (targets.CPU, Ratio(1.1, 1.09, 1.2), "missed"),
-    (targets.RATE, Ratio(1.1, 1.09, 1.2), "met"), (targets.RATE, Ratio(1.0, 0.9, 1.2), "missed?"),
+    (peers_targets.CPU, Ratio(1.05, 1.0, 1.07), "met"), (peers_targets.CPU, Ratio(1.05, 1.0, 1.2), "met?"),
+    (peers_targets.CPU, Ratio(1.1, 1.0, 1.2), "missed?"), (peers_targets.CPU, Ratio(1.1, 1.09, 1.2), "missed"),
+    (peers_targets.RATE, Ratio(1.1, 1.09, 1.2), "met"), (peers_targets.RATE, Ratio(1.0, 0.9, 1.2), "missed?"),
 ])
 def test_a_verdict_looks_at_the_interval_too(figure, ratio, word):
     assert Verdict(Target("plaintext", "prefork", figure, "floor", 1.08), "prefork", "floor", ratio).word == word
@@ -177,9 +181,9 @@ def test_a_verdict_looks_at_the_interval_too(figure, ratio, word):
 def test_best_peer_is_the_cheapest_or_the_fastest_and_never_the_floor_or_our_own():
     summary = summary_of([peer_run("floor", "close", 1.0, rate=9.0), peer_run("prefork", "close", 2.0, rate=8.0),
                           peer_run("nginx", "close", 3.0, rate=5.0), peer_run("h2o", "close", 4.0, rate=6.0)])
-    assert targets.best_peer(summary, "close", targets.CPU) == "nginx"
-    assert targets.best_peer(summary, "close", targets.RATE) == "h2o"
-    assert targets.best_peer(summary, "plaintext", targets.CPU) is None
+    assert peers_targets.best_peer(summary, "close", peers_targets.CPU) == "nginx"
+    assert peers_targets.best_peer(summary, "close", peers_targets.RATE) == "h2o"
+    assert peers_targets.best_peer(summary, "plaintext", peers_targets.CPU) is None
 
 
 def test_judgement_by_hand():
@@ -187,16 +191,16 @@ def test_judgement_by_hand():
             peer_run("nginx", "file-1m", 9.0, p99_us=400.0), peer_run("prefork", "file-1m", 8.5, pss_kib=2900),
             peer_run("threadpool", "file-1m", 7.0, p99_us=300.0, pss_kib=2100)]
     found = {(verdict.target.server, verdict.target.figure, verdict.target.base): (verdict.word, verdict.base_key)
-             for verdict in targets.judge(summary_of(runs))}
+             for verdict in peers_targets.judge(summary_of(runs))}
     assert found == {
-        ("prefork", targets.CPU, "floor"): ("met", "floor"),
-        ("prefork", targets.CPU, targets.BEST_PEER): ("missed", "lighttpd"),
-        ("prefork", targets.P99, targets.BEST_PEER): ("missed", "nginx"),
-        ("prefork", targets.PSS, "lighttpd"): ("met", "lighttpd"),
-        ("threadpool", targets.CPU, "floor"): ("met", "floor"),
-        ("threadpool", targets.CPU, targets.BEST_PEER): ("met", "lighttpd"),
-        ("threadpool", targets.P99, targets.BEST_PEER): ("met", "nginx"),
-        ("threadpool", targets.PSS, "lighttpd"): ("missed", "lighttpd"),
+        ("prefork", peers_targets.CPU, "floor"): ("met", "floor"),
+        ("prefork", peers_targets.CPU, peers_targets.BEST_PEER): ("missed", "lighttpd"),
+        ("prefork", peers_targets.P99, peers_targets.BEST_PEER): ("missed", "nginx"),
+        ("prefork", peers_targets.PSS, "lighttpd"): ("met", "lighttpd"),
+        ("threadpool", peers_targets.CPU, "floor"): ("met", "floor"),
+        ("threadpool", peers_targets.CPU, peers_targets.BEST_PEER): ("met", "lighttpd"),
+        ("threadpool", peers_targets.P99, peers_targets.BEST_PEER): ("met", "nginx"),
+        ("threadpool", peers_targets.PSS, "lighttpd"): ("missed", "lighttpd"),
     }
 
 
@@ -204,19 +208,19 @@ def test_pipelining_and_offloading_and_sleeping_are_judged_by_requests():
     runs = [peer_run("floor", "pipeline", 1.0, rate=100.0), peer_run("nginx", "pipeline", 1.0, rate=10.0),
             peer_run("prefork", "pipeline", 1.0, rate=79.0), peer_run("threadpool", "plaintext", 1.0, rate=100.0),
             peer_run("threadpool-all", "plaintext", 1.0, rate=66.0),
-            peer_run(contenders.SLEEPERS, "sleep", 1.0, rate=12_500.0)]
+            peer_run(peers_contenders.SLEEPERS, "sleep", 1.0, rate=12_500.0)]
     found = {(verdict.target.server, verdict.base_key): verdict.word
-             for verdict in targets.judge(summary_of(runs, [*contenders.KEYS, contenders.SLEEPERS]))
-             if verdict.target.figure == targets.RATE}
+             for verdict in peers_targets.judge(summary_of(runs, [*peers_contenders.KEYS, peers_contenders.SLEEPERS]))
+             if verdict.target.figure == peers_targets.RATE}
     assert found == {("prefork", "floor"): "missed", ("prefork", "nginx"): "met",
-                     ("threadpool-all", "threadpool"): "met", (contenders.SLEEPERS, targets.SLEEP_LIMIT): "met"}
+                     ("threadpool-all", "threadpool"): "met", (peers_contenders.SLEEPERS, peers_targets.SLEEP_LIMIT): "met"}
 
 
 def test_targets_name_workloads_and_servers_that_exist():
-    known = {*contenders.KEYS, contenders.SLEEPERS}
-    for target in targets.TARGETS:
+    known = {*peers_contenders.KEYS, peers_contenders.SLEEPERS}
+    for target in peers_targets.TARGETS:
         assert target.workload in BY_KEY and target.server in known
-        assert target.base in {*known, targets.BEST_PEER, targets.SLEEP_LIMIT}
+        assert target.base in {*known, peers_targets.BEST_PEER, peers_targets.SLEEP_LIMIT}
 
 
 # Report
@@ -231,7 +235,7 @@ def summary():
 
 
 def test_table(summary):
-    lines = peers_report.tables(summary)
+    lines = peers_tables.tables(summary)
     assert lines[1] == "13 bytes, 64 connections (best peer: h2o)"
     rows = {line[2:].split("  ")[0]: line.split() for line in lines[2:]}
     assert list(rows) == ["floor", "prefork", "nginx !", "h2o", "prefork again"]
@@ -241,27 +245,27 @@ def test_table(summary):
 
 
 def test_control(summary):
-    assert "CPU per request 1.10 to 1.10" in peers_report.control(summary)
-    assert peers_report.control(summary_of([peer_run("floor", "close", 1.0)])).startswith("No A/A control")
+    assert "CPU per request 1.10 to 1.10" in peers_tables.control(summary)
+    assert peers_tables.control(summary_of([peer_run("floor", "close", 1.0)])).startswith("No A/A control")
 
 
 def test_judgement_lines(summary):
-    lines = peers_report.judgement(targets.judge(summary), summary.workloads)
+    lines = peers_tables.judgement(peers_targets.judge(summary), summary.workloads)
     line = next(line for line in lines if "/ floor" in line)
     assert line.split()[-5:] == ["1.10", "1.10-1.10", "<=", "1.08", "missed"]
     assert lines[-1] == "2 of 3 targets met."
-    assert "No target" in peers_report.judgement([], summary.workloads)[0]
+    assert "No target" in peers_tables.judgement([], summary.workloads)[0]
 
 
 def test_chart(summary, tmp_path):
     pytest.importorskip("matplotlib")
-    assert chart.draw(summary, tmp_path / "peers.svg") == f"Chart: {tmp_path}/peers.svg"
+    assert peers_chart.draw(summary, tmp_path / "peers.svg") == f"Chart: {tmp_path}/peers.svg"
     assert xml.parse(tmp_path / "peers.svg").getroot().tag.endswith("svg")
 
 
 def test_no_chart_without_its_package(summary, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    assert "python3-matplotlib" in chart.draw(summary, tmp_path / "peers.svg")
+    assert "python3-matplotlib" in peers_chart.draw(summary, tmp_path / "peers.svg")
 
 
 # Real runs
@@ -281,7 +285,7 @@ def test_a_packaged_server_serves_logs_and_ends(key, open_folder):
     workloads.make_documents(scratch / "www")
     bench = Bench(BIN_DIR, scratch / "www", scratch, 4, 1, 1)
     workload = replace(BY_KEY["log"], connections=4)
-    with contenders.make(2, 2)[key].running(bench, workload) as server:
+    with peers_contenders.make(2, 2)[key].running(bench, workload) as server:
         server.check("/1k.bin", 1024)
         server.check("/plaintext", 13)
         session = server._child.pid
@@ -290,7 +294,7 @@ def test_a_packaged_server_serves_logs_and_ends(key, open_folder):
         while "/1k.bin" not in log.read_text() and time.monotonic() < deadline_s:
             time.sleep(0.02)
         assert "/1k.bin" in log.read_text()
-    assert proc.session_members(session) == []
+    assert processes.session_members(session) == []
     assert [entry.name for entry in scratch.iterdir()] == ["www"]
 
 

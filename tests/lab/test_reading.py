@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from twinlab import compare, models, reading, report, workloads
-from twinlab.crash import Crash, CrashRound
-from twinlab.journal import Balance
-from twinlab.session import Circumstances
-from twinlab.speed import SpeedRun
-from twinlab.summary import Summary
+from twinlab.commands import compare, compare_reading, compare_table
+from twinlab.commands.session import Circumstances
+from twinlab.commands.summary import Summary
+from twinlab.runs.crash import Crash, CrashRound
+from twinlab.runs.journal import Balance
+from twinlab.runs.speed import SpeedRun
+from twinlab.servers import models, workloads
 
 NO_ERRORS = {"connect": 0, "read": 0, "write": 0, "timeout": 0, "status": 0}
 
@@ -35,44 +36,44 @@ def summary():
 
 
 def test_real_difference_is_named_with_its_size(summary):
-    text = "\n".join(reading.sentences(summary))
+    text = "\n".join(compare_reading.sentences(summary))
     assert "requests/s, threadpool against prefork: 20 % more for /plaintext." in text
     assert "CPU per request, threadpool against prefork: 17 % less for /plaintext." in text
 
 
 def test_noise_is_called_noise(summary):
     summary.speed.append(speed_run("prefork", 700.0, 4))
-    assert "no difference beyond the noise for /plaintext" in "\n".join(reading.sentences(summary))
+    assert "no difference beyond the noise for /plaintext" in "\n".join(compare_reading.sentences(summary))
 
 
 def test_cost_of_a_crash_side_by_side(summary):
-    assert "prefork 15 to 16 of 64, threadpool 64 of 64" in "\n".join(reading.sentences(summary))
+    assert "prefork 15 to 16 of 64, threadpool 64 of 64" in "\n".join(compare_reading.sentences(summary))
 
 
 def test_accounts_that_agree_and_that_do_not(summary):
-    assert "agree in all 2 crash rounds" in reading.balance_sentence(summary)
+    assert "agree in all 2 crash rounds" in compare_reading.balance_sentence(summary)
     summary.crashes.append(crash_round("threadpool", "segv", 64, 66))
-    assert "threadpool segv +2" in reading.balance_sentence(summary)
-    assert "+2" in "\n".join(report.crash_lines(summary))
+    assert "threadpool segv +2" in compare_reading.balance_sentence(summary)
+    assert "+2" in "\n".join(compare_table.crash_lines(summary))
 
 
 def test_trouble_in_a_round_is_not_hidden(summary):
-    assert reading.warnings(summary) == []
+    assert compare_reading.warnings(summary) == []
     summary.speed.append(speed_run("prefork", 1000.0, 4, NO_ERRORS | {"read": 3}, deaths=1))
-    assert any("1 workers died" in line for line in reading.warnings(summary))
-    assert any("3 read" in line for line in reading.warnings(summary))
+    assert any("1 workers died" in line for line in compare_reading.warnings(summary))
+    assert any("3 read" in line for line in compare_reading.warnings(summary))
 
 
 def test_a_crash_without_recovery_still_has_a_row(summary):
     summary.crashes = [CrashRound("prefork", "sigkill", 64, [Crash(0.9, 1.0, 4)], Balance(0, 0, 0), 0,
                                   {"errors": NO_ERRORS}, ["no successor was ready"])]
-    assert any(line.startswith("  prefork") for line in report.crash_lines(summary))
-    assert any("no successor" in line for line in reading.warnings(summary))
-    assert reading.sentences(summary)
+    assert any(line.startswith("  prefork") for line in compare_table.crash_lines(summary))
+    assert any("no successor" in line for line in compare_reading.warnings(summary))
+    assert compare_reading.sentences(summary)
 
 
 def test_every_section_has_every_model(summary):
-    lines = report.speed_lines(summary)
+    lines = compare_table.speed_lines(summary)
     assert [line.split()[0] for line in lines[1:]] == ["/plaintext", "prefork", "threadpool"]
     assert len({len(line) for line in lines if line.startswith("  ")}) == 1
 

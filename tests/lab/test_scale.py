@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE_S
-from twinlab import accepting, cli, crowd, idle, proc, scale
-from twinlab.accepting import Shares
-from twinlab.crowd import Crowd
-from twinlab.errors import LabError
-from twinlab.idle import IdleRound, Verdict, Window
-from twinlab.stats import Ratio
+from twinlab.base.errors import LabError
+from twinlab.base.stats import Ratio
+from twinlab.clients import crowd
+from twinlab.clients.crowd import Crowd
+from twinlab.commands import cli, scale
+from twinlab.machine import processes
+from twinlab.runs import accepting, idle
+from twinlab.runs.accepting import Shares
+from twinlab.runs.idle import IdleRound, Verdict, Window
 
 LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
@@ -128,12 +131,12 @@ def test_a_crowd_is_held_and_ends(listener, monkeypatch):
     monkeypatch.setattr(crowd, "PER_PROCESS", 4)
     with Crowd(port, 10) as held:
         sessions = [child.pid for child in held._children]
-        assert len(sessions) == 3 and all(proc.session_members(session) for session in sessions)
+        assert len(sessions) == 3 and all(processes.session_members(session) for session in sessions)
         wait_for_count(kept, 10)
         kept[0].settimeout(0.05)
         with pytest.raises(TimeoutError):
             kept[0].recv(1)  # open, and silent
-    assert not any(proc.session_members(session) for session in sessions)
+    assert not any(processes.session_members(session) for session in sessions)
     for connection in kept:
         connection.settimeout(DEADLINE_S)
         assert connection.recv(1) == b""

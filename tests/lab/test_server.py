@@ -1,9 +1,9 @@
 """The first line on a server's stdout, and one HTTP response."""
 
 import pytest
-from twinlab import http
-from twinlab.errors import LabError
-from twinlab.server import Announcement, parse_first_line
+from twinlab.base.errors import LabError
+from twinlab.clients import http
+from twinlab.servers.server import Announcement, parse_first_line
 
 
 @pytest.mark.parametrize("line, expected", [

@@ -1,7 +1,7 @@
 """What counts as a difference."""
 
 import pytest
-from twinlab import stats
+from twinlab.base import stats
 
 
 def test_spread():

@@ -1,7 +1,7 @@
 """Aligned columns and units."""
 
 import pytest
-from twinlab import table
+from twinlab.base import table
 
 
 def test_columns_are_aligned_and_titles_do_not_widen_them():

@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 from twinlab.claims import verdict
 from twinlab.claims.verdict import (ABOVE, AT_MOST, BELOW, EQUAL, EQUIVALENT, FALSE, HOLDS, IS_FALSE, LIMITS, REFUTES,
-                                    SUPPORTS, TRUE, UNDECIDED, UNRESOLVED, WITH_LIMITS, WITHIN, Contradiction, Interval,
-                                    Judged, Outcome, Verdict)
+                                    SUPPORTS, TRUE, UNDECIDED, UNRESOLVED, WITHIN, WITH_LIMITS, Contradiction,
+                                    Interval, Judged, Outcome, Verdict)
 
 ABOVE_ALL = Interval(1.5, 1.2, 1.9, 10)
 INSIDE = Interval(1.0, 0.99, 1.02, 10)

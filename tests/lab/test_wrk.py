@@ -1,8 +1,8 @@
 """wrk's command line and the result line of loadtest/wrk/report.lua."""
 
 import pytest
-from twinlab import wrk
-from twinlab.errors import LabError
+from twinlab.base.errors import LabError
+from twinlab.clients import wrk
 
 OUTPUT = """Running 2s test @ http://127.0.0.1:1/plaintext
   2 threads and 64 connections

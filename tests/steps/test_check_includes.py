@@ -136,6 +136,39 @@ def test_a_file_without_a_room_is_named(plant, path):
     assert (result.returncode, result.stdout.splitlines()[0].split(": ")[0]) == (1, f"{path}:1")
 
 
+@pytest.mark.parametrize("path, bad_line", [
+    ("loadtest/twinlab/base/stats.py", "from twinlab.machine import host"),
+    ("loadtest/twinlab/runs/speed.py", "from twinlab.commands.compare import rotated"),
+    ("loadtest/twinlab/servers/server.py", "import twinlab.runs.speed"),
+    ("loadtest/twinlab/demos/tls.py", "from twinlab import claims"),
+    ("loadtest/twinlab/runs/speed.py", "from support import processes"),
+    ("loadtest/twinlab/runs/speed.py", "import chaos.load"),
+    ("loadtest/lab", 'exec "$here/../tests/run"'),
+    ("docker/Dockerfile", "COPY tests/install-packages ."),
+    ("docker/entry.sh", "tests/run --fast"),
+])
+def test_a_violation_of_another_language_is_named(plant, path, bad_line):
+    first = "#!/bin/sh" if path == "loadtest/lab" else ""
+    result = plant(path, f"{first}\n\n{bad_line}\n")
+    assert (result.returncode, [line.split(": ")[0] for line in result.stdout.splitlines()]) == (1, [f"{path}:3"])
+
+
+@pytest.mark.parametrize("path, good_line", [
+    ("loadtest/twinlab/runs/speed.py", "from twinlab.base import stats"),
+    ("loadtest/twinlab/commands/cli.py", "from twinlab.claims import command"),
+    ("tests/lab/test_stats.py", "from twinlab.base import stats"),
+    ("docker/entry.sh", "true # as tests/run does"),
+])
+def test_what_another_language_may_do_passes(plant, path, good_line):
+    result = plant(path, f"{good_line}\n")
+    assert (result.returncode, result.stdout.splitlines()) == (0, ["includes keep the arrows"])
+
+
+def test_a_module_without_a_floor_is_named(plant):
+    result = plant("loadtest/twinlab/loose.py", "A = 1\n")
+    assert (result.returncode, result.stdout.split(": ")[0]) == (1, "loadtest/twinlab/loose.py:1")
+
+
 def test_all_violations_are_printed(plant):
     result = plant("common/base/log.c", "#include <llhttp.h>\nint a = fork();\nis_threaded();\n")
     assert [line.split(": ")[0] for line in result.stdout.splitlines()] == \

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Iterable, Mapping
 
-from twinlab import stats
+from twinlab.base import stats
+from twinlab.base.table import MISSING
 from twinlab.claims import judge
 from twinlab.claims.evidence import Series, Source
 from twinlab.claims.verdict import ABOVE, BELOW, WITHIN, Interval
 from twinlab.claims.words import number
-from twinlab.table import MISSING
 
 SOURCE = "field:tools"
 HEADER = ("tool", "what", "there, ns", "ours, ns", "ours / there (95 %)", "counted per operation, there",

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, Callable, Mapping, Sequence
 
-from twinlab import crash, http, identity, open_loop, proc, speed, wrk
+from twinlab.base.errors import LabError
 from twinlab.claims.evidence import FAILED, LABORATORY
 from twinlab.claims.experiment import Side
-from twinlab.claims.kept import KeptConnection
-from twinlab.errors import LabError
-from twinlab.server import Server
-from twinlab.speed import Bench
-from twinlab.workloads import Workload
+from twinlab.clients import http, lab_prober, wrk
+from twinlab.clients.kept import KeptConnection
+from twinlab.machine import processes
+from twinlab.runs import crash, identity, speed
+from twinlab.runs.speed import Bench
+from twinlab.servers import books
+from twinlab.servers.server import Server
+from twinlab.servers.workloads import Workload
 
 READY_DEADLINE_S = 20.0  # what a load has left in a server's queues is answered before /status is
 POLL_S = 0.01
@@ -96,8 +99,8 @@ def expected_shape(side: Side) -> Shape:
 
 
 def _words(shape: Shape) -> str:
-    model, dispatch, processes, loops, pool = shape
-    return f"{model}, {dispatch} dispatch, {processes} processes, {loops} loops, {pool} pool threads"
+    model, dispatch, count, loops, pool = shape
+    return f"{model}, {dispatch} dispatch, {count} processes, {loops} loops, {pool} pool threads"
 
 
 def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
@@ -108,9 +111,9 @@ def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
         verify(server, side)
         second = beside(bench, side, server, others)
         pss_kib, before = _warm_up(bench, side, server, second)
-        switches_before = proc.switches(server.pids())
+        switches_before = processes.switches(server.pids())
         timed = speed.measure_at_once(bench, server, workload)
-        switched = proc.switches(timed.pids).since(switches_before)
+        switched = processes.switches(timed.pids).since(switches_before)
         others.close()
         status = server.settled_status()
     result = timed.result
@@ -127,9 +130,9 @@ def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
     if pss_kib:
         block.metrics["pss_kib"] = pss_kib
     void_if_failed(block, "wrk", result.errors, result.answered, deaths_of(status))
-    finished_before = identity.Books.of(before).finished
-    block.mismatch = (identity.check(status, result).difference or -identity.unexplained(before)
-                      or -identity.unexplained(status, finished_before + result.requests))
+    finished_before = books.Books.of(before).finished
+    block.mismatch = (identity.check(status, result).difference or -books.unexplained(before)
+                      or -books.unexplained(status, finished_before + result.requests))
     return block
 
 
@@ -141,7 +144,7 @@ def _warm_up(bench: Bench, side: Side, server: Server, second: wrk.Wrk | None) -
     """
     with wrk.Wrk(server.port, side.path, bench.connections, bench.warmup_s, cpus=bench.wrk_cpus) as load:
         time.sleep(bench.warmup_s)
-        pss_kib = proc.pss_kib(server.pids())
+        pss_kib = processes.pss_kib(server.pids())
         return pss_kib, _settled_while_halted(server, [load] + ([second] if second else []))
 
 
@@ -178,21 +181,21 @@ def beside(bench: Bench, side: Side, server: Server, stack: ExitStack) -> wrk.Wr
 
 def _rate(bench: Bench, side: Side, _rng: random.Random) -> Block:
     """The same offered rate for every side: latency counts from when a request was due, whoever was late."""
-    plan = open_loop.Plan(side.rate_per_s, side.path, side.connections, side.duration_s, side.warmup_s)
+    plan = lab_prober.Plan(side.rate_per_s, side.path, side.connections, side.duration_s, side.warmup_s)
     with _start(bench, side) as server, ExitStack() as others:
         server.check(side.path)
         verify(server, side)
         second = beside(bench, side, server, others)
-        with open_loop.OpenLoop(bench.bin_dir, server.port, plan, bench.wrk_cpus) as probing:
+        with lab_prober.OpenLoop(bench.bin_dir, server.port, plan, bench.wrk_cpus) as probing:
             result = probing.wait()
         status = _settled_while_halted(server, [second] if second else [])
     return rate_block(result, status)
 
 
-def rate_block(result: open_loop.Result, status: Mapping[str, Any]) -> Block:
+def rate_block(result: lab_prober.Result, status: Mapping[str, Any]) -> Block:
     """The latency is that of all requests: without the failed ones, a server would gain by failing the slow ones."""
     block = Block(mismatch=(identity.check(status, probed=[result]).difference
-                            or -identity.unexplained(status, result.answered)))
+                            or -books.unexplained(status, result.answered)))
     latency = result.latency_with_failures
     figures = {"p50_us": latency.p50_us, "p90_us": latency.p90_us, "p99_us": latency.p99_us,
                "requests_per_s": result.latency.count / result.measured_s}
@@ -211,7 +214,7 @@ def _memory(bench: Bench, side: Side, _rng: random.Random) -> Block:
         verify(server, side)
         with wrk.Wrk(server.port, side.path, side.connections, side.warmup_s, cpus=bench.wrk_cpus):
             time.sleep(side.warmup_s)
-            used = proc.memory(server.pids())
+            used = processes.memory(server.pids())
     if not used.pss:
         return Block(void="the memory of the server's processes could not be read", cause=LABORATORY)
     return Block({"pss_kib": used.pss, "uss_kib": used.uss, "rss_sum_kib": used.rss,

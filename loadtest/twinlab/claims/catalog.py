@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Sequence
 
+from twinlab.base.errors import LabError, understood
 from twinlab.claims import verdict
-from twinlab.errors import LabError, understood
 
 DEFAULT_MARGIN = 1.03
 EXPERIMENT, MICRO, DEMO, FIELD = "experiment", "micro", "demo", "field"

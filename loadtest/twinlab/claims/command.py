@@ -6,16 +6,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twinlab import machine, progress, results, scratch, setup, workloads
+from twinlab.base import progress, results
+from twinlab.base.errors import Interrupted, LabError, understood
+from twinlab.base.progress import Progress
 from twinlab.claims import catalog, evidence, experiment, judge, report, sources
 from twinlab.claims.catalog import EXPERIMENT, FIELD, Claim
 from twinlab.claims.engine import Engine, Rules
 from twinlab.claims.experiment import Experiment
 from twinlab.claims.judge import JudgedClaim
 from twinlab.claims.store import CATALOG, EXPERIMENTS, Store
-from twinlab.errors import Interrupted, LabError, understood
-from twinlab.progress import Progress
-from twinlab.speed import Bench
+from twinlab.machine import host, scratch, setup
+from twinlab.runs.speed import Bench
+from twinlab.servers import workloads
 
 CLAIMS_FILE = setup.PROJECT / "loadtest" / "claims.yaml"
 
@@ -91,7 +93,7 @@ def _install_field_tools() -> None:
 def _open_store(options: Options) -> Store:
     if options.resume:
         store = Store.open(options.resume)
-        refuse_other_origin(store.run, machine.facts(setup.PROJECT), options.bin_dir is not None)
+        refuse_other_origin(store.run, host.facts(setup.PROJECT), options.bin_dir is not None)
         return store
     catalog.choose(catalog.load(options.claims_file), options.ids)  # a mistake leaves no folder behind
     directory = options.output or results.default_dir(setup.PROJECT)
@@ -100,10 +102,10 @@ def _open_store(options: Options) -> Store:
         "settings": {"ids": options.ids, "quick": options.quick, "seed": options.seed,
                      "steal_limit": options.steal_limit},
         "own_programs": options.bin_dir is not None,
-        "machine": machine.facts(setup.PROJECT),
-        "warnings": machine.warnings(),
+        "machine": host.facts(setup.PROJECT),
+        "warnings": host.warnings(),
         "took_s": 0.0,
-        "cpu_ticks": asdict(machine.CpuClock(0, 0)),
+        "cpu_ticks": asdict(host.CpuClock(0, 0)),
     }, options.claims_file)
 
 
@@ -123,7 +125,7 @@ def measure(store: Store, plan: Plan, bin_dir: Path) -> None:
     """Everything that the run lacks."""
     settings = store.run["settings"]
     rules = Rules(settings["steal_limit"])
-    began_s, clock = time.monotonic(), machine.CpuClock.read()
+    began_s, clock = time.monotonic(), host.CpuClock.read()
     shown = progress.make(plan.planned_s)
     try:
         with scratch.folder() as folder:
@@ -135,13 +137,13 @@ def measure(store: Store, plan: Plan, bin_dir: Path) -> None:
                 engine.run(each)
     finally:
         shown.clear()
-        add_session(store, time.monotonic() - began_s, machine.CpuClock.read().since(clock))
+        add_session(store, time.monotonic() - began_s, host.CpuClock.read().since(clock))
 
 
-def add_session(store: Store, took_s: float, ticks: machine.CpuClock) -> None:
+def add_session(store: Store, took_s: float, ticks: host.CpuClock) -> None:
     """What a run took is the sum over its sessions, the stolen time as well."""
     run = store.run
-    whole = machine.CpuClock(**run.get("cpu_ticks", {"stolen": 0, "total": 0})).plus(ticks)
+    whole = host.CpuClock(**run.get("cpu_ticks", {"stolen": 0, "total": 0})).plus(ticks)
     store.update_run(took_s=round(run["took_s"] + took_s, 1), cpu_ticks=asdict(whole),
                      steal_share=round(whole.steal_share, 4))
 

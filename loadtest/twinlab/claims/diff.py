@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
-from twinlab import results
+from twinlab.base import results
+from twinlab.base.errors import understood
 from twinlab.claims import report
 from twinlab.claims.verdict import UNRESOLVED
-from twinlab.errors import understood
 
 Content = Mapping[str, Any]  # of a claims.json, or a claim or finding of it
 

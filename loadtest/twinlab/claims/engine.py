@@ -4,16 +4,16 @@ import random
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Iterator
 
-from twinlab import machine
+from twinlab.base.errors import Accident
+from twinlab.base.progress import Progress
 from twinlab.claims import block
 from twinlab.claims.block import Block
 from twinlab.claims.evidence import FAILED, IDENTITY, LABORATORY, STEAL
 from twinlab.claims.experiment import Experiment, Side
 from twinlab.claims.store import Store
-from twinlab.errors import Accident
-from twinlab.progress import Progress
-from twinlab.speed import Bench
-from twinlab.windows import FAILURES, first_line
+from twinlab.machine import host
+from twinlab.runs.speed import Bench
+from twinlab.runs.windows import FAILURES, first_line
 
 ATTEMPTS = 3  # of a block that is void, in one session; of one that the server made void, in all sessions together
 
@@ -26,16 +26,16 @@ class Rules:
 
 
 Measure = Callable[[Bench, Side, random.Random], Block]
-ReadClock = Callable[[], machine.CpuClock]
-ReadPressure = Callable[[], machine.CpuPressure]
+ReadClock = Callable[[], host.CpuClock]
+ReadPressure = Callable[[], host.CpuPressure]
 
 
 class Engine:
     """Measures what a run still lacks. measure and the readings can be replaced, to see what it makes of them."""
 
     def __init__(self, store: Store, bench: Bench, progress: Progress, rules: Rules = Rules(), seed: int = 1,
-                 measure: Measure = block.measure, read_clock: ReadClock = machine.CpuClock.read,
-                 read_pressure: ReadPressure = machine.CpuPressure.read) -> None:
+                 measure: Measure = block.measure, read_clock: ReadClock = host.CpuClock.read,
+                 read_pressure: ReadPressure = host.CpuPressure.read) -> None:
         self._store, self._bench, self._progress, self._rules = store, bench, progress, rules
         self._seed, self._measure, self._read_clock = seed, measure, read_clock
         self._read_pressure = read_pressure
@@ -123,7 +123,7 @@ def void_reason(found: Block, steal: float, rules: Rules) -> tuple[str, str]:
 
 def bench_for(bench: Bench, experiment: Experiment, side: Side) -> Bench:
     """The bench with the side's load; pinned: wrk on one half of the CPUs, the server on the other."""
-    halves = machine.halves() if experiment.pin else None
+    halves = host.halves() if experiment.pin else None
     wrk_cpus, server_cpus = halves or (None, None)
     return replace(bench, connections=side.connections, duration_s=side.duration_s, warmup_s=side.warmup_s,
                    wrk_cpus=wrk_cpus, server_cpus=server_cpus)

@@ -5,9 +5,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from twinlab.base.errors import LabError, understood
 from twinlab.claims.catalog import read_yaml
-from twinlab.errors import LabError, understood
-from twinlab.models import Model
+from twinlab.servers.models import Model
 
 CONTROL = "control"  # the side, or variant, that repeats another one: an A/A comparison shows the noise
 BLOCKS = ("load", "rate", "memory", "crash", "hung")

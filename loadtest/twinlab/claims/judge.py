@@ -4,7 +4,7 @@ import os.path
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from twinlab import stats
+from twinlab.base import stats
 from twinlab.claims import evidence, verdict
 from twinlab.claims.catalog import EXPERIMENT, FIELD, Claim, Finding
 from twinlab.claims.evidence import Series, Source

@@ -5,7 +5,7 @@ import json
 from html import escape
 from typing import Any, Mapping, Sequence
 
-from twinlab import stats, table
+from twinlab.base import stats, table
 from twinlab.claims import beside, charts, judge
 from twinlab.claims.catalog import sources as sources_of
 from twinlab.claims.evidence import Series, Source

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
-from twinlab import results, table
+from twinlab.base import results, table
 from twinlab.claims import beside, page
 from twinlab.claims.evidence import Source
 from twinlab.claims.judge import JudgedClaim

@@ -6,12 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twinlab import demos, field_tools, machine, proc
+from twinlab import demos
+from twinlab.base.errors import LabError
+from twinlab.claims import field_tools
 from twinlab.claims.catalog import DEMO, FIELD, MICRO
 from twinlab.claims.engine import ATTEMPTS, Rules
 from twinlab.claims.store import Store
-from twinlab.errors import LabError
-from twinlab.windows import FAILURES, first_line
+from twinlab.machine import host, processes
+from twinlab.runs.windows import FAILURES, first_line
 
 PLANNED_S = {MICRO: (4.0, 40.0), DEMO: (2.0, 10.0), FIELD: (25.0, 130.0)}  # quick, and in full
 MICRO_DEADLINE_S = 300.0
@@ -35,14 +37,14 @@ def run(store: Store, kind: str, name: str, bin_dir: Path, quick: bool, rules: R
     for attempt in range(1, ATTEMPTS + 1):
         if store.done(kind=kind, name=name):
             return
-        clock = machine.CpuClock.read()
+        clock = host.CpuClock.read()
         try:
             output = RUNNERS[kind](bin_dir, name, quick)
         except FAILURES as error:
             store.append({"kind": "problem", "source": f"{kind}:{name}", "problem": first_line(error),
                           "whole": str(error)})
             return
-        steal = machine.CpuClock.read().steal_share_since(clock)
+        steal = host.CpuClock.read().steal_share_since(clock)
         # The facts of a demonstration are not timed.
         void = f"steal: {steal * 100:.1f} % of the CPU time" if kind != DEMO and steal > rules.steal_limit else ""
         store.append({"kind": kind, "name": name, "quick": quick, "attempt": attempt, "void": void,
@@ -53,14 +55,14 @@ def _run_micro(bin_dir: Path, name: str, quick: bool) -> dict[str, Any]:
     program = bin_dir / f"micro-{name}"
     if not program.exists():
         raise LabError(f"there is no program micro-{name}")
-    child = proc.spawn([str(program), *(["--quick"] if quick else [])], stdout=subprocess.PIPE,
+    child = processes.spawn([str(program), *(["--quick"] if quick else [])], stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE)
     try:
         output, errors = child.communicate(timeout=MICRO_DEADLINE_S)
     except subprocess.TimeoutExpired as error:
         raise LabError(f"micro-{name} did not end within {MICRO_DEADLINE_S:.0f} s") from error
     finally:
-        proc.stop(child)
+        processes.stop(child)
     if child.returncode != 0:
         raise LabError(f"micro-{name} failed: {errors.decode(errors='replace').strip()}")
     try:

@@ -7,8 +7,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Iterable
 
-from twinlab import results
-from twinlab.errors import LabError
+from twinlab.base import results
+from twinlab.base.errors import LabError
 
 LINES, RUN, CATALOG, EXPERIMENTS = "blocks.jsonl", "run.json", "claims.yaml", "experiments"
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Sequence
 
-from twinlab import stats
+from twinlab.base import stats
 
 SUPPORTS, LIMITS, REFUTES = "supports", "limits", "refutes"
 ROLES = (SUPPORTS, LIMITS, REFUTES)

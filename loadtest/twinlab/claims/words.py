@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Mapping, Sequence
 
-from twinlab import table
+from twinlab.base import table
 from twinlab.claims import verdict
 from twinlab.claims.evidence import Source
 from twinlab.claims.judge import JudgedClaim

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Protocol
 
-from twinlab import scratch, workloads
+from twinlab.base.observed import Fact
 from twinlab.demos import (cache, canary, cluster, counter, deadlock, exec_, frames, heap, ids, isolation, layout,
                            recover, registers, resources, stack_overflow, states, threads, threads_share, tls, tree,
                            usage)
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact
+from twinlab.machine import scratch
+from twinlab.servers import workloads
 
 
 class Demo(Protocol):

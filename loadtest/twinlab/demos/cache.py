@@ -2,13 +2,14 @@
 
 import http.client
 
-from twinlab import memory_limit, proc
+from twinlab.base.errors import LabError
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, full_strength, next_death, status, worker_pids
 from twinlab.demos.tally import StartTally
-from twinlab.errors import LabError
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import processes
+from twinlab.servers import memory_limit
+from twinlab.servers.server import Server
 
 TITLE = "a cache that only grows, and one that forgets"
 CLAIMS = (17,)
@@ -55,10 +56,10 @@ def _note_all(tally: StartTally, cases: list[bool]) -> None:
 
 
 def _sizes_kib(line: Line, mode: str) -> list[int]:
-    sizes = [proc.pss_kib([line.pid]) or 0]
+    sizes = [processes.pss_kib([line.pid]) or 0]
     for number in range(ROUNDS):
         line.ask(f"/lab/cache?mode={mode}&key={number * ROUND_KEYS}&count={ROUND_KEYS}")
-        sizes.append(proc.pss_kib([line.pid]) or 0)
+        sizes.append(processes.pss_kib([line.pid]) or 0)
     return sizes
 
 

@@ -2,11 +2,12 @@
 
 import json
 
-from twinlab import proc, procfs, wrk
+from twinlab.base.errors import LabError
+from twinlab.base.observed import Fact
+from twinlab.clients import wrk
 from twinlab.demos.stage import Stage, connections, wait_for
-from twinlab.errors import LabError
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import processes, procfs
+from twinlab.servers.server import Server
 
 TITLE = "replace one part and leave the others alone"
 CLAIMS = (51,)
@@ -47,10 +48,10 @@ def run(stage: Stage) -> list[Fact]:
 def _threads(stage: Stage, control: str) -> dict[int, set[int]]:
     """The threads of each process, by the process's number, once all of them serve."""
     def look() -> dict[int, set[int]] | None:
-        processes = json.loads(_twinctl(stage, control, "--json", "list"))["processes"]
-        if any(process["state"] != "ready" for process in processes):
+        listed = json.loads(_twinctl(stage, control, "--json", "list"))["processes"]
+        if any(process["state"] != "ready" for process in listed):
             return None
-        return {process["number"]: {thread["tid"] for thread in process["threads"]} for process in processes}
+        return {process["number"]: {thread["tid"] for thread in process["threads"]} for process in listed}
     return wait_for(look, "every process serves")
 
 
@@ -63,7 +64,7 @@ def _listed(threads: dict[int, set[int]]) -> str:
 
 
 def _twinctl(stage: Stage, control: str, *command: str) -> str:
-    code, output = proc.run([str(stage.bin_dir / "twinctl"), "--control", control, *command])
+    code, output = processes.run([str(stage.bin_dir / "twinctl"), "--control", control, *command])
     if code != 0:
         raise LabError(f"twinctl {' '.join(command)}: {output.strip()}")
     return output

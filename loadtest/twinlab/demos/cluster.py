@@ -3,13 +3,13 @@
 import os
 import signal
 
-from twinlab import wrk
+from twinlab.base.observed import Fact
+from twinlab.clients import wrk
 from twinlab.demos.lines import to_every
-from twinlab.demos.stage import (Stage, ask, comes_true, connections, death_of, full_strength, is_answered, next_death,
-                                 ready_workers, status, wait_for, worker_pids)
+from twinlab.demos.stage import (Stage, ask, comes_true, connections, death_of, full_strength, is_answered,
+                                 next_death, ready_workers, status, wait_for, worker_pids)
 from twinlab.demos.tally import StartTally
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.servers.server import Server
 
 TITLE = "a cluster of worker processes: scale it, restart it, lose one, under load"
 CLAIMS = (50,)

@@ -3,10 +3,10 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from twinlab import proc
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact
+from twinlab.machine import processes
 
 TITLE = "counting together: private memory, shared memory, threads, with and without a lock"
 CLAIMS = (19, 39, 40)
@@ -74,8 +74,8 @@ def _who_counts_together(stage: Stage) -> list[Fact]:
 def _locks(stage: Stage) -> list[Fact]:
     threads = stage.tally("unlocked-threads-lose",
                           "threads that increment a common counter without a lock lose increments")
-    processes = stage.tally("unlocked-shared-memory-loses",
-                            "processes that increment a counter in shared memory without a lock lose increments")
+    between = stage.tally("unlocked-shared-memory-loses",
+                          "processes that increment a counter in shared memory without a lock lose increments")
     private = stage.tally("unlocked-private-counter-exact",
                           "without a lock, the counter that a process has for itself is exact")
     exact = {mode: stage.tally(f"{mode}-exact",
@@ -88,7 +88,7 @@ def _locks(stage: Stage) -> list[Fact]:
             expected = len(lines) * TIMES * STEPS
             seen = _count(lines, "none", STEPS)
             found = lines[0].ask("/counter?mode=none&n=0")["shared"]
-            (processes if key == "prefork" else threads).note(found < expected)
+            (between if key == "prefork" else threads).note(found < expected)
             lost_percent[key].append(100 - found / expected * 100)
             if key == "prefork":
                 for each in seen:
@@ -99,7 +99,7 @@ def _locks(stage: Stage) -> list[Fact]:
                 tally.note(lines[0].ask(f"/counter?mode={mode}&n=0")["shared"] == len(lines) * TIMES * LOCKED_STEPS)
     details = {key: f"lost {min(shares):.1f} to {max(shares):.1f} %" for key, shares in lost_percent.items()}
     stage.show("without a lock: " + ", ".join(f"{key} {detail}" for key, detail in details.items()))
-    return [threads.fact(details["threadpool"]), processes.fact(details["prefork"]), private.fact(),
+    return [threads.fact(details["threadpool"]), between.fact(details["prefork"]), private.fact(),
             *(tally.fact() for tally in exact.values())]
 
 
@@ -109,7 +109,7 @@ def _in_python(stage: Stage) -> Fact:
     sums = []
     for _ in stage.repeated("python"):
         stage.note_start(object())
-        status, output = proc.run([sys.executable, "-c", PYTHON_EXAMPLE])
+        status, output = processes.run([sys.executable, "-c", PYTHON_EXAMPLE])
         sums.append(int(output) if status == 0 else 0)
         exact.note(sums[-1] == PYTHON_SUM)
         stage.say(f"Python {sys.version.split()[0]}: five threads count to 100,000 each, without a lock: {sums[-1]:,}")

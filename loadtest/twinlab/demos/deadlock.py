@@ -5,11 +5,12 @@ import platform
 import re
 import time
 
-from twinlab import proc, procfs, wrk
+from twinlab.base.observed import Fact
+from twinlab.clients import wrk
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import Stage, comes_true, connections, full_strength, is_answered, status, wait_for
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import processes, procfs
+from twinlab.servers.server import Server
 
 TITLE = "a deadlock: the load tool sees nothing, the watchdog does"
 CLAIMS = (43,)
@@ -59,7 +60,7 @@ def _unseen(stage: Stage) -> list[Fact]:
                 after_ns, registers = procfs.cpu_ns(pid, tid), procfs.registers(pid, tid)
                 held = next(w["connections_open"] for w in status(server)["workers"] if w["tid"] == tid)
                 errors = load.finish().errors
-            proc.kill_quietly(pid)  # it would not hear that the server is to stop
+            processes.kill_quietly(pid)  # it would not hear that the server is to stop
             if before_ns is not None and after_ns is not None:
                 idle.note(after_ns == before_ns)
             if registers and platform.machine() in FUTEX:
@@ -98,5 +99,5 @@ def _shared_lock(stage: Stage) -> list[Fact]:
                 waits = not line.has_answer()
                 tally.note(waits)
                 stage.show(f"pid {line.pid}: state {procfs.state(line.pid)}, {'no answer' if waits else 'answered'}")
-                proc.kill_quietly(line.pid)  # it would not hear that the server is to stop
+                processes.kill_quietly(line.pid)  # it would not hear that the server is to stop
     return [tally.fact()]

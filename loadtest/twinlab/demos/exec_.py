@@ -1,8 +1,8 @@
 """Programs started by programs: exec replaces, fork adds, and a shell does both for each command."""
 
-from twinlab import proc
+from twinlab.base.observed import Fact
 from twinlab.demos.stage import Stage, death_of, end_by
-from twinlab.facts import Fact
+from twinlab.machine import processes
 
 TITLE = "exec: another program in the same process, and a process for each command of a shell"
 CLAIMS = (54,)
@@ -42,7 +42,7 @@ def _shell(stage: Stage) -> list[Fact]:
     script = "echo $$; " + "; ".join([command] * COMMANDS) + "; " + "; ".join(["read pid rest </proc/self/stat; echo "
                                                                                "$pid"] * 3)
     for name in stage.repeated("sh"):
-        _, output = proc.run([name, "-c", script + "; true"])
+        _, output = processes.run([name, "-c", script + "; true"])
         stage.note_start(output)
         lines = output.splitlines()
         shell, commands, builtins = lines[0], [line.split() for line in lines[1:COMMANDS + 1]], lines[COMMANDS + 1:]

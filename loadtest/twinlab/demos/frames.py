@@ -4,10 +4,10 @@ import platform
 import re
 import shutil
 
-from twinlab import proc, procfs
+from twinlab.base.observed import Fact, unavailable
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact, unavailable
+from twinlab.machine import processes, procfs
 
 TITLE = "stack frames: return address, locals, parameters, and that they go by themselves"
 CLAIMS = (7,)
@@ -76,6 +76,6 @@ def _assembler(stage: Stage, compiler: str, level: str, lesson: str) -> list[str
     """The instructions of a lesson, without directives."""
     source = stage.scratch() / "lesson.c"
     source.write_text(lesson)
-    _, output = proc.run([compiler, level, "-fcf-protection=none", "-S", "-o", "-", str(source)])
+    _, output = processes.run([compiler, level, "-fcf-protection=none", "-S", "-o", "-", str(source)])
     lines = (" ".join(line.split()) for line in output.splitlines() if line.startswith("\t"))
     return [line for line in lines if not line.startswith(".")]

@@ -3,11 +3,11 @@
 import os
 import signal
 
-from twinlab import proc
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, ask, full_strength, next_death, status
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import processes
+from twinlab.servers.server import Server
 
 TITLE = "the heap: growth, leaks, fragments, and the one thing that returns everything"
 CLAIMS = (16,)
@@ -70,18 +70,18 @@ def _leaks(stage: Stage) -> list[Fact]:
             next_death(server, known)
             successor = max(full_strength(server, pid), key=lambda each: _generation(server, each))
             ask(server, "/whoami")
-            ends.note((proc.pss_kib([successor]) or 0) < after_kib - LEAK_BYTES // 1024 * 0.9)
+            ends.note((processes.pss_kib([successor]) or 0) < after_kib - LEAK_BYTES // 1024 * 0.9)
             stage.say(f"{key}: a leak of 8 MiB (Pss {before_kib:,} KiB before, {after_kib:,} after), and the process's "
-                      f"successor ({proc.pss_kib([successor]):,} KiB)")
+                      f"successor ({processes.pss_kib([successor]):,} KiB)")
     return [stays.fact(), ends.fact()]
 
 
 def _leak(line: Line) -> tuple[int, int, int]:
-    before_kib = proc.pss_kib([line.pid]) or 0
+    before_kib = processes.pss_kib([line.pid]) or 0
     line.ask_status(f"/fault/leak?bytes={LEAK_BYTES}")
     for _ in range(100):
         line.ask_status("/plaintext")
-    return line.pid, before_kib, proc.pss_kib([line.pid]) or 0
+    return line.pid, before_kib, processes.pss_kib([line.pid]) or 0
 
 
 def _generation(server: Server, pid: int) -> int:

@@ -4,12 +4,12 @@ import ctypes
 import os
 import signal
 
-from twinlab import procfs
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import (Stage, comes_true, death_of, full_strength, next_death, ready_workers, status,
                                  worker_pids)
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import procfs
+from twinlab.servers.server import Server
 
 TITLE = "pid, ppid and tid, and how far a signal reaches"
 CLAIMS = (53,)

@@ -2,10 +2,10 @@
 
 import itertools
 
-from twinlab import procfs
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, death_of, end_by, wait_for
-from twinlab.facts import Fact
+from twinlab.machine import procfs
 
 TITLE = "reading and writing what belongs to a sibling process, or to a sibling thread"
 CLAIMS = (10, 12)

@@ -3,12 +3,12 @@
 import struct
 from pathlib import Path
 
-from twinlab import procfs
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, ask, end_by, story_of
 from twinlab.demos.tally import StartTally
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import procfs
+from twinlab.servers.server import Server
 
 TITLE = "where code, data, heap and stack lie, and who may write to them"
 CLAIMS = (1, 2, 3, 4, 5, 6)

@@ -7,9 +7,9 @@ import select
 import time
 from typing import Any, Iterator
 
+from twinlab.base.errors import LabError
 from twinlab.demos.stage import DEADLINE_S, ready_workers
-from twinlab.errors import LabError
-from twinlab.server import Server
+from twinlab.servers.server import Server
 
 
 class Line:

@@ -1,10 +1,10 @@
 """on_fault: a thread that faults takes its process along, or another thread takes over."""
 
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line
 from twinlab.demos.stage import (Stage, ask, comes_true, end_by, full_strength, is_answered, ready_workers, status,
                                  wait_for)
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.servers.server import Server
 
 TITLE = "a fault in a thread: die with the process, or recover in another thread"
 CLAIMS = (49,)

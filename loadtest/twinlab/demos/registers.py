@@ -2,12 +2,12 @@
 
 import time
 
-from twinlab import procfs
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import DEADLINE_S, POLL_S, Stage
 from twinlab.demos.tally import StartTally
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import procfs
+from twinlab.servers.server import Server
 
 TITLE = "registers: a program counter and a stack pointer for each thread"
 CLAIMS = (13,)

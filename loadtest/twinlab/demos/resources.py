@@ -7,11 +7,11 @@ import select
 import socket
 import time
 
-from twinlab import procfs
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, worker_pids
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import procfs
+from twinlab.servers.server import Server
 
 TITLE = "who owns descriptors and memory, and who starves when one leaks"
 CLAIMS = (58,)

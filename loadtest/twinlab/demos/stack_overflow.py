@@ -1,10 +1,10 @@
 """Recursion without an end, and whom it takes along."""
 
-from twinlab import procfs
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import Stage, ask, death_of, end_by, full_strength, ready_workers, story_of
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import procfs
+from twinlab.servers.server import Server
 
 TITLE = "a stack that overflows: one worker process, or every thread"
 CLAIMS = (9,)

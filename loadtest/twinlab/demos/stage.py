@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Iterator, TypeVar
 
-from twinlab import http, machine, models, proc
+from twinlab.base.errors import LabError
+from twinlab.clients import http
 from twinlab.demos.tally import StartTally
-from twinlab.errors import LabError
-from twinlab.server import Server
+from twinlab.machine import host, processes
+from twinlab.servers import models
+from twinlab.servers.server import Server
 
 DEADLINE_S = 10.0
 POLL_S = 0.005
@@ -69,7 +71,7 @@ class Stage:
 
     def start(self, model_key: str, *options: str) -> Server:
         """A fresh server with faults on, whose connections stay where they are; use it in a with statement."""
-        model = models.choose([model_key], machine.cpus())[0]
+        model = models.choose([model_key], host.cpus())[0]
         extra = ("--faults", "on", "--rebalance", "off", *options)
         server = Server(model, self.bin_dir, self._root, self.scratch(), extra)
         self.note_start(server)
@@ -83,7 +85,7 @@ class Stage:
     def micro(self, name: str, *options: str) -> dict[str, Any]:
         """What the micro program of this name measures."""
         argv = [str(self.bin_dir / f"micro-{name}"), *(["--quick"] if self.quick else []), *options]
-        status, output = proc.run(argv)
+        status, output = processes.run(argv)
         if status != 0:
             raise LabError(f"micro-{name} failed: {output.strip()}")
         return json.loads(output)

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator
 
-from twinlab import http, machine, proc, procfs
+from twinlab.base.observed import Fact
+from twinlab.clients import http
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, comes_true, status, wait_for, worker_pids
-from twinlab.facts import Fact
+from twinlab.machine import host, processes, procfs
 
 TITLE = "R, S, T and Z: running, sleeping, stopped, zombie, and what becomes of orphans"
 CLAIMS = (55, 56, 57)
@@ -37,14 +38,14 @@ def _running(stage: Stage) -> list[Fact]:
                         "when each of more workers than there are CPUs computes, more are in state R than can run: "
                         "ready is R, not S")
     stopped = stage.tally("stopped-is-T", "a worker after SIGSTOP is in state T")
-    workers = 2 * machine.cpus() + 2
-    stage.say(f"{workers} workers on {machine.cpus()} CPUs: idle, all computing, and one stopped")
+    workers = 2 * host.cpus() + 2
+    stage.say(f"{workers} workers on {host.cpus()} CPUs: idle, all computing, and one stopped")
     for key in stage.repeated("prefork"):
         with stage.start(key, "--workers", str(workers)) as server, to_every(server) as lines:
             for line in lines:
                 idle.note(comes_true(lambda: procfs.state(line.pid) == "S", 2.0))
             computing = _states_while_computing(lines)
-            ready.note(computing.count("R") > machine.cpus())
+            ready.note(computing.count("R") > host.cpus())
             stage.show(f"computing: {' '.join(computing)}")
             pid = lines[0].pid
             os.kill(pid, signal.SIGSTOP)
@@ -115,7 +116,7 @@ def _orphan(stage: Stage) -> list[Fact]:
     ended: dict[object, tuple[int, bool]] = {}
     for shell in stage.repeated("sh"):
         with _child_of_a_shell(stage, shell) as (parent, pid, port):
-            proc.kill_quietly(parent.pid)
+            processes.kill_quietly(parent.pid)
             parent.wait()
             adopted.note(comes_true(lambda: procfs.parent(pid) not in (None, parent.pid)))
             serves.note(http.get(port, "/plaintext").status == 200)
@@ -134,14 +135,14 @@ def _child_of_a_shell(stage: Stage, shell: str) -> Iterator[tuple[subprocess.Pop
     out = stage.scratch() / "server.out"
     command = [str(stage.bin_dir / "threadpool-server"), "--bare", "--threads", "2", "--dispatch", "request",
                "--listen", "127.0.0.1:0", "--bench", "on"]
-    parent = proc.spawn([shell, "-c", f"{shlex.join(command)} >{shlex.quote(str(out))} 2>&1 & exec sleep 60"])
+    parent = processes.spawn([shell, "-c", f"{shlex.join(command)} >{shlex.quote(str(out))} 2>&1 & exec sleep 60"])
     stage.note_start(parent)
     try:
         text = wait_for(lambda: out.exists() and out.read_text().partition("\n")[0], "the server listens")
         pid = next(child for child in procfs.children(parent.pid))
         yield parent, pid, int(re.search(r"http://127\.0\.0\.1:(\d+)", text)[1])
     finally:
-        proc.stop(parent)
+        processes.stop(parent)
 
 
 def _ends_its_work(pid: int, port: int) -> bool:

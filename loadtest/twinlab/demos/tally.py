@@ -2,7 +2,7 @@
 
 from typing import Callable
 
-from twinlab.facts import Fact, Tally
+from twinlab.base.observed import Fact, Tally
 
 
 class StartTally(Tally):

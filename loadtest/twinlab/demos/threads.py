@@ -2,9 +2,9 @@
 
 import os
 
-from twinlab import proc, procfs
+from twinlab.base.observed import Fact, Tally
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact, Tally
+from twinlab.machine import processes, procfs
 
 TITLE = "every process has at least one thread"
 CLAIMS = (46,)
@@ -46,7 +46,7 @@ def _machine(stage: Stage) -> Fact:
     tally = Tally("process-of-this-machine-has-several-threads",
                   "a process that was running on this machine before, and is not the kernel's, has more than one "
                   "thread")
-    counts = {pid: len(procfs.tids(pid)) for pid in proc.all_pids() if _is_of_the_machine(pid)}
+    counts = {pid: len(procfs.tids(pid)) for pid in processes.all_pids() if _is_of_the_machine(pid)}
     stage.say("the other processes of this machine, and their threads")
     stage.show("\n".join(f"pid {pid} ({procfs.status(pid).get('Name')}): {count}" for pid, count in counts.items()))
     if len(counts) >= FEWEST_PROCESSES:

@@ -1,8 +1,8 @@
 """What the threads of a process have in common, and what each has alone."""
 
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact
 
 TITLE = "threads share code, data and heap; stack and thread-local storage they do not"
 CLAIMS = (11, 15)

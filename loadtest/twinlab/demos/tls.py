@@ -1,8 +1,8 @@
 """Thread-local storage beside a plain global variable."""
 
+from twinlab.base.observed import Fact
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import Stage
-from twinlab.facts import Fact
 
 TITLE = "thread-local variables never collide; plain global ones do, unless each worker is a process"
 CLAIMS = (14,)

@@ -5,10 +5,10 @@ import os
 import signal
 import socket
 
-from twinlab import procfs
+from twinlab.base.observed import Fact
 from twinlab.demos.stage import Stage, comes_true, full_strength, next_death, status, worker_pids
-from twinlab.facts import Fact
-from twinlab.server import Server
+from twinlab.machine import procfs
+from twinlab.servers.server import Server
 
 TITLE = "the process tree: kill a worker, then kill the master"
 CLAIMS = (52,)

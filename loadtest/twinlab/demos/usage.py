@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
-from twinlab import http, procfs, wrk
+from twinlab.base.observed import Fact
+from twinlab.clients import http, wrk
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import Stage, worker_pids
-from twinlab.facts import Fact
+from twinlab.machine import procfs
 
 TITLE = "what each model can serve, and what separate programs are"
 CLAIMS = (60,)

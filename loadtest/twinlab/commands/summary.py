@@ -1,0 +1,59 @@
+"""All rounds of a comparison, and the medians that the table and its reading are made from."""
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from twinlab.base import stats
+from twinlab.runs.crash import CrashRound
+from twinlab.runs.journal import Balance, sum_balances
+from twinlab.runs.speed import SpeedRun
+from twinlab.servers.models import Model
+from twinlab.servers.workloads import Workload
+
+
+@dataclass
+class Summary:
+    """What was measured; models and workloads in the order in which they are shown."""
+
+    models: list[Model]
+    workloads: list[Workload]
+    connections: int
+    speed: list[SpeedRun] = field(default_factory=list)
+    crashes: list[CrashRound] = field(default_factory=list)
+
+    def runs(self, model: str, workload: str) -> list[SpeedRun]:
+        return [run for run in self.speed if run.model == model and run.workload == workload]
+
+    def values(self, model: str, workload: str, figure: str) -> list[float]:
+        """One figure of every round in which it could be measured."""
+        found = (getattr(run, figure) for run in self.runs(model, workload))
+        return [value for value in found if value is not None]
+
+    def by_round(self, model: str, workload: str, figure: str) -> dict[int, float]:
+        """The same, with the round each value comes from."""
+        found = {run.round: getattr(run, figure) for run in self.runs(model, workload)}
+        return {number: value for number, value in found.items() if value is not None}
+
+    def median(self, model: str, workload: str, figure: str) -> float | None:
+        return stats.median_or_none(self.values(model, workload, figure))
+
+    def crash_rounds(self, fault: str) -> list[CrashRound]:
+        return [crash_round for crash_round in self.crashes if crash_round.fault == fault]
+
+    def label(self, key: str) -> str:
+        return next(model.label for model in self.models if model.key == key)
+
+    def balance(self) -> Balance:
+        return sum_balances([crash_round.balance for crash_round in self.crashes])
+
+
+def crash_figure(crash_round: CrashRound, figure: str) -> list[float]:
+    """One figure of every crash of a round that has it."""
+    found: list[Any] = [getattr(crash, figure) for crash in crash_round.crashes]
+    return [value for value in found if value is not None]
+
+
+def median_lost(crash_round: CrashRound) -> float | None:
+    lost = crash_figure(crash_round, "lost")
+    return median(lost) if lost else None

@@ -1,0 +1,118 @@
+"""How fast new connections are accepted, and how evenly the event loops share them."""
+
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from twinlab.base.errors import LabError
+from twinlab.clients import http
+from twinlab.clients.wrk import Style
+from twinlab.runs import speed
+from twinlab.runs.idle import wait_until
+from twinlab.runs.speed import Bench
+from twinlab.servers.models import Model
+from twinlab.servers.server import Server
+from twinlab.servers.workloads import Workload
+
+WAYS = ("shared", "reuseport")
+WORKERS = (2, 4)
+CLOSE = Workload("close", "/plaintext, a connection for each request", "/plaintext", Style(close=True))
+KEPT_CONNECTIONS = 64
+TIMEOUT_S = 5.0
+STATUS_REQUEST = b"GET /status HTTP/1.1\r\nHost: lab\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What each event loop got."""
+
+    counts: list[int]
+
+    @property
+    def max_to_mean(self) -> float:
+        """1 when all have the same, the number of loops when one has all."""
+        return max(self.counts) * len(self.counts) / sum(self.counts) if sum(self.counts) else 0.0
+
+
+@dataclass(frozen=True)
+class AcceptRound:
+    """One fresh server."""
+
+    round: int
+    model: str
+    way: str
+    workers: int
+    connections_per_s: float
+    cpu_us_per_request: float
+    errors: int
+    closing: Shares
+    kept: Shares
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def model_of(key: str, workers: int) -> Model:
+    if key == "prefork":
+        return Model(key, key, "prefork-server", ("--workers", str(workers)), f"{workers} worker processes")
+    return Model(key, key, "threadpool-server", ("--threads", str(workers), "--dispatch", "connection"),
+                 f"one process, {workers} threads")
+
+
+def run(bench: Bench, key: str, way: str, workers: int, round_number: int) -> AcceptRound:
+    options = ("--accept", way, "--rebalance", "off")  # or the loops would share out what they have accepted
+    with Server(model_of(key, workers), bench.bin_dir, bench.root, bench.scratch, options) as server:
+        server.check(CLOSE.path)
+        speed.warm_up(bench, server, CLOSE)
+        before = loop_figures(server.status_in_time(), "requests_handled")
+        timed = speed.measure(bench, server, CLOSE)
+        after = loop_figures(server.status_in_time(), "requests_handled")
+        kept = open_at_once(server)
+    if not timed.result.answered:
+        raise LabError(f"{server.label} answered no request under Connection: close\n{server.log_tail()}")
+    return AcceptRound(round_number, key, way, workers, timed.result.requests_per_s,
+                       timed.cpu_us / timed.result.answered, sum(timed.result.errors.values()),
+                       Shares([last - first for first, last in zip(before, after)]), Shares(kept))
+
+
+def loop_figures(status: dict[str, Any], name: str) -> list[int]:
+    """A figure of every event loop, in the order of the slots."""
+    return [worker[name] for worker in status["workers"] if worker["role"] == "loop"]
+
+
+def open_at_once(server: Server) -> list[int]:
+    """Open connections together, and tell how many each loop took. One of them asks, so that no other is counted."""
+    wait_until(lambda: server.status_in_time()["totals"]["connections_open"] == 1, f"{server.label} keeps connections open")
+    connections = [socket.socket() for _ in range(KEPT_CONNECTIONS)]
+    try:
+        for connection in connections:
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", server.port))
+        asking = connections[0]
+        asking.settimeout(TIMEOUT_S)
+        counts: list[int] = []
+
+        def all_taken() -> bool:
+            counts[:] = loop_figures(ask_status(asking), "connections_open")
+            return sum(counts) == KEPT_CONNECTIONS
+
+        wait_until(all_taken, f"{server.label} has not accepted {KEPT_CONNECTIONS} connections")
+        return counts
+    except OSError as error:
+        raise LabError(f"{server.label}: /status on a kept connection failed ({error})") from error
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def ask_status(connection: socket.socket) -> dict[str, Any]:
+    """GET /status on a connection that stays open."""
+    connection.sendall(STATUS_REQUEST)
+    raw = b""
+    while chunk := connection.recv(65536):
+        raw += chunk
+        try:
+            return http.parse_reply(raw).json()
+        except http.RequestLost:
+            continue  # not all of it is there yet
+    raise OSError("the server closed it")

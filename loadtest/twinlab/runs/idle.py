@@ -1,0 +1,174 @@
+"""What idle connections cost the busy ones, and what each costs in memory: one worker, with and without a crowd."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Mapping, Sequence
+
+from twinlab.base import stats
+from twinlab.base.errors import LabError
+from twinlab.base.stats import Ratio
+from twinlab.clients.crowd import Crowd
+from twinlab.machine import processes
+from twinlab.runs import speed
+from twinlab.runs.speed import Bench
+from twinlab.servers import workloads
+from twinlab.servers.models import Model
+from twinlab.servers.server import Server
+
+WORKLOAD = workloads.ALL[0]
+SETTLE_DEADLINE_S = 20.0
+POLL_S = 0.02
+IDLE_TIMEOUT_MS = 3_600_000
+# Windows of a round: without the crowd, with it, with it, without it. A drift within a round cancels.
+WINDOWS = 4
+RATE_LIMIT = 0.95
+MEMORY_LIMIT_BYTES = 512
+
+
+@dataclass(frozen=True)
+class Window:
+    """The busy connections' figures in one timed window."""
+
+    requests_per_s: float
+    cpu_us_per_request: float
+    errors: int
+
+
+@dataclass(frozen=True)
+class IdleRound:
+    """One fresh server: the windows in the order in which they were measured, and its memory."""
+
+    round: int
+    model: str
+    connections: int
+    windows_without: list[Window]
+    windows_with: list[Window]
+    pss_before_kib: int
+    pss_after_kib: int
+
+    @property
+    def bytes_per_connection(self) -> float:
+        return (self.pss_after_kib - self.pss_before_kib) * 1024 / self.connections
+
+    @property
+    def errors(self) -> int:
+        return sum(window.errors for window in [*self.windows_without, *self.windows_with])
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"bytes_per_connection": self.bytes_per_connection}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target, and what was measured."""
+
+    model: str
+    target: str
+    value: Ratio
+    limit: float
+    is_upper_limit: bool
+
+    @property
+    def is_met(self) -> bool:
+        return self._holds(self.value.value)
+
+    @property
+    def word(self) -> str:
+        certain = self._holds(self.value.low) == self._holds(self.value.high)
+        return ("met" if self.is_met else "missed") + ("" if certain else "?")
+
+    def _holds(self, value: float) -> bool:
+        return value < self.limit if self.is_upper_limit else value >= self.limit
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"verdict": self.word}
+
+
+RATE_TARGET = "throughput beside idle connections / without"
+MEMORY_TARGET = "bytes of user memory per idle connection"
+
+
+def one_worker() -> dict[str, Model]:
+    """Each server with a single event loop: all connections are its own."""
+    return {
+        "prefork": Model("prefork", "prefork", "prefork-server", ("--workers", "1"), "1 worker process"),
+        "threadpool": Model("threadpool", "threadpool", "threadpool-server",
+                            ("--threads", "1", "--dispatch", "connection"), "one process, 1 thread"),
+    }
+
+
+def run(bench: Bench, model: Model, idle_connections: int, round_number: int) -> IdleRound:
+    """One round. The memory is read between the windows, with no busy connection open."""
+    with Server(model, bench.bin_dir, bench.root, bench.scratch, ("--idle-timeout-ms", str(IDLE_TIMEOUT_MS))) as server:
+        server.check(WORKLOAD.path)
+        speed.warm_up(bench, server, WORKLOAD)
+        before = measure(bench, server)
+        pss_before_kib = memory(server, 0)
+        with Crowd(server.port, idle_connections):
+            pss_after_kib = memory(server, idle_connections)
+            with_crowd = [measure(bench, server), measure(bench, server)]
+            wait_for_open(server, idle_connections)  # none was lost meanwhile
+        wait_for_open(server, 0)
+        after = measure(bench, server)
+    return IdleRound(round_number, model.key, idle_connections, [before, after], with_crowd, pss_before_kib,
+                     pss_after_kib)
+
+
+def measure(bench: Bench, server: Server) -> Window:
+    timed = speed.measure(bench, server, WORKLOAD)
+    if not timed.result.answered:
+        raise LabError(f"{server.label} answered none of the busy connections' requests\n{server.log_tail()}")
+    return Window(timed.result.requests_per_s, timed.cpu_us / timed.result.answered,
+                  sum(timed.result.errors.values()))
+
+
+def memory(server: Server, idle_connections: int) -> int:
+    wait_for_open(server, idle_connections)
+    pss_kib = processes.pss_kib(server.pids())
+    if pss_kib is None:
+        raise LabError("cannot read the server's memory from /proc/PID/smaps_rollup; run as the same user or root")
+    return pss_kib
+
+
+def wait_for_open(server: Server, expected: int) -> None:
+    """Until the server has exactly these connections, and the one that asks."""
+    wait_until(lambda: server.status_in_time()["totals"]["connections_open"] == expected + 1,
+               f"{server.label} does not have {expected} open connections")
+
+
+def wait_until(holds: Callable[[], bool], failure: str) -> None:
+    deadline_s = time.monotonic() + SETTLE_DEADLINE_S
+    while not holds():
+        if time.monotonic() > deadline_s:
+            raise LabError(f"{failure} after {SETTLE_DEADLINE_S:.0f} s")
+        time.sleep(POLL_S)
+
+
+def figures(rounds: Sequence[IdleRound], crowd: bool, name: str) -> dict[int, float]:
+    """A figure by round, the mean of the two windows with the crowd or of the two without."""
+    found = {}
+    for each in rounds:
+        values = [getattr(window, name) for window in (each.windows_with if crowd else each.windows_without)]
+        found[each.round] = sum(values) / len(values)
+    return found
+
+
+def beside(rounds: Sequence[IdleRound], name: str) -> Ratio | None:
+    """A figure beside the crowd as a multiple of that without it."""
+    return stats.ratio(figures(rounds, True, name), figures(rounds, False, name))
+
+
+def bytes_per_connection(rounds: Sequence[IdleRound]) -> Ratio | None:
+    by_round: Mapping[int, float] = {each.round: each.bytes_per_connection for each in rounds}
+    return stats.ratio(by_round, dict.fromkeys(by_round, 1.0))
+
+
+def judge(rounds: Sequence[IdleRound], model: str) -> list[Verdict]:
+    own = [each for each in rounds if each.model == model]
+    rate, memory_bytes = beside(own, "requests_per_s"), bytes_per_connection(own)
+    verdicts = []
+    if rate:
+        verdicts.append(Verdict(model, RATE_TARGET, rate, RATE_LIMIT, False))
+    if memory_bytes:
+        verdicts.append(Verdict(model, MEMORY_TARGET, memory_bytes, MEMORY_LIMIT_BYTES, True))
+    return verdicts

@@ -1,0 +1,60 @@
+"""A server's own account of its requests, and whether it is still working any off.
+
+A request that is swallowed on a connection that stays open is an error to nobody: wrk waits for its answer until it is
+stopped, and then the server books the request as aborted, as it does those that the end of the load cuts. Books tells
+it from these: wrk is halted, with its connections open, and whatever the server has begun must then come to an end.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping
+
+# A server without load works off what is in its queues: its books move until it is done.
+STILL_S = 2.0
+SETTLE_DEADLINE_S = 30.0
+POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Books:
+    """A server's own account of all requests of its life, as it stands in /status."""
+
+    started: int
+    finished: int
+    aborted: int
+    died: int
+
+    @staticmethod
+    def of(status: Mapping[str, Any]) -> "Books":
+        totals = status["totals"]
+        return Books(totals["requests_started"], totals["requests_finished"], totals["requests_aborted"],
+                     sum(death["in_progress"] for death in status["deaths"]))
+
+    @property
+    def under_way(self) -> int:
+        """Requests begun and not ended, without the one for /status, which is written before it has ended itself.
+
+        Below zero: more ends than beginnings.
+        """
+        return self.started - self.finished - self.aborted - self.died - 1
+
+
+def settled(read_status: Callable[[], dict[str, Any]], still_s: float = STILL_S) -> dict[str, Any]:
+    """/status of a server that nobody asks for anything any more, when all is answered or nothing moves for a time."""
+    before: int | None = None
+    still_until_s, deadline_s = 0.0, time.monotonic() + SETTLE_DEADLINE_S
+    while True:
+        status = read_status()
+        under_way = Books.of(status).under_way
+        if under_way != before:
+            before, still_until_s = under_way, time.monotonic() + still_s
+        if under_way == 0 or time.monotonic() > min(still_until_s, deadline_s):
+            return status
+        time.sleep(POLL_S)
+
+
+def unexplained(status: Mapping[str, Any], answered: int = 0) -> int:
+    """Requests that a settled server began and never ended, and answers that clients got (at least) and it knows not.
+    """
+    books = Books.of(status)
+    return abs(books.under_way) + max(0, answered - books.finished)

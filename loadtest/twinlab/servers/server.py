@@ -1,0 +1,172 @@
+"""A server under test: started on a port of the kernel's choice, watched, and surely ended."""
+
+import re
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from twinlab.base.errors import LabError
+from twinlab.clients import http
+from twinlab.machine import processes
+from twinlab.servers import books
+from twinlab.servers.models import Model
+
+START_DEADLINE_S = 20.0
+STOP_GRACE_S = 5.0
+CHECK_PATIENCE_S = 20.0
+# Longer than thousands of /sleep in the queues of a few workers take.
+QUEUE_DEADLINE_S = 60.0
+START_POLL_S = 0.002
+BUSY_POLL_S = 0.05
+FIRST_LINE = re.compile(r"listening on http://\S+:(?P<port>\d+) \(model (?P<model>[\w-]+),.*master pid (?P<pid>\d+)\)")
+
+LOG_LEVEL = re.compile(r"^\S+Z \[(\w+)\]", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What the first line on a server's stdout tells."""
+
+    port: int
+    model: str
+    master_pid: int
+
+
+def parse_first_line(line: str) -> Announcement:
+    """`prefork-server: listening on http://127.0.0.1:8080 (model prefork, 2 workers, master pid 1234)`"""
+    match = FIRST_LINE.search(line)
+    if not match:
+        raise LabError(f"the server's first line is not understood: {line!r}")
+    return Announcement(int(match["port"]), match["model"], int(match["pid"]))
+
+
+def count_levels(log: str) -> Counter[str]:
+    """Lines of an error log by level: `2026-11-21T03:49:04.712Z [error] master pid 1: ...`"""
+    return Counter(LOG_LEVEL.findall(log))
+
+
+class Busy(LabError):
+    """The server has no room for this request now."""
+
+
+class Program:
+    """A program that serves HTTP on 127.0.0.1: started fresh, watched, surely ended; use it as a context manager."""
+
+    reads_headers = True
+    cpus: frozenset[int] | None = None  # where it may run; None: anywhere
+
+    def __init__(self, label: str, argv: list[str], scratch: Path) -> None:
+        self.label = label
+        self.leftovers: list[int] = []
+        self.looks = 0  # at what it tells of itself, which are requests, too
+        self._argv = argv
+        self._stdout = scratch / "server.out"
+        self._stderr = scratch / "server.err"
+
+    def __enter__(self) -> Self:
+        # Files, not pipes: a pipe that nobody reads would stop a server that has much to say.
+        with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
+            self._child = processes.spawn(self._argv, stdout=out, stderr=err, cpus=self.cpus)
+        try:
+            self.port = self._wait_until_ready()
+        except BaseException:
+            processes.stop(self._child, grace_s=1.0)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leftovers = processes.stop(self._child, signal.SIGTERM, STOP_GRACE_S)
+
+    def _wait_until_ready(self) -> int:
+        """The port on which the program listens, as soon as it does."""
+        deadline = time.monotonic() + START_DEADLINE_S
+        while time.monotonic() < deadline:
+            port = self._ready_port()
+            if port:
+                return port
+            if self._child.poll() is not None:
+                raise LabError(self._failure(f"ended with exit status {self._child.returncode} before it listened"))
+            time.sleep(START_POLL_S)
+        raise LabError(self._failure(f"did not listen within {START_DEADLINE_S:.0f} s"))
+
+    def _ready_port(self) -> int | None:
+        raise NotImplementedError
+
+    def _failure(self, what: str) -> str:
+        errors = self.log_tail() or "(its stderr is empty)"
+        return f"{self.label} {what}; command: {' '.join(self._argv)}\n{errors}"
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The end of the program's stderr."""
+        return "\n".join(self._stderr.read_text(errors="replace").splitlines()[-lines:])
+
+    def log_levels(self) -> Counter[str]:
+        """How many lines of each level the error log has so far."""
+        return count_levels(self._stderr.read_text(errors="replace"))
+
+    def settled_status(self) -> dict[str, Any] | None:
+        """What the program tells of itself when it has nothing to do; None: it tells nothing."""
+        return None
+
+    def is_running(self) -> bool:
+        return self._child.poll() is None
+
+    def pids(self) -> list[int]:
+        """The master and every process that descends from it."""
+        return processes.session_members(self._child.pid)
+
+    def check(self, path: str, body_bytes: int | None = None) -> None:
+        """One request before a run, so that a workload that only measures errors is never taken for a fast server."""
+        try:
+            reply = http.get(self.port, path, timeout_s=CHECK_PATIENCE_S, half_close=not self.reads_headers)
+        except (http.RequestLost, http.NoAnswer) as error:
+            raise LabError(self._failure(f"did not answer GET {path} ({error})")) from error
+        if reply.status != 200:
+            raise LabError(self._failure(f"answered GET {path} with status {reply.status}"))
+        if body_bytes is not None and len(reply.body) != body_bytes:
+            raise LabError(self._failure(f"answered GET {path} with {len(reply.body)} bytes instead of {body_bytes}"))
+
+
+class Announced(Program):
+    """A program of the project: its first line tells the port that the kernel chose."""
+
+    def _ready_port(self) -> int | None:
+        text = self._stdout.read_text(errors="replace")
+        return parse_first_line(text.splitlines()[0]).port if "\n" in text else None
+
+
+class Server(Announced):
+    """One of the two servers."""
+
+    def __init__(self, model: Model, bin_dir: Path, root: Path, scratch: Path, extra: tuple[str, ...] = (),
+                 access_log: str = "off", listen: str = "127.0.0.1:0", bench: str = "on") -> None:
+        argv = model.command(str(bin_dir), ["--listen", listen, "--root", str(root), "--access-log", access_log,
+                                            "--bench", bench, *extra])
+        super().__init__(model.label, argv, scratch)
+        self.model = model
+
+    def status(self, timeout_s: float = 2.0) -> dict[str, Any]:
+        """GET /status."""
+        reply = http.get(self.port, "/status", timeout_s)
+        if reply.status != 200:
+            raise (Busy if reply.status == 503 else LabError)(f"{self.label}: GET /status answered {reply.status}")
+        self.looks += 1
+        return reply.json()
+
+    def status_in_time(self) -> dict[str, Any]:
+        """GET /status, however long the queue before it is: what a load has left is answered first."""
+        deadline_s = time.monotonic() + QUEUE_DEADLINE_S
+        while True:
+            try:
+                return self.status(QUEUE_DEADLINE_S)
+            except (http.NoAnswer, http.RequestLost, Busy) as error:
+                if time.monotonic() > deadline_s or not self.is_running():
+                    raise LabError(f"{self.label} does not answer /status: {error}\n{self.log_tail()}") from error
+            time.sleep(BUSY_POLL_S)
+
+    def settled_status(self) -> dict[str, Any]:
+        """/status when nothing is under way any more: no request of an earlier load waits in a queue."""
+        return books.settled(self.status_in_time)
