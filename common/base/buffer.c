@@ -1,8 +1,8 @@
 #include "common/base/buffer.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ void buffer_printf(struct buffer *buffer, const char *format, ...)
     va_start(arguments, format);
     int bytes = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    assert(bytes >= 0);
+    CHECK(bytes >= 0);
     buffer_reserve(buffer, (size_t)bytes + 1);
     va_start(arguments, format);
     vsnprintf(buffer->data + buffer->len, (size_t)bytes + 1, format, arguments);
@@ -49,7 +49,7 @@ void buffer_printf(struct buffer *buffer, const char *format, ...)
 
 void buffer_consume(struct buffer *buffer, size_t bytes)
 {
-    assert(bytes <= buffer->len);
+    CHECK(bytes <= buffer->len);
     buffer->len -= bytes;
     if (buffer->len > 0) {
         memmove(buffer->data, buffer->data + bytes, buffer->len);

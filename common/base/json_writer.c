@@ -1,8 +1,8 @@
 #include "common/base/json_writer.h"
 
+#include "common/base/check.h"
 #include "common/base/escape.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -39,7 +39,7 @@ static void before_value(struct json_writer *writer)
         return;
     }
     if (writer->depth > 0) {
-        assert((writer->is_object & level_bit(writer)) == 0 && "a value in an object needs a key");
+        CHECK((writer->is_object & level_bit(writer)) == 0 && "a value in an object needs a key");
         separate(writer);
     }
 }
@@ -47,7 +47,7 @@ static void before_value(struct json_writer *writer)
 static void begin(struct json_writer *writer, bool is_object)
 {
     before_value(writer);
-    assert(writer->depth < JSON_DEPTH_MAX);
+    CHECK(writer->depth < JSON_DEPTH_MAX);
     append_text(writer, is_object ? "{" : "[");
     writer->depth++;
     writer->has_member &= ~level_bit(writer);
@@ -60,8 +60,8 @@ static void begin(struct json_writer *writer, bool is_object)
 
 static void end(struct json_writer *writer, bool is_object)
 {
-    assert(writer->depth > 0 && !writer->after_key);
-    assert(((writer->is_object & level_bit(writer)) != 0) == is_object);
+    CHECK(writer->depth > 0 && !writer->after_key);
+    CHECK(((writer->is_object & level_bit(writer)) != 0) == is_object);
     append_text(writer, is_object ? "}" : "]");
     writer->depth--;
 }
@@ -175,8 +175,8 @@ static void append_quoted(struct json_writer *writer, struct span text)
 
 void json_key(struct json_writer *writer, const char *key)
 {
-    assert(writer->depth > 0 && (writer->is_object & level_bit(writer)) != 0);
-    assert(!writer->after_key);
+    CHECK(writer->depth > 0 && (writer->is_object & level_bit(writer)) != 0);
+    CHECK(!writer->after_key);
     separate(writer);
     append_quoted(writer, span_of(key));
     append_text(writer, ":");

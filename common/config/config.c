@@ -1,10 +1,10 @@
 /* The command line, the order in which settings are laid over each other, and --help. */
 #include "common/config/config.h"
 
-#include "common/config/config_internal.h"
+#include "common/base/check.h"
 #include "common/base/memory.h"
+#include "common/config/config_internal.h"
 
-#include <assert.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +191,7 @@ static void apply_defaults(struct config *config, enum config_server server)
     for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
         const struct config_setting *setting = &config_settings[i];
         bool good = config_setting_apply(setting, server, setting->default_value, config);
-        assert(good);
+        CHECK(good);
         (void)good;
     }
 }

@@ -1,7 +1,6 @@
 /* Which settings have no effect in a server as it is configured. */
+#include "common/base/check.h"
 #include "common/config/config_internal.h"
-
-#include <assert.h>
 
 /* Why a setting that needs a trait does nothing without it, and what to do. */
 struct lack {
@@ -43,7 +42,7 @@ uint64_t config_idle_settings(const struct config *config, unsigned traits)
 void config_describe_idle(const struct config *config, unsigned traits, unsigned index,
                           char out[CONFIG_ERROR_BYTES])
 {
-    assert(index < CONFIG_SETTINGS);
+    CHECK(index < CONFIG_SETTINGS);
     const struct config_setting *setting = &config_settings[index];
     traits |= own_traits(config);
     const char *reason = "";

@@ -1,10 +1,10 @@
 #include "common/http/exchange.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/http/gzip.h"
 #include "common/http/uri.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 struct http_exchange *http_exchange_create(const struct http_limits *limits)
@@ -135,7 +135,7 @@ void http_exchange_route(struct http_exchange *exchange, const struct router *ro
 void http_exchange_run(struct http_exchange *exchange, struct handler_context *context)
 {
     const struct route *route = exchange->route;
-    assert(route != NULL);
+    CHECK(route != NULL);
     slot_note_begin(context->slot,
                     http_request_shown_line(&exchange->request, &exchange->request.arena),
                     exchange->client);

@@ -1,5 +1,6 @@
 #include "common/http/file_cache.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/http/conditional.h"
@@ -8,7 +9,6 @@
 #include "common/http/http_date.h"
 #include "common/http/mime.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ struct file_cache {
 struct file_cache *file_cache_create(struct document_root *root, size_t max_entries,
                                      enum file_etag etag)
 {
-    assert(max_entries > 0);
+    CHECK(max_entries > 0);
     struct file_cache *cache = memory_alloc_zeroed(1, sizeof(*cache));
     cache->root = root;
     cache->etag = etag;
@@ -350,7 +350,7 @@ static void make_etag(struct file_entry *entry, enum file_etag kind, const char 
                      entry->settled ? "" : "W/", inode, bytes, (unsigned long long)modified->tv_sec,
                      (unsigned long)modified->tv_nsec, suffix);
     }
-    assert(length >= 0 && length < FILE_ETAG_BYTES);
+    CHECK(length >= 0 && length < FILE_ETAG_BYTES);
 }
 
 static void render_headers(struct file_entry *entry)
@@ -369,7 +369,7 @@ static void render_headers(struct file_entry *entry)
     int bytes = snprintf(lines, HEADER_LINES_BYTES,
                          "%s%sAccept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n",
                          date_line, etag_line);
-    assert(bytes > 0 && bytes < HEADER_LINES_BYTES);
+    CHECK(bytes > 0 && bytes < HEADER_LINES_BYTES);
     entry->headers = (struct span){lines, (size_t)bytes};
 }
 
@@ -524,7 +524,7 @@ struct file_entry *file_cache_gzip(struct file_cache *cache, struct file_entry *
 enum file_result file_cache_open(struct file_cache *cache, struct span path, uint64_t turn,
                                  uint64_t now_ms, struct file_entry **out)
 {
-    assert(path.len > 0 && path.ptr[0] == '/');
+    CHECK(path.len > 0 && path.ptr[0] == '/');
     file_cache_follow_root(cache, now_ms);
     uint64_t hash = hash_bytes(path);
     struct file_entry *entry = find_entry(cache, path, hash);

@@ -3,7 +3,6 @@
 #include "common/http/content_coding.h"
 #include "common/http/head.h"
 
-#include <assert.h>
 #include <zlib.h>
 
 enum {

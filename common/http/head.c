@@ -3,7 +3,6 @@
 #include "common/http/token.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
 
 static enum http_method method_of(struct span name)
 {

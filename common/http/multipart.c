@@ -1,9 +1,9 @@
 #include "common/http/multipart.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 enum { BOUNDARY_BYTES = 26 }; /* as BOUNDARY renders it */
@@ -77,7 +77,7 @@ void multipart_append_type(const struct multipart *multipart, struct buffer *hea
 
 bool multipart_next(struct multipart *multipart, struct buffer *out, struct byte_range *range)
 {
-    assert(multipart->next <= multipart->count);
+    CHECK(multipart->next <= multipart->count);
     buffer_printf(out, "\r\n--" BOUNDARY, (unsigned long long)multipart->number);
     if (multipart->next == multipart->count) {
         multipart->next++;

@@ -1,9 +1,9 @@
 #include "common/http/parser.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/http/chunk.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <llhttp.h>
 #include <stdio.h>
@@ -277,7 +277,7 @@ enum http_parse_result http_parser_feed_body(struct http_parser *parser,
                                              struct http_request *request, const char *data,
                                              size_t bytes, size_t *used)
 {
-    assert(parser->headers_complete && !parser->message_complete);
+    CHECK(parser->headers_complete && !parser->message_complete);
     *used = 0;
     parser->request = request;
     if (!parser->chunked) {

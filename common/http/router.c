@@ -1,8 +1,8 @@
 #include "common/http/router.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 enum { ROUTER_BUCKETS = 64 }; /* a power of two, several times the number of routes */
@@ -61,12 +61,12 @@ void router_add(struct router *router, const struct route *route)
     struct router_entry *entry = memory_alloc_zeroed(1, sizeof(*entry));
     entry->route = *route;
     if (route->path == NULL) {
-        assert(router->fallback == NULL);
+        CHECK(router->fallback == NULL);
         router->fallback = entry;
         return;
     }
     entry->path = span_of(route->path);
-    assert(find(router, entry->path) == NULL);
+    CHECK(find(router, entry->path) == NULL);
     struct router_entry **bucket = &router->buckets[bucket_of(entry->path)];
     entry->next = *bucket;
     *bucket = entry;

@@ -1,8 +1,8 @@
 #include "common/net/client_counts.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 
-#include <assert.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,7 @@ static struct client_count *insert(struct client_counts *counts, const struct cl
     struct client_count *entry = memory_alloc_zeroed(1, sizeof(*entry));
     *entry = *wanted;
     void *inserted = tsearch(entry, &counts->tree, compare);
-    assert(inserted != NULL); /* out of memory, which ends a process: see memory.h */
+    CHECK(inserted != NULL); /* out of memory, which ends a process: see memory.h */
     return entry;
 }
 
@@ -49,7 +49,7 @@ bool client_counts_enter(struct client_counts *counts, const struct client_addre
     if (entry == NULL) {
         entry = insert(counts, &wanted);
     }
-    assert(most > 0);
+    CHECK(most > 0);
     if (entry->connections >= most) {
         return false;
     }
@@ -61,7 +61,7 @@ void client_counts_leave(struct client_counts *counts, const struct client_addre
 {
     struct client_count wanted = entry_of(client);
     struct client_count *entry = find(counts, &wanted);
-    assert(entry != NULL && entry->connections > 0);
+    CHECK(entry != NULL && entry->connections > 0);
     if (--entry->connections == 0) {
         tdelete(entry, &counts->tree, compare);
         free(entry);

@@ -1,9 +1,9 @@
 #include "common/net/connection.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/net/connection_internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
@@ -83,7 +83,7 @@ static void leave_list(struct connection *c)
 
 void connection_move(struct connection *c, enum connection_place place)
 {
-    assert(place != PLACE_PARKED || (c->phase == PHASE_WAITING && !c->sending));
+    CHECK(place != PLACE_PARKED || (c->phase == PHASE_WAITING && !c->sending));
     if (c->place != place) {
         leave_list(c);
         enter_list(c, place);
@@ -309,7 +309,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
 void connection_complete(struct http_exchange *exchange)
 {
     struct connection *c = exchange->connection;
-    assert(c->phase == PHASE_HANDLING && c->exchange == exchange);
+    CHECK(c->phase == PHASE_HANDLING && c->exchange == exchange);
     connection_requests_respond(c);
     if (c->doomed) {
         connection_destroy(c);

@@ -1,8 +1,8 @@
 #include "common/net/output.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/sendfile.h>
@@ -29,14 +29,14 @@ static void set_body(struct output *output, uint64_t offset, uint64_t bytes, uin
 void output_set_file(struct output *output, struct file_entry *file, uint64_t offset,
                      uint64_t bytes)
 {
-    assert(output->left == 0 && output->parts == NULL && bytes > 0);
+    CHECK(output->left == 0 && output->parts == NULL && bytes > 0);
     output->file = file;
     set_body(output, offset, bytes, bytes);
 }
 
 void output_set_text(struct output *output, struct buffer *text)
 {
-    assert(output->left == 0 && output->parts == NULL && text->len > 0);
+    CHECK(output->left == 0 && output->parts == NULL && text->len > 0);
     if (text->capacity - text->len > SLACK_BYTES) {
         text->data = memory_resize(text->data, text->len);
     }
@@ -67,7 +67,7 @@ static void append_parts(struct output *output)
 
 void output_set_parts(struct output *output, struct file_entry *file, struct multipart *parts)
 {
-    assert(output->left == 0 && output->parts == NULL);
+    CHECK(output->left == 0 && output->parts == NULL);
     output->file = file;
     output->parts = parts;
     set_body(output, 0, 0, multipart_bytes(parts));

@@ -7,7 +7,6 @@
 #include "common/net/connection.h"
 #include "common/net/worker_internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>

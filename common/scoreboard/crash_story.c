@@ -5,7 +5,11 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { ESCAPED_LINE_BYTES = NOTE_LINE_BYTES * 2 + 1, PHRASE_BYTES = 80, WHO_BYTES = 24 };
+enum {
+    ESCAPED_LINE_BYTES = NOTE_LINE_BYTES * 2 + 1,
+    PHRASE_BYTES = 80 + CRASH_ASSERTION_BYTES,
+    WHO_BYTES = 24
+};
 
 struct code_name {
     int signal; /* 0: any */
@@ -97,7 +101,9 @@ static void escape_line(const char *line, char out[ESCAPED_LINE_BYTES])
 
 static void describe_place(const struct crash_story *story, char out[PHRASE_BYTES])
 {
-    if (crash_has_address(story)) {
+    if (story->assertion[0] != '\0') {
+        snprintf(out, PHRASE_BYTES, ", assertion failed: %s,", story->assertion);
+    } else if (crash_has_address(story)) {
         snprintf(out, PHRASE_BYTES, " at 0x%llx%s", (unsigned long long)story->address,
                  story->stack_overflow ? " (stack overflow)" : "");
     } else if (crash_was_sent(story) && story->sender_pid == story->pid) {

@@ -7,7 +7,7 @@
 
 enum {
     CRASH_CODE_BYTES = 24,
-    CRASH_TEXT_BYTES = 640, /* room for a request line in which every byte is escaped */
+    CRASH_TEXT_BYTES = 800, /* room for a request line in which every byte is escaped */
 };
 
 /* A signal's si_code by name: "SEGV_MAPERR", "SI_TKILL"; a number without a name becomes "code 7".
@@ -24,7 +24,8 @@ bool crash_has_address(const struct crash_story *story);
 uint32_t crash_frame_number(const struct stack_story *stack, uint32_t index);
 
 /* "SIGSEGV (SEGV_MAPERR) at 0x0 in thread 1234 (slot 1), handling "GET / HTTP/1.1" from
- * 127.0.0.1:4711". Quotes and backslashes of the request line are escaped. */
+ * 127.0.0.1:4711"; with ", assertion failed: `condition` at file:line," if the thread ended itself
+ * for that. Quotes and backslashes of the request line are escaped. */
 void crash_describe(const struct crash_story *story, char out[CRASH_TEXT_BYTES]);
 
 /* "write_to_null at common/handlers/lab/fault.c:25", "abort in libc.so.6", or

@@ -20,6 +20,7 @@ static bool read_crash_note(const struct crash_note *note, struct crash_story *s
     story->sender_pid = note->sender_pid;
     story->sender_uid = note->sender_uid;
     story->address = note->address;
+    shared_copy_text(story->assertion, note->assertion, sizeof(story->assertion));
     stack_note_read(&note->stack, &story->stack);
     return true;
 }

@@ -38,7 +38,8 @@ struct crash_story {
     int32_t sender_pid;
     uint32_t sender_uid;
     uint64_t address;
-    struct request_copy request; /* that the thread's handler was working on */
+    char assertion[CRASH_ASSERTION_BYTES]; /* that failed; "": none */
+    struct request_copy request;           /* that the thread's handler was working on */
     struct stack_story stack;
 };
 

@@ -1,8 +1,8 @@
 #include "common/scoreboard/scoreboard.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 
-#include <assert.h>
 #include <sys/mman.h>
 
 static size_t scoreboard_bytes(uint32_t slot_capacity)
@@ -12,7 +12,7 @@ static size_t scoreboard_bytes(uint32_t slot_capacity)
 
 struct scoreboard *scoreboard_create(uint32_t slot_capacity)
 {
-    assert(slot_capacity > 0);
+    CHECK(slot_capacity > 0);
     void *memory = mmap(NULL, scoreboard_bytes(slot_capacity), PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {

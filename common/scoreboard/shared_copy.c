@@ -1,6 +1,5 @@
 #include "common/scoreboard/shared_copy.h"
 
-#include <stddef.h>
 #include <string.h>
 
 /* Once: whoever looks at the copy must not be given, by a compiler that knows where it came from,
@@ -17,6 +16,12 @@ static uint32_t at_most(uint32_t count, uint32_t limit)
 }
 
 #define END_TEXT(text) ((text)[sizeof(text) - 1] = '\0')
+
+void shared_copy_text(char *out, const char *shared, size_t bytes)
+{
+    copy_once(out, shared, bytes);
+    out[bytes - 1] = '\0';
+}
 
 static void bound_request(struct request_copy *request)
 {
@@ -44,6 +49,7 @@ void shared_copy_death(struct death_record *out, const struct death_record *shar
         bound_request(&out->requests[i]);
     }
     out->crash.told = state == CRASH_PUBLISHED;
+    END_TEXT(out->crash.assertion);
     bound_request(&out->crash.request);
     bound_stack(&out->crash.stack);
 }

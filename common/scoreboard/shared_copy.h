@@ -6,6 +6,11 @@
 #include "common/scoreboard/deaths.h"
 #include "common/scoreboard/stuck_record.h"
 
+#include <stddef.h>
+
+/* A text that has so many bytes of room; it may lack its end. */
+void shared_copy_text(char *out, const char *shared, size_t bytes);
+
 /* A crash story that is not complete yet is not told in the copy. */
 void shared_copy_death(struct death_record *out, const struct death_record *shared);
 

@@ -30,7 +30,8 @@ enum slot_verdict { SLOT_MOVING, SLOT_STOPPED, SLOT_SPINNING, SLOT_BLOCKED };
 
 enum {
     NOTE_LINE_BYTES = 120, /* of a request line; longer ones are cut */
-    NOTE_LINE_WORDS = NOTE_LINE_BYTES / 8
+    NOTE_LINE_WORDS = NOTE_LINE_BYTES / 8,
+    CRASH_ASSERTION_BYTES = 160 /* of a longer text the end is kept, which names the line */
 };
 
 /* The request that a thread's handler is working on. */
@@ -59,8 +60,9 @@ struct crash_note {
     int32_t slot;       /* in the scoreboard; -1: a thread that has none */
     int32_t sender_pid; /* of a signal that was sent */
     uint32_t sender_uid;
-    uint32_t stack_overflow; /* 0: no */
-    uint64_t address;        /* si_addr */
+    uint32_t stack_overflow;               /* 0: no */
+    uint64_t address;                      /* si_addr */
+    char assertion[CRASH_ASSERTION_BYTES]; /* that failed (check.h); "": none */
     struct stack_note stack;
 };
 

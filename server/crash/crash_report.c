@@ -1,5 +1,6 @@
 #include "server/crash/crash_report.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "server/crash/stack_walk.h"
 
@@ -88,6 +89,14 @@ static bool is_stack_overflow(const siginfo_t *info, const void *context)
            sp != 0 && address + OVERFLOW_BYTES > sp && address < sp + OVERFLOW_BYTES;
 }
 
+static void note_assertion(struct crash_note *note)
+{
+    const char *text = check_failure() == NULL ? "" : check_failure();
+    size_t length = strlen(text);
+    size_t surplus = length < CRASH_ASSERTION_BYTES ? 0 : length - (CRASH_ASSERTION_BYTES - 1);
+    memcpy(note->assertion, text + surplus, length - surplus + 1);
+}
+
 static void write_note(struct crash_note *note, const siginfo_t *info, const void *context)
 {
     bool was_sent = info->si_code <= 0;
@@ -100,6 +109,7 @@ static void write_note(struct crash_note *note, const siginfo_t *info, const voi
     note->sender_uid = was_sent ? info->si_uid : 0;
     note->address = was_sent ? 0 : (uint64_t)(uintptr_t)info->si_addr;
     note->stack_overflow = is_stack_overflow(info, context);
+    note_assertion(note);
     atomic_store(&note->stack.frames_met, 0);
     atomic_store_explicit(&note->written, 1, memory_order_release);
     stack_walk(&note->stack, context);

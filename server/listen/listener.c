@@ -1,9 +1,9 @@
 #include "server/listen/listener.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 #include "server/listen/listener_internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -182,7 +182,7 @@ bool listener_open_set(struct listener *listener, const struct endpoint *endpoin
 bool listener_open(struct listener *listener, const struct endpoint *endpoint, bool reuseport,
                    size_t count, char error[LISTENER_ERROR_BYTES])
 {
-    assert(count == 1 || reuseport);
+    CHECK(count == 1 || reuseport);
     *listener = (struct listener){0};
     return ((!reuseport || !is_taken(endpoint)) &&
             listener_open_set(listener, endpoint, reuseport, count)) ||

@@ -66,6 +66,9 @@ def plant(tmp_path):
     ("server/setup/server.c", '#include "server/process/process.h"'),
     ("server/crash/teller.c", '#include "server/setup/server.h"'),
     ("server/balance/shares.c", '#include "server/setup/server.h"'),
+    # Assertions stay on.
+    ("common/net/worker.c", "#include <assert.h>"),
+    ("server/master/master.c", "#include <assert.h>"),
     # Processes, threads and signals belong to server.
     ("common/net/worker.c", "int child = fork();"),
     ("common/net/worker.c", "pthread_create(&thread, NULL, run, NULL);"),

@@ -1,5 +1,6 @@
 /* GET /fault/...: makes its worker misbehave, to see what that costs the others. Registered only
  * when the server was started with faults on. */
+#include "common/base/check.h"
 #include "common/handlers/handlers.h"
 #include "common/http/uri.h"
 
@@ -36,6 +37,15 @@ FAULT_HANDLER(fault_abort)
 {
     (void)request, (void)response, (void)context, (void)data;
     abort();
+}
+
+/* A connection too many has been counted off. */
+FAULT_HANDLER(fault_check)
+{
+    (void)request, (void)context, (void)data;
+    volatile int connections_open = -1;
+    CHECK(connections_open >= 0);
+    http_response_error(response, 500);
 }
 
 DELIBERATE static int divide(volatile int dividend, volatile int divisor)
@@ -229,6 +239,7 @@ void fault_register(struct router *router, struct handler_environment *env)
     const struct route routes[] = {
         {.path = "/fault/segv", .handler = fault_segv},
         {.path = "/fault/abort", .handler = fault_abort},
+        {.path = "/fault/check", .handler = fault_check},
         {.path = "/fault/fpe", .handler = fault_fpe},
         {.path = "/fault/bus", .handler = fault_bus},
         {.path = "/fault/ill", .handler = fault_ill},

@@ -1,7 +1,7 @@
 #include "common/handlers/observe/status_crash.h"
 
-#include "common/scoreboard/crash_story.h"
 #include "common/base/signal_name.h"
+#include "common/scoreboard/crash_story.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -113,6 +113,7 @@ void status_put_crash(struct json_writer *json, const struct crash_story *story)
     json_put_text(json, "code", code);
     put_fault_address(json, story);
     json_put_bool(json, "stack_overflow", story->stack_overflow);
+    put_text_or_null(json, "assertion", story->assertion);
     put_sender(json, story);
     json_put_int(json, "tid", story->tid);
     if (story->slot < 0) {

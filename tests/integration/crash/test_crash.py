@@ -217,6 +217,7 @@ def test_the_bare_threadpool_dies_as_a_whole(start_server):
 FAULTS = pytest.mark.parametrize("fault, signal_name, exit_status", [
     ("segv", "SIGSEGV", None),
     ("abort", "SIGABRT", None),
+    ("check", "SIGABRT", None),
     ("fpe", "SIGFPE", None),
     ("stack-overflow", "SIGSEGV", None),
     ("exit?status=3", None, 3),

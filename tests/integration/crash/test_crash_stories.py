@@ -19,6 +19,7 @@ BARE = pytest.mark.models(("threadpool-bare",))
 FAULTS = {
     "segv": ("SIGSEGV", "SEGV_MAPERR", "write_to_null", "fault_segv"),
     "abort": ("SIGABRT", "SI_TKILL", None, "fault_abort"),
+    "check": ("SIGABRT", "SI_TKILL", None, "fault_check"),
     "fpe": ("SIGFPE", "FPE_INTDIV", "divide", "fault_fpe"),
     "bus": ("SIGBUS", "BUS_ADRERR", "read_beyond_the_file", "fault_bus"),
     "ill": ("SIGILL", "ILL_ILLOPN", "run_no_instruction", "fault_ill"),
@@ -57,7 +58,8 @@ def test_the_story_in_status(model, start_server, fault):
     assert story["tid"] == tids[story["worker"]]
     assert story["request"] == {"line": f"GET /fault/{fault} HTTP/1.1", "client": client}
     assert story["stack_overflow"] == (fault == "stack-overflow")
-    assert story["sender"] == ({"pid": who["pid"], "uid": os.getuid()} if fault == "abort" else None)
+    assert story["sender"] == ({"pid": who["pid"], "uid": os.getuid()} if signal_name == "SIGABRT" else None)
+    assert (story["assertion"] is not None) == (fault == "check")
     assert (story["address"] is None) == (fault != "segv"), "where code and data lie is nobody's business"
     assert handler in functions(story)
     assert functions(story)[0] == culprit or culprit is None
@@ -77,6 +79,35 @@ def test_the_line_of_the_fault(model, start_server):
     source = (servers.REPOSITORY / culprit["file"]).read_text().splitlines()
     assert "*nowhere = 1;" in source[culprit["line"] - 1]
     assert story["address"] == "0x0"
+
+
+FAILED_CHECK = r"`connections_open >= 0` at common/handlers/lab/fault\.c:(\d+)"
+
+
+def assert_names_the_check(match):
+    source = (servers.REPOSITORY / "common/handlers/lab/fault.c").read_text().splitlines()
+    assert "CHECK(connections_open >= 0)" in source[int(match[1]) - 1]
+
+
+@SUPERVISED
+def test_a_failed_assertion(model, start_server):
+    server = start_server(model, "--faults", "on")
+    _, client, story = crash_by_request(server, "check")
+    assert_names_the_check(re.fullmatch(FAILED_CHECK, story["assertion"]))
+    assert_names_the_check(server.wait_for_log(rf"\[error\] worker \d+ pid \d+: assertion failed: {FAILED_CHECK}\n"))
+    assert_names_the_check(server.wait_for_log(
+        rf"worker \d+: SIGABRT \(SI_TKILL\), assertion failed: {FAILED_CHECK}, in thread \d+ \(slot \d+\), handling "
+        + re.escape(f'"GET /fault/check HTTP/1.1" from {client}\n')))
+
+
+@BARE
+def test_a_failed_assertion_without_a_master(model, start_server):
+    server = start_server(model, "--faults", "on", "--seccomp", "off")
+    with server.connect() as client:
+        client.send(request_bytes(target="/fault/check"))
+        client.expect_close()
+    assert server.wait_for_exit() == -signal.SIGABRT
+    assert_names_the_check(server.wait_for_log(rf"worker 0: SIGABRT .*assertion failed: {FAILED_CHECK}, in thread"))
 
 
 def assert_logged(server, worker, fault, client):

@@ -85,7 +85,7 @@ def test_no_cache_may_keep_what_lab_handlers_say(model, start_server):
         assert server.get(target).header("Cache-Control") == "no-store", target
 
 
-@pytest.mark.parametrize("fault", ["segv", "abort", "fpe", "stack-overflow", "hang", "deadlock",
+@pytest.mark.parametrize("fault", ["segv", "abort", "check", "fpe", "stack-overflow", "hang", "deadlock",
                                    "leak?bytes=1", "exit?status=1", "exec", "", "other"])
 def test_faults_are_not_found_unless_turned_on(client, fault):
     assert client.get(f"/fault/{fault}").status == 404

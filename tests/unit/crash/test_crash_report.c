@@ -1,6 +1,7 @@
 /* A process dies in each way that leaves a report; its parent reads the report. */
 #include "server/crash/crash_report.h"
 
+#include "common/base/check.h"
 #include "common/scoreboard/ledger.h"
 #include "common/scoreboard/scoreboard.h"
 
@@ -198,6 +199,73 @@ static void test_abort(void **state)
     assert_killed_by(die(abort, NULL, board_note()), SIGABRT);
     assert_int_equal(story.signal, SIGABRT);
     assert_int_equal(story.code, SI_TKILL);
+}
+
+static void fail_a_check(void)
+{
+    volatile int left = -1;
+    CHECK(left >= 0);
+}
+
+static void test_an_assertion(void **state)
+{
+    (void)state;
+    assert_killed_by(die(fail_a_check, NULL, board_note()), SIGABRT);
+    assert_int_equal(story.signal, SIGABRT);
+    assert_memory_equal(story.assertion, "`left >= 0` at ", 15);
+    assert_non_null(strstr(story.assertion, "tests/unit/crash/test_crash_report.c:"));
+    frame_of("fail_a_check");
+    assert_killed_by(die(abort, NULL, board_note()), SIGABRT);
+    assert_string_equal(story.assertion, ""); /* not the one before */
+}
+
+/* Of a text longer than its room the end is kept, which tells the line. */
+static void fail_a_long_check(void)
+{
+    static char text[2 * CRASH_ASSERTION_BYTES];
+    memset(text, 'x', sizeof(text) - 1);
+    memcpy(text + sizeof(text) - 5, ":123", 4);
+    check_failed(text);
+}
+
+static void test_a_long_assertion(void **state)
+{
+    (void)state;
+    assert_killed_by(die(fail_a_long_check, NULL, board_note()), SIGABRT);
+    assert_int_equal(strlen(story.assertion), CRASH_ASSERTION_BYTES - 1);
+    assert_string_equal(story.assertion + CRASH_ASSERTION_BYTES - 5, ":123");
+}
+
+/* Whoever damaged the process may have written anything there. */
+static void test_an_assertion_without_an_end(void **state)
+{
+    (void)state;
+    die(abort, NULL, board_note());
+    memset(board_note()->assertion, 'x', CRASH_ASSERTION_BYTES);
+    deaths_read_crash(scoreboard, 0, 4, &story);
+    assert_int_equal(strlen(story.assertion), CRASH_ASSERTION_BYTES - 1);
+}
+
+static void *fail_in_a_thread(void *argument)
+{
+    crash_report_enter_thread(SLOT + 1);
+    fail_a_check();
+    return argument;
+}
+
+static void check_in_a_thread(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, fail_in_a_thread, NULL);
+    pthread_join(thread, NULL);
+}
+
+static void test_an_assertion_of_a_thread(void **state)
+{
+    (void)state;
+    assert_killed_by(die(check_in_a_thread, NULL, board_note()), SIGABRT);
+    assert_int_equal(story.slot, SLOT + 1);
+    assert_memory_equal(story.assertion, "`left >= 0` at ", 15);
 }
 
 static void test_a_call_of_nothing(void **state)
@@ -435,6 +503,10 @@ int main(void)
         TEST(test_a_stack_overflow),
         TEST(test_a_signal_from_outside),
         TEST(test_abort),
+        TEST(test_an_assertion),
+        TEST(test_a_long_assertion),
+        TEST(test_an_assertion_without_an_end),
+        TEST(test_an_assertion_of_a_thread),
         TEST(test_a_call_of_nothing),
         TEST(test_sigkill_tells_nothing),
         TEST(test_a_burial_clears_the_note),

@@ -208,6 +208,7 @@ static void test_faults_are_on(void **state)
         bool blocks;
     } faults[] = {{"/fault/segv", false},
                   {"/fault/abort", false},
+                  {"/fault/check", false},
                   {"/fault/fpe", false},
                   {"/fault/bus", false},
                   {"/fault/ill", false},

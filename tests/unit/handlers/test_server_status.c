@@ -200,16 +200,16 @@ static void test_crash_of_a_thread(void **state)
     strcpy(story.request.client, "127.0.0.1:4711");
     ledger_bury(ledger, &(struct death_record){.signal = SIGSEGV});
     deaths_publish_crash(scoreboard, 0, &story);
-    assert_contains(status(),
-                    "\"crash\":{\"signal\":\"SIGSEGV\",\"code\":\"SEGV_MAPERR\","
-                    "\"address\":\"0x18\",\"stack_overflow\":false,\"sender\":null,\"tid\":78,"
-                    "\"worker\":3,\"request\":{\"line\":\"GET /\\\"x\\\"\","
-                    "\"client\":\"127.0.0.1:4711\"},\"frames_left_out\":7,\"frames\":["
-                    "{\"frame\":0,\"function\":\"write_to_null\","
-                    "\"file\":\"common/handlers/lab/fault.c\",\"line\":25,"
-                    "\"module\":\"prefork-server\",\"offset\":\"0x34\"},"
-                    "{\"frame\":8,\"function\":null,\"file\":null,\"line\":null,"
-                    "\"module\":null,\"offset\":null}]}}");
+    assert_contains(status(), "\"crash\":{\"signal\":\"SIGSEGV\",\"code\":\"SEGV_MAPERR\","
+                              "\"address\":\"0x18\",\"stack_overflow\":false,\"assertion\":null,"
+                              "\"sender\":null,\"tid\":78,"
+                              "\"worker\":3,\"request\":{\"line\":\"GET /\\\"x\\\"\","
+                              "\"client\":\"127.0.0.1:4711\"},\"frames_left_out\":7,\"frames\":["
+                              "{\"frame\":0,\"function\":\"write_to_null\","
+                              "\"file\":\"common/handlers/lab/fault.c\",\"line\":25,"
+                              "\"module\":\"prefork-server\",\"offset\":\"0x34\"},"
+                              "{\"frame\":8,\"function\":null,\"file\":null,\"line\":null,"
+                              "\"module\":null,\"offset\":null}]}}");
 }
 
 static void test_crash_by_a_signal_from_outside(void **state)
@@ -221,11 +221,13 @@ static void test_crash_by_a_signal_from_outside(void **state)
                                 .tid = 78,
                                 .slot = -1,
                                 .sender_pid = 99,
-                                .sender_uid = 1000};
+                                .sender_uid = 1000,
+                                .assertion = "`c != '\"'` at x.c:7"};
     ledger_bury(ledger, &(struct death_record){.signal = SIGABRT});
     deaths_publish_crash(scoreboard, 0, &story);
     assert_contains(status(), "\"crash\":{\"signal\":\"SIGABRT\",\"code\":\"SI_USER\","
                               "\"address\":null,\"stack_overflow\":false,"
+                              "\"assertion\":\"`c != '\\\"'` at x.c:7\","
                               "\"sender\":{\"pid\":99,\"uid\":1000},\"tid\":78,"
                               "\"worker\":null,\"request\":null,\"frames_left_out\":0,"
                               "\"frames\":[]}}");

@@ -92,6 +92,32 @@ static void test_who_sent_it(void **state)
                      "handling no request");
 }
 
+static void test_an_assertion(void **state)
+{
+    (void)state;
+    story.signal = SIGABRT;
+    story.code = SI_TKILL;
+    story.has_request = false;
+    strcpy(story.assertion, "`left > 0` at common/net/output.c:33");
+    assert_described("SIGABRT (SI_TKILL), assertion failed: `left > 0` at common/net/output.c:33, "
+                     "in thread 1234 (slot 1), handling no request");
+}
+
+/* All that is as long as it may be has room. */
+static void test_the_longest_description(void **state)
+{
+    (void)state;
+    char text[CRASH_TEXT_BYTES];
+    story.has_request = true;
+    story.signal = story.code = story.tid = INT32_MIN;
+    memset(story.assertion, 'x', CRASH_ASSERTION_BYTES - 1);
+    memset(story.request.line, '"', NOTE_LINE_BYTES);
+    memset(story.request.client, 'c', CLIENT_TEXT_BYTES - 1);
+    crash_describe(&story, text);
+    assert_int_equal(strspn(strchr(text, 'x'), "x"), CRASH_ASSERTION_BYTES - 1);
+    assert_string_equal(text + strlen(text) - (CLIENT_TEXT_BYTES - 1), story.request.client);
+}
+
 static void test_a_request_cannot_end_its_quotes(void **state)
 {
     (void)state;
@@ -188,9 +214,10 @@ static void test_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_codes),       TEST(test_descriptions),
-        TEST(test_who_sent_it), TEST(test_a_request_cannot_end_its_quotes),
-        TEST(test_frames),      TEST(test_numbers_of_frames),
+        TEST(test_codes),        TEST(test_descriptions),
+        TEST(test_who_sent_it),  TEST(test_a_request_cannot_end_its_quotes),
+        TEST(test_an_assertion), TEST(test_the_longest_description),
+        TEST(test_frames),       TEST(test_numbers_of_frames),
         TEST(test_log),
     };
     return cmocka_run_group_tests_name("crash_story", tests, NULL, NULL);
