@@ -2,8 +2,9 @@
 
 #include "common/base/check.h"
 #include "common/base/memory.h"
-#include "common/http/gzip.h"
+#include "common/http/response_gzip.h"
 #include "common/http/uri.h"
+#include "common/scoreboard/slot.h"
 
 #include <stdlib.h>
 
@@ -142,7 +143,7 @@ void http_exchange_run(struct http_exchange *exchange, struct handler_context *c
     exchange->response.no_store = !route->cacheable;
     route->handler(&exchange->request, &exchange->response, context, route->data);
     if (context->gzip) {
-        gzip_response(&exchange->request, &exchange->response);
+        response_gzip(&exchange->request, &exchange->response);
     }
     slot_note_end(context->slot);
     slot_add(&context->slot->counters.requests_handled, 1);

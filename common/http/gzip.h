@@ -5,8 +5,10 @@
 #define TWINHTTPD_COMMON_HTTP_GZIP_H
 
 #include "common/base/buffer.h"
-#include "common/http/request.h"
-#include "common/http/response.h"
+#include "common/base/span.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 /* Whether a body of this type (NULL: none) and size is worth the effort, and short enough not to
  * hold up the loop for long. */
@@ -15,9 +17,5 @@ bool gzip_suits(const char *content_type, uint64_t bytes);
 /* Appends the compressed text to out. False, and out as it was: it would not have become smaller.
  */
 bool gzip_compress(struct span text, struct buffer *out);
-
-/* Compresses the body of a response that is in memory if it suits and the client likes it. A
- * response that has a file is left alone: its validators belong to the bytes as they are. */
-void gzip_response(const struct http_request *request, struct http_response *response);
 
 #endif

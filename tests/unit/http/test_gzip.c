@@ -1,4 +1,5 @@
 #include "common/http/gzip.h"
+#include "common/http/response_gzip.h"
 
 #include "tests/unit/failing_call.h"
 
@@ -121,7 +122,7 @@ static struct http_response respond(const char *type, struct span body, const ch
         request.fields[HTTP_FIELD_ACCEPT_ENCODING].len = (uint32_t)strlen(accept);
         request.field_occurrences[HTTP_FIELD_ACCEPT_ENCODING] = 1;
     }
-    gzip_response(&request, &response);
+    response_gzip(&request, &response);
     return response;
 }
 
@@ -169,7 +170,7 @@ static void test_response_that_does_not_suit(void **state)
     struct http_request request = {.method = METHOD_GET};
     response = (struct http_response){
         .content_type = "text/plain", .file = &file, .file_bytes = TEXT_BYTES};
-    gzip_response(&request, &response); /* the cache compresses files */
+    response_gzip(&request, &response); /* the cache compresses files */
     assert_ptr_equal(response.file, &file);
     assert_int_equal(response.headers.len, 0);
 }
