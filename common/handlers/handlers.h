@@ -1,11 +1,13 @@
 /* All handlers: each file below registers its own routes. The order of the arguments of a handler
- * and what it may touch: common/http/router.h. */
+ * and what it may touch: common/http/handler.h. */
 #ifndef TWINHTTPD_COMMON_HANDLERS_HANDLERS_H
 #define TWINHTTPD_COMMON_HANDLERS_HANDLERS_H
 
-#include "common/scoreboard/scoreboard.h"
 #include "common/base/shared_cell.h"
+#include "common/http/file_cache.h"
+#include "common/http/handler.h"
 #include "common/http/router.h"
+#include "common/scoreboard/scoreboard.h"
 
 /* What the handlers of one process share. Filled in by the process model, which also says what lies
  * where; outlives the router. */

@@ -2,8 +2,12 @@
 #ifndef TWINHTTPD_COMMON_HTTP_EXCHANGE_H
 #define TWINHTTPD_COMMON_HTTP_EXCHANGE_H
 
+#include "common/http/handler.h"
 #include "common/http/parser.h"
 #include "common/http/router.h"
+
+struct connection;
+struct worker;
 
 struct http_exchange {
     struct http_request request;
@@ -11,9 +15,10 @@ struct http_exchange {
     struct http_parser *parser;
     const struct route *route; /* NULL: the response is already made (an error, OPTIONS) */
     const struct client_address *client;
-    struct http_exchange *next; /* of whichever list holds it: free, queued, completed */
-    void *connection;           /* whose it is; only its loop thread may look inside */
-    /* Hands a finished exchange back to its connection's loop; callable from any thread. */
+    struct http_exchange *next;    /* of whichever list holds it: free, queued, completed */
+    struct connection *connection; /* whose it is; only its loop's thread may look inside */
+    struct worker *owner;          /* whose connection that is */
+    /* Hands a finished exchange back to its owner; callable from any thread. */
     void (*complete)(struct http_exchange *exchange);
 };
 

@@ -72,9 +72,8 @@ void file_cache_follow_root(struct file_cache *cache, uint64_t now_ms);
 /* Finds the regular file that path (normalised, starting with "/") names beneath the root; no
  * symbolic link leads out of it. With FILE_FOUND the caller holds a reference.
  *
- * turn is a number that grows whenever new requests have been waited for: an entry is compared with
- * the file once a turn, so that a request sees every change made before it was sent. now_ms is
- * CLOCK_MONOTONIC. */
+ * turn is that of the caller's handler context: an entry is compared with the file once a turn, so
+ * that a request sees every change made before it was sent. now_ms is CLOCK_MONOTONIC. */
 enum file_result file_cache_open(struct file_cache *cache, struct span path, uint64_t turn,
                                  uint64_t now_ms, struct file_entry **entry);
 

@@ -2,27 +2,9 @@
 #ifndef TWINHTTPD_COMMON_HTTP_ROUTER_H
 #define TWINHTTPD_COMMON_HTTP_ROUTER_H
 
-#include "common/http/file_cache.h"
+#include "common/http/handler.h"
 #include "common/http/request.h"
 #include "common/http/response.h"
-#include "common/scoreboard/slot.h"
-
-struct route;
-
-/* What a handler may use besides request and response: one for each thread that runs handlers. */
-struct handler_context {
-    struct worker_slot *slot;
-    uint32_t slot_index;
-    struct file_cache *files;
-    bool gzip;       /* compress on the fly */
-    uint64_t turn;   /* see file_cache_open */
-    uint64_t now_ms; /* CLOCK_MONOTONIC, as of this turn */
-};
-
-/* Fills in the response. Runs on the loop's thread or on a pool thread; touches nothing of the
- * connection. data is what the route was registered with. */
-typedef void (*handler_fn)(const struct http_request *request, struct http_response *response,
-                           struct handler_context *context, void *data);
 
 struct route {
     const char *path; /* exact; NULL for the fallback */

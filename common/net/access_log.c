@@ -1,5 +1,6 @@
 #include "common/net/access_log.h"
 
+#include "common/base/client_address.h"
 #include "common/base/clock.h"
 #include "common/base/escape.h"
 #include "common/base/json_writer.h"

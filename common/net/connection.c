@@ -20,11 +20,6 @@ enum {
 static void on_event(evutil_socket_t fd, short what, void *argument);
 static void on_readable(struct connection *c);
 
-struct worker *connection_worker(const struct connection *connection)
-{
-    return connection->worker;
-}
-
 struct connection *connection_next(const struct connection *connection)
 {
     return TAILQ_NEXT(connection, link);
@@ -108,7 +103,8 @@ struct connection *connection_enter(struct worker *worker, int fd,
                                     const struct client_address *client)
 {
     struct connection *c = memory_alloc_zeroed(1, sizeof(*c));
-    worker->options.context->turn++; /* what it asks for was asked after what came before it */
+    /* What it asks for was asked after what came before it. */
+    handler_context_next_turn(worker->options.context);
     c->worker = worker;
     c->fd = fd;
     c->client = *client;
@@ -315,10 +311,12 @@ void connection_complete(struct http_exchange *exchange)
         connection_destroy(c);
         return;
     }
-    if (!c->sending) { /* else it goes on when the socket takes more */
-        connection_watch_read(c);
-        advance(c);
+    if (c->sending) { /* it goes on when the socket takes more */
+        connection_hold_little(c);
+        return;
     }
+    connection_watch_read(c);
+    advance(c);
 }
 
 /* ---- Time ---- */

@@ -40,9 +40,6 @@ void connection_log_cut(struct connection *connection);
 /* Ends it now, whatever it was doing. */
 void connection_destroy(struct connection *connection);
 
-/* Which worker owns it. */
-struct worker *connection_worker(const struct connection *connection);
-
 /* The one behind it in the worker's list. */
 struct connection *connection_next(const struct connection *connection);
 

@@ -43,7 +43,7 @@ struct connection {
     uint64_t discarded_bytes;  /* while it lingers */
     struct reader_pace pace;   /* while output is blocked */
     struct worker *worker;
-    struct http_exchange *exchange; /* while a request is being read or handled */
+    struct http_exchange *exchange; /* while a request is being read, handled or answered */
     struct buffer input;
     size_t input_used; /* bytes of input that earlier requests took */
     struct output output;
@@ -92,7 +92,8 @@ bool connection_requests_step(struct connection *c);
 /* Answers a request that cannot be followed to its end: the connection ends with it. */
 void connection_requests_refuse(struct connection *c, struct http_refusal refusal);
 
-/* The response is complete: puts it into the output and gets ready for the next request. */
+/* The response is complete: puts it into the output and gets ready for the next request. The
+ * exchange keeps what was asked and answered until that comes, or the connection rests. */
 void connection_requests_respond(struct connection *c);
 
 /* ---- connection_linger.c ---- */

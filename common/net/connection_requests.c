@@ -134,7 +134,6 @@ void connection_requests_respond(struct connection *c)
         /* The client may not expect the end, or has sent more already. */
         c->must_linger |= exchange->request.keep_alive || c->input_used < c->input.len;
     }
-    http_exchange_reset(exchange);
 }
 
 void connection_requests_refuse(struct connection *c, struct http_refusal refusal)
@@ -168,7 +167,9 @@ static void run_inline(struct connection *c)
     context->now_ms = worker_now_ms(c->worker);
     bool blocks = c->exchange->route->blocks;
     http_exchange_run(c->exchange, context);
-    context->turn += blocks; /* the clock has to be read again */
+    if (blocks) {
+        handler_context_next_turn(context); /* the clock has to be read again */
+    }
     connection_requests_respond(c);
 }
 
@@ -242,7 +243,10 @@ static void begin_request(struct connection *c)
         c->exchange = lending_take_exchange(&c->worker->lending, &c->worker->limits);
         c->exchange->complete = worker_complete;
         c->exchange->connection = c;
+        c->exchange->owner = c->worker;
         c->exchange->client = &c->client;
+    } else { /* it still holds what was answered last */
+        http_exchange_reset(c->exchange);
     }
     c->phase = PHASE_HEAD;
     c->deadline_ms = worker_now_ms(c->worker) + connection_config(c)->header_timeout_ms;

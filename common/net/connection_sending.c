@@ -50,10 +50,10 @@ static enum output_result flush_and_count(struct connection *c)
     enum output_result result = output_flush(&c->output, c->fd, &sent);
     slot_add(&worker_slot_of(c->worker)->counters.bytes_sent, sent);
     c->sent_bytes += sent;
-    if (in_one_send && result != OUTPUT_DONE) {
-        connection_journal_not_finished(c, counted);
-    } else if (result == OUTPUT_DONE) {
+    if (result == OUTPUT_DONE && !in_one_send) {
         connection_journal_finished(c);
+    } else if (result != OUTPUT_DONE && in_one_send) {
+        connection_journal_not_finished(c, counted);
     }
     if (result == OUTPUT_BLOCKED) {
         connection_sending_extend(c, sent);

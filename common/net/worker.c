@@ -127,7 +127,7 @@ static void wake(struct worker *worker)
 
 void worker_complete(struct http_exchange *exchange)
 {
-    struct worker *worker = connection_worker(exchange->connection);
+    struct worker *worker = exchange->owner;
     pthread_mutex_lock(&worker->completed_lock);
     bool was_empty = worker->completed == NULL;
     exchange->next = worker->completed;
@@ -310,7 +310,7 @@ struct worker *worker_create(const struct worker_options *options)
     if (options->access_log_fd >= 0) {
         worker->access_log = access_log_create(options->access_log_fd, config->access_log_format);
     }
-    options->context->turn++; /* so that the first look at the clock reads it */
+    handler_context_next_turn(options->context); /* so that the first look at the clock reads it */
     render_date(worker);
     add_events(worker);
     return worker;
@@ -342,7 +342,7 @@ void worker_run(struct worker *worker)
     const struct worker_dispatch *dispatch = &worker->options.dispatch;
     while (atomic_load_explicit(&worker->command, memory_order_relaxed) != WORKER_STOP &&
            !is_drained(worker)) {
-        worker->options.context->turn++;
+        handler_context_next_turn(worker->options.context);
         if (event_base_loop(worker->base, EVLOOP_ONCE) < 0) {
             log_write(LOG_ERROR, "the event loop failed: %m");
             break;

@@ -41,8 +41,8 @@ struct worker_options {
     uint64_t max_connections;
     /* Asked before a connection is accepted from a socket that others watch, too; false leaves it
      * to them for a moment. NULL: always. */
-    bool (*may_accept)(void *data, uint32_t slot_index);
-    void *may_accept_data;
+    bool (*may_accept)(const void *data, uint32_t slot_index);
+    const void *may_accept_data;
     /* Called in each tick: the time for worker_hand_over. NULL: never. */
     void (*rebalance)(const void *data, struct worker *worker, uint32_t slot_index);
     const void *rebalance_data;

@@ -116,11 +116,12 @@ static _Noreturn void die(const char *what, const char *why)
     exit(2);
 }
 
-/* ---- The way back: as a loop's list of completed requests with its eventfd ---- */
+/* ---- The way back: as a loop's list of completed requests with its eventfd. A producer stands
+ * where the connection does in a server; nobody else looks inside ---- */
 
 static void complete(struct http_exchange *exchange)
 {
-    struct producer *producer = exchange->connection;
+    struct producer *producer = (struct producer *)exchange->connection;
     struct http_exchange *first = atomic_load(&producer->completed);
     do {
         exchange->next = first;
@@ -185,7 +186,8 @@ static void *run_producer(void *argument)
     size_t out = 0;
     for (size_t i = 0; i < WINDOW; i++) {
         struct http_exchange *exchange = &producer->requests[i].exchange;
-        *exchange = (struct http_exchange){.route = &quick, .connection = producer, .next = home};
+        *exchange = (struct http_exchange){
+            .route = &quick, .connection = (struct connection *)producer, .next = home};
         home = exchange;
     }
     do {

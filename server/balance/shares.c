@@ -62,8 +62,9 @@ bool shares_is_taking(const struct scoreboard *scoreboard, uint32_t slot_index, 
            heartbeat_ms_of(slot) + ALIVE_MS >= now_ms;
 }
 
-bool shares_may_accept(const struct scoreboard *scoreboard, uint32_t slot_index)
+bool shares_may_accept(const void *data, uint32_t slot_index)
 {
+    const struct scoreboard *scoreboard = data;
     const struct worker_slot *own = &scoreboard->slots[slot_index];
     uint64_t now_ms = heartbeat_ms_of(own);
     uint64_t own_open = open_of(own);

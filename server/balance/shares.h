@@ -28,8 +28,8 @@ uint32_t shares_neighbours(const struct scoreboard *scoreboard, uint32_t slot_in
 bool shares_is_taking(const struct scoreboard *scoreboard, uint32_t slot_index, uint64_t now_ms);
 
 /* Whether the loop in this slot may accept: false while a neighbour has clearly fewer connections
- * open. */
-bool shares_may_accept(const struct scoreboard *scoreboard, uint32_t slot_index);
+ * open. data is the scoreboard (see struct worker_options). */
+bool shares_may_accept(const void *data, uint32_t slot_index);
 
 /* To which neighbours the loop should give how many of its connections in use, so that all come to
  * an equal number; what is idle is no load and stays. Loops that ask at the same time do not give

@@ -102,11 +102,6 @@ static bool may_shut_down(const void *data, size_t listen_index)
            (atomic_load(&process->given_up) >> listen_index & 1) != 0;
 }
 
-static bool may_accept(void *data, uint32_t slot_index)
-{
-    return shares_may_accept(data, slot_index);
-}
-
 struct worker *process_create_worker(struct process *process, struct handler_context *context,
                                      uint32_t loop, const struct worker_dispatch *dispatch)
 {
@@ -123,7 +118,7 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .may_shut_down_data = process,
         .access_log_fd = server->access_log_fd,
         .max_connections = server->plan.max_connections,
-        .may_accept = server->config.accept == CONFIG_ACCEPT_SHARED ? may_accept : NULL,
+        .may_accept = server->config.accept == CONFIG_ACCEPT_SHARED ? shares_may_accept : NULL,
         .may_accept_data = server->scoreboard,
         .rebalance = inbox_id != 0 ? inboxes_tick : NULL,
         .rebalance_data = &server->inboxes,

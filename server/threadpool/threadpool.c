@@ -174,7 +174,7 @@ static void *run_pool_thread(void *argument)
     }
     while (!closed && sound && needed) {
         struct http_exchange *batch = queue_pop(pool->queue, HEARTBEAT_MS, &closed);
-        member->context.turn++;
+        handler_context_next_turn(&member->context);
         member->context.now_ms = clock_monotonic_ms();
         slot_beat(slot, member->context.now_ms, SLOT_READY);
         file_cache_follow_root(member->context.files, member->context.now_ms);

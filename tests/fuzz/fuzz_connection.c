@@ -222,7 +222,7 @@ static void complete(bool last)
     struct http_exchange *exchange = pending[index];
     pending_count--;
     memmove(pending + index, pending + index + 1, (pending_count - index) * sizeof(pending[0]));
-    other_context.turn++;
+    handler_context_next_turn(&other_context);
     http_exchange_run(exchange, &other_context);
     exchange->complete(exchange);
 }
@@ -303,7 +303,7 @@ static void receive(struct client *client)
 
 static void turn(void)
 {
-    context.turn++;
+    handler_context_next_turn(&context);
     FUZZ_CHECK(event_base_loop(worker->base, EVLOOP_NONBLOCK) >= 0);
     for (size_t i = 0; reading && i < CLIENTS; i++) {
         receive(&clients[i]);

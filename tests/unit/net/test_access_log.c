@@ -1,5 +1,6 @@
 #include "common/net/access_log.h"
 
+#include "common/base/client_address.h"
 #include "common/base/log.h"
 #include "tests/unit/failing_call.h"
 

@@ -107,7 +107,7 @@ static void make_worker(uint32_t i)
 
 static void turn(uint32_t i)
 {
-    contexts[i].turn++;
+    handler_context_next_turn(&contexts[i]);
     assert_true(event_base_loop(worker_event_base(workers[i]), EVLOOP_NONBLOCK | EVLOOP_ONCE) >= 0);
 }
 

@@ -215,7 +215,7 @@ static int discard(void **state)
 /* What is ready now, once. */
 static void turn(void)
 {
-    context.turn++;
+    handler_context_next_turn(&context);
     assert_true(__real_event_base_loop(worker_event_base(worker), EVLOOP_NONBLOCK | EVLOOP_ONCE) >=
                 0);
 }

@@ -148,7 +148,7 @@ static void block(const struct http_request *request, struct http_response *resp
     }
 }
 
-static bool may_accept(void *data, uint32_t slot_index)
+static bool may_accept(const void *data, uint32_t slot_index)
 {
     (void)data;
     (void)slot_index;
