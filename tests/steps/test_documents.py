@@ -1,0 +1,202 @@
+"""The documents say what is so: their links and paths lead somewhere, and the references in server/README.md list
+every setting and every field of /status, and none more."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", ROOT / "build/dev/bin"))
+MANUAL = ROOT / "server/README.md"
+FOLDERS = ("common", "server", "loadtest", "tests", "config", "docker", ".ci")
+UNREAD = re.compile(r"^(build|\.git|loadtest/results|loadtest/reports/2026[^/]*)(/|$)")
+
+# What a document names without there being such a file in the tree: what a reader makes, or the laboratory.
+ELSEWHERE = {"site.yaml", "my.yaml", "foo.c", "summary.md"}
+
+CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+PATH = re.compile(rf"(?<![\w./<-])(?:{'|'.join(map(re.escape, FOLDERS))})/[\w.*/-]*[\w*]")
+SOURCE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:c|h|py|lua|yaml|md|sh))`")
+LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
+
+
+def is_read(path):
+    return not UNREAD.match(str(path.relative_to(ROOT)))
+
+
+DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if is_read(path))
+of_each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def without_code_blocks(text):
+    return CODE_BLOCK.sub("", text)
+
+
+def slug(heading):
+    """The anchor that GitHub makes of a heading."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+    return re.sub(r"[^\w\- ]", "", text).strip().replace(" ", "-")
+
+
+def anchors(path):
+    text = without_code_blocks(path.read_text())
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+def test_the_first_page_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@of_each_document
+def test_tables_fit_100_columns(document):
+    """As they are read: without the targets of links."""
+    rows = [re.sub(r"\]\([^)]*\)", "]", line) for line in document.read_text().splitlines() if line.startswith("|")]
+    assert [row for row in rows if len(row) > 100] == []
+
+
+@of_each_document
+def test_links_lead_to_files_and_headings(document):
+    broken = []
+    for match in LINK.finditer(without_code_blocks(document.read_text())):
+        target = match[1] or match[2]
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (document.parent / name) if name else document
+        if not path.exists() or anchor and anchor not in anchors(path):
+            broken.append(target)
+    assert broken == []
+
+
+@functools.cache
+def all_files():
+    return [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if is_read(path)]
+
+
+def exists(name, document):
+    """Whether there is what a document calls that: from the root, from its folder, or by its last parts."""
+    return ((ROOT / name).exists() or (document.parent / name).exists() or
+            any(path.endswith("/" + name) for path in all_files()))
+
+
+def is_pattern(name):
+    """loadtest/results is made by the laboratory; NAME stands for whatever a reader chooses."""
+    return "*" in name or "NAME" in name or name.startswith("loadtest/results")
+
+
+@of_each_document
+def test_the_files_that_are_named_exist(document):
+    text = document.read_text()
+    names = {match[0] for match in PATH.finditer(text)}
+    names |= {match[1] for match in SOURCE.finditer(without_code_blocks(text))} - ELSEWHERE
+    assert [name for name in sorted(names) if not is_pattern(name) and not exists(name, document)] == []
+
+
+# ---- the settings ----
+
+def settings_of(server):
+    """key: (values, default), as --help has them; a flag has none of its own."""
+    text = subprocess.run([BIN_DIR / server, "--help"], capture_output=True, text=True, check=True).stdout
+    found = {}
+    for option, rest in re.findall(r"^  --(\S+)(?: VALUE)?\n((?:      .*\n)+)", text.split("\nSettings:\n")[1], re.M):
+        values = re.search(r"VALUE: (.*); default: (.*)$", rest, re.MULTILINE)
+        found[option.replace("-", "_")] = values.groups() if values else ("on|off", "off")
+    return found
+
+
+def documented_setting(key, prefork, threadpool):
+    """How the reference begins the entry of a setting."""
+    only = "; threadpool-server alone" if prefork is None else "; prefork-server alone" if threadpool is None else ""
+    values, default = prefork or threadpool
+    if prefork and threadpool and prefork != threadpool:
+        values = f"prefork-server: {prefork[0]}; threadpool-server: {threadpool[0]}"
+    return f"- `{key}` ({values}; default {default}{only}): "
+
+
+def test_every_setting_is_documented_with_its_values_and_default():
+    prefork, threadpool = settings_of("prefork-server"), settings_of("threadpool-server")
+    wanted = [documented_setting(key, prefork.get(key), threadpool.get(key)) for key in prefork | threadpool]
+    reference = section(MANUAL.read_text(), "Every setting")
+    entries = [re.sub(r"\n  ", " ", entry) for entry in re.findall(r"^- .*(?:\n  .*)*", reference, re.MULTILINE)]
+    assert sorted(wanted) == sorted(re.match(r"- `\w+` \(.*?\): ", entry)[0] for entry in entries)
+
+
+def section(text, heading):
+    """What stands below a heading of the second level."""
+    return re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
+
+
+# ---- the fields of /status ----
+
+def fields_in(value, path=""):
+    """The paths of all members that are neither objects nor lists: deaths[].crash.frames[].line."""
+    if isinstance(value, dict):
+        return {found for key, member in value.items() for found in fields_in(member, f"{path}.{key}".lstrip("."))}
+    if isinstance(value, list):
+        return {found for member in value for found in fields_in(member, path + "[]")}
+    return {path}
+
+
+def documented_fields():
+    """A section of the reference names the objects in its heading, and their members in a table."""
+    found = set()
+    for part in re.split(r"^### ", section(MANUAL.read_text(), "Fields of /status"), flags=re.MULTILINE)[1:]:
+        heading, _, body = part.partition("\n")
+        prefixes = [f"{name}." for name in re.findall(r"`([^`]+)`", heading)] or [""]
+        found |= {prefix + name for prefix in prefixes for name in re.findall(r"^\| `([^`]+)` \|", body, re.MULTILINE)}
+    return found
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The URL of a server in which a worker may crash or get stuck."""
+    output = tmp_path / "output"
+    command = [BIN_DIR / "prefork-server", "--listen", "127.0.0.1:0", "--workers", "2", "--faults", "on",
+               "--stuck-after-ms", "1000"]
+    with output.open("w") as file, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file) as run:
+        try:
+            yield wait_until(lambda: re.search(r"listening on (\S+)", output.read_text()))[1]
+        finally:
+            run.terminate()
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return answer.read()
+
+
+def status_with_everything(url):
+    """The status, once a worker has died of a fault and another of being stuck, and both stories are told."""
+    for path in ("/fault/segv", "/fault/deadlock"):
+        with pytest.raises(OSError):
+            get(url + path)
+
+    def told():
+        status = json.loads(get(url + "/status"))
+        crashes = [death["crash"] for death in status["deaths"] if death["crash"]]
+        stories = [*crashes, *(thread for process in status["stuck_processes"] for thread in process["threads"])]
+        return status if len(stories) >= 3 and all(story["frames"] for story in stories) else None
+    return wait_until(told)
+
+
+def test_every_field_of_the_status_is_documented(server):
+    shown = fields_in(status_with_everything(server))
+    documented = documented_fields()
+    # An object that may be null is shown as a field where it is.
+    optional = {field for field in shown if any(name.startswith(field + ".") for name in documented)}
+    assert shown - optional == documented
