@@ -68,40 +68,42 @@ static void make_options(struct option options[OPTIONS + 1])
     options[OPTIONS] = (struct option){0};
 }
 
-static bool fail_missing_value(int index, const char *name, enum config_server server, char *error)
+static bool fail_missing_value(int index, const char *name, enum config_server server,
+                               struct error *error)
 {
     char allowed[CONFIG_ALLOWED_BYTES];
     if (index == CONFIG_OPTION) {
-        return config_fail(error, "--%s needs a value; use %s", name, config_option_allowed);
+        return error_set(error, "--%s needs a value; use %s", name, config_option_allowed);
     }
     config_setting_allowed(&config_settings[index], server, allowed);
-    return config_fail(error, "--%s needs a value; use %s", name, allowed);
+    return error_set(error, "--%s needs a value; use %s", name, allowed);
 }
 
 /* getopt's '?': an unknown option, or a value for one that takes none. */
-static bool fail_option(const struct option *options, const char *argument, char *error)
+static bool fail_option(const struct option *options, const char *argument, struct error *error)
 {
     if (optopt >= FIRST_VALUE) {
-        return config_fail(error, "--%s takes no value; give it alone",
-                           options[optopt - FIRST_VALUE].name);
+        return error_set(error, "--%s takes no value; give it alone",
+                         options[optopt - FIRST_VALUE].name);
     }
     if (optopt != 0) {
-        return config_fail(error, "unknown option \"-%c\"; see --help", optopt);
+        return error_set(error, "unknown option \"-%c\"; see --help", optopt);
     }
-    return config_fail(error, "unknown option \"%.*s\"; see --help", (int)strcspn(argument, "="),
-                       argument);
+    return error_set(error, "unknown option \"%.*s\"; see --help", (int)strcspn(argument, "="),
+                     argument);
 }
 
-static bool fail_positional(const char *argument, char *error)
+static bool fail_positional(const char *argument, struct error *error)
 {
-    return config_fail(
+    return error_set(
         error, "unexpected argument \"%.80s\"; every setting is an --option, see --help", argument);
 }
 
-static bool take_command(struct command_line *line, const struct command *command, char *error)
+static bool take_command(struct command_line *line, const struct command *command,
+                         struct error *error)
 {
     if (line->action != CONFIG_RUN && line->action != command->action) {
-        return config_fail(error, "--test-config and --health-check exclude each other; give one");
+        return error_set(error, "--test-config and --health-check exclude each other; give one");
     }
     line->action = command->action;
     return true;
@@ -119,12 +121,12 @@ static const char *join_listen(struct command_line *line, const char *before, co
 }
 
 static bool take_setting(struct command_line *line, int index, enum config_server server,
-                         char *error)
+                         struct error *error)
 {
     const struct config_setting *setting = &config_settings[index];
     if ((setting->servers & server) == 0) {
-        return config_fail(error, "%s does not have --%s; %s", server_name(server), setting->option,
-                           setting->elsewhere);
+        return error_set(error, "%s does not have --%s; %s", server_name(server), setting->option,
+                         setting->elsewhere);
     }
     const char *before = line->values[index];
     if (setting->kind == CONFIG_KIND_LISTEN && before != NULL) {
@@ -136,7 +138,7 @@ static bool take_setting(struct command_line *line, int index, enum config_serve
 }
 
 static bool take_option(struct command_line *line, int index, enum config_server server,
-                        char *error)
+                        struct error *error)
 {
     if (index < CONFIG_SETTINGS) {
         return take_setting(line, index, server, error);
@@ -145,7 +147,7 @@ static bool take_option(struct command_line *line, int index, enum config_server
         return take_command(line, &commands[index - FIRST_COMMAND], error);
     }
     if (line->config_path != NULL) {
-        return config_fail(error, "--config is given twice; put all settings in one file");
+        return error_set(error, "--config is given twice; put all settings in one file");
     }
     line->config_path = optarg;
     return true;
@@ -158,7 +160,7 @@ static bool asks_for_text(enum config_action action)
 
 /* --help and --version take effect where they stand: what follows does not matter any more. */
 static bool read_command_line(struct command_line *line, enum config_server server, int argc,
-                              char *const *argv, char *error)
+                              char *const *argv, struct error *error)
 {
     struct option options[OPTIONS + 1];
     make_options(options);
@@ -197,7 +199,7 @@ static void apply_defaults(struct config *config, enum config_server server)
 }
 
 static bool apply_options(struct config *config, enum config_server server,
-                          const struct command_line *line, char *error)
+                          const struct command_line *line, struct error *error)
 {
     for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
         const struct config_setting *setting = &config_settings[i];
@@ -221,7 +223,7 @@ static void fit_together(struct config *config)
 
 /* Lays the file and the options over the defaults. */
 static enum config_action apply_all(struct config *config, enum config_server server,
-                                    const struct command_line *line, char *error)
+                                    const struct command_line *line, struct error *error)
 {
     apply_defaults(config, server);
     if (asks_for_text(line->action)) {
@@ -238,11 +240,11 @@ static enum config_action apply_all(struct config *config, enum config_server se
 }
 
 enum config_action config_load(struct config *config, enum config_server server, int argc,
-                               char *const *argv, char error[CONFIG_ERROR_BYTES])
+                               char *const *argv, struct error *error)
 {
     struct command_line line = {.action = CONFIG_RUN};
     *config = (struct config){0};
-    error[0] = '\0';
+    error->text[0] = '\0';
     enum config_action action = CONFIG_INVALID;
     if (read_command_line(&line, server, argc, argv, error)) {
         action = apply_all(config, server, &line, error);

@@ -3,6 +3,7 @@
 #ifndef TWINHTTPD_COMMON_CONFIG_CONFIG_H
 #define TWINHTTPD_COMMON_CONFIG_CONFIG_H
 
+#include "common/base/error.h"
 #include "common/base/log.h"
 
 #include <stdbool.h>
@@ -97,7 +98,7 @@ enum config_action {
     CONFIG_INVALID       /* error holds one line: cause and fix */
 };
 
-enum { CONFIG_ERROR_BYTES = 512, CONFIG_LISTEN_MOST = 16 };
+enum { CONFIG_LISTEN_MOST = 16 };
 
 /* Fills *config from defaults, the file named by --config, and the options. Never exits, prints
  * nothing. With CONFIG_INVALID the struct holds nothing and error says why (one line, without the
@@ -105,7 +106,7 @@ enum { CONFIG_ERROR_BYTES = 512, CONFIG_LISTEN_MOST = 16 };
  * CONFIG_HELP and CONFIG_VERSION come with the defaults: the file has not been read. May be called
  * again; not from two threads at once, since getopt_long keeps its state in globals. */
 enum config_action config_load(struct config *config, enum config_server server, int argc,
-                               char *const *argv, char error[CONFIG_ERROR_BYTES]);
+                               char *const *argv, struct error *error);
 
 void config_free(struct config *config);
 
@@ -115,7 +116,7 @@ uint64_t config_idle_settings(const struct config *config, unsigned traits);
 
 /* "queue_length has no effect: cause; fix", of the setting with that bit. */
 void config_describe_idle(const struct config *config, unsigned traits, unsigned index,
-                          char out[CONFIG_ERROR_BYTES]);
+                          struct error *out);
 
 /* Prints usage and every option that this server has, with its default and range. */
 void config_print_help(FILE *out, enum config_server server);

@@ -40,7 +40,7 @@ uint64_t config_idle_settings(const struct config *config, unsigned traits)
 }
 
 void config_describe_idle(const struct config *config, unsigned traits, unsigned index,
-                          char out[CONFIG_ERROR_BYTES])
+                          struct error *out)
 {
     CHECK(index < CONFIG_SETTINGS);
     const struct config_setting *setting = &config_settings[index];
@@ -51,6 +51,5 @@ void config_describe_idle(const struct config *config, unsigned traits, unsigned
             reason = lacks[i].text;
         }
     }
-    snprintf(out, CONFIG_ERROR_BYTES, "%s has no effect: %s, or leave it out", setting->key,
-             reason);
+    error_set(out, "%s has no effect: %s, or leave it out", setting->key, reason);
 }

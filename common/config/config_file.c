@@ -22,7 +22,7 @@ struct file {
     struct buffer content;
     struct buffer list; /* what stands behind the key that may have a list, with commas */
     size_t lines[CONFIG_SETTINGS]; /* where each key stands, from 1; 0: not in the file */
-    char *error;
+    struct error *error;
 };
 
 /* What the scan expects next. */
@@ -45,12 +45,12 @@ static bool read_all(struct file *file, FILE *stream)
         file->content.len += bytes;
     } while (bytes > 0 && file->content.len <= FILE_MAX_BYTES);
     if (ferror(stream)) {
-        return config_fail(file->error, "%s: cannot be read: %s; give --config a YAML file",
-                           file->shown_path, strerror(errno));
+        return error_set(file->error, "%s: cannot be read: %s; give --config a YAML file",
+                         file->shown_path, strerror(errno));
     }
     if (file->content.len > FILE_MAX_BYTES) {
-        return config_fail(file->error, "%s: is larger than %d bytes; give --config a YAML file",
-                           file->shown_path, FILE_MAX_BYTES);
+        return error_set(file->error, "%s: is larger than %d bytes; give --config a YAML file",
+                         file->shown_path, FILE_MAX_BYTES);
     }
     return true;
 }
@@ -59,8 +59,8 @@ static bool read_file(struct file *file, const char *path)
 {
     FILE *stream = fopen(path, "re");
     if (stream == NULL) {
-        return config_fail(file->error, "%s: cannot be opened: %s; check the path after --config",
-                           file->shown_path, strerror(errno));
+        return error_set(file->error, "%s: cannot be opened: %s; check the path after --config",
+                         file->shown_path, strerror(errno));
     }
     bool good = read_all(file, stream);
     fclose(stream);
@@ -69,8 +69,8 @@ static bool read_file(struct file *file, const char *path)
 
 static bool scan_fail(const struct scan *scan, const yaml_event_t *event, const char *cause_and_fix)
 {
-    return config_fail(scan->file->error, "%s:%zu: %s", scan->file->shown_path,
-                       event->start_mark.line + 1, cause_and_fix);
+    return error_set(scan->file->error, "%s:%zu: %s", scan->file->shown_path,
+                     event->start_mark.line + 1, cause_and_fix);
 }
 
 static bool scan_root(struct scan *scan, const yaml_event_t *event)
@@ -97,15 +97,14 @@ static bool scan_key(struct scan *scan, const yaml_event_t *event)
     const char *key = (const char *)event->data.scalar.value;
     scan->setting = config_setting_find(key);
     if (scan->setting == NULL) {
-        return config_fail(file->error,
-                           "%s:%zu: unknown key \"%.80s\"; see --help for the settings",
-                           file->shown_path, line, key);
+        return error_set(file->error, "%s:%zu: unknown key \"%.80s\"; see --help for the settings",
+                         file->shown_path, line, key);
     }
     size_t *first_line = &file->lines[scan->setting - config_settings];
     if (*first_line != 0) {
-        return config_fail(file->error,
-                           "%s:%zu: duplicate key \"%s\" (first on line %zu); keep one of them",
-                           file->shown_path, line, key, *first_line);
+        return error_set(file->error,
+                         "%s:%zu: duplicate key \"%s\" (first on line %zu); keep one of them",
+                         file->shown_path, line, key, *first_line);
     }
     *first_line = line;
     scan->has_keys = true;
@@ -160,9 +159,9 @@ static bool scan_value(struct scan *scan, const yaml_event_t *event)
     /* The settings with a list belong to both servers: the allowed values are the same. */
     char allowed[CONFIG_ALLOWED_BYTES];
     config_setting_allowed(scan->setting, CONFIG_SERVER_PREFORK, allowed);
-    return config_fail(file->error, "%s:%zu: %s: %s is not valid; use %s (in quotes if need be)",
-                       file->shown_path, file->lines[scan->setting - config_settings],
-                       scan->setting->key, name_of_wrong_type(event->type), allowed);
+    return error_set(file->error, "%s:%zu: %s: %s is not valid; use %s (in quotes if need be)",
+                     file->shown_path, file->lines[scan->setting - config_settings],
+                     scan->setting->key, name_of_wrong_type(event->type), allowed);
 }
 
 static bool scan_event(struct scan *scan, const yaml_event_t *event)
@@ -211,11 +210,11 @@ static bool fail_syntax(const struct file *file, const yaml_parser_t *parser)
     size_t line = parser->error == YAML_READER_ERROR
                       ? line_of_offset(&file->content, parser->problem_offset)
                       : parser->problem_mark.line + 1;
-    return config_fail(file->error,
-                       "%s:%zu: YAML syntax error: %s; correct the line, and put a value that "
-                       "begins with * or [ in quotes",
-                       file->shown_path, line,
-                       parser->problem == NULL ? "not readable" : parser->problem);
+    return error_set(file->error,
+                     "%s:%zu: YAML syntax error: %s; correct the line, and put a value that "
+                     "begins with * or [ in quotes",
+                     file->shown_path, line,
+                     parser->problem == NULL ? "not readable" : parser->problem);
 }
 
 static bool scan_events(struct scan *scan, yaml_parser_t *parser)
@@ -241,7 +240,7 @@ static bool scan_keys(struct file *file, bool *has_keys)
     struct scan scan = {.file = file, .state = SCAN_ROOT};
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
-        return config_fail(file->error, "%s: out of memory", file->shown_path);
+        return error_set(file->error, "%s: out of memory", file->shown_path);
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *)file->content.data,
                                  file->content.len);
@@ -303,8 +302,8 @@ static bool load_values(const struct file *file, enum config_server server, stru
     cyaml_err_t result = cyaml_load_data((const uint8_t *)file->content.data, file->content.len,
                                          &cyaml, &schema, &values, NULL);
     if (result != CYAML_OK) {
-        return config_fail(file->error, "%s: cannot be read as settings: %s; see --help for them",
-                           file->shown_path, cyaml_strerror(result));
+        return error_set(file->error, "%s: cannot be read as settings: %s; see --help for them",
+                         file->shown_path, cyaml_strerror(result));
     }
     bool good = apply_values(file, server, values, config);
     cyaml_free(&cyaml, &schema, values, 0);
@@ -312,7 +311,7 @@ static bool load_values(const struct file *file, enum config_server server, stru
 }
 
 bool config_file_apply(const char *path, enum config_server server, struct config *config,
-                       char error[CONFIG_ERROR_BYTES])
+                       struct error *error)
 {
     size_t path_bytes = strlen(path);
     struct file file = {.shown_path = path, .error = error};

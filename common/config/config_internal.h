@@ -2,6 +2,7 @@
 #ifndef TWINHTTPD_COMMON_CONFIG_CONFIG_INTERNAL_H
 #define TWINHTTPD_COMMON_CONFIG_CONFIG_INTERNAL_H
 
+#include "common/base/error.h"
 #include "common/config/config.h"
 
 #include <stddef.h>
@@ -50,18 +51,12 @@ bool config_setting_apply(const struct config_setting *setting, enum config_serv
 void config_setting_allowed(const struct config_setting *setting, enum config_server server,
                             char out[CONFIG_ALLOWED_BYTES]);
 
-/* Writes the error as one line: control bytes become '?'. Always false, so that a caller can
- * report and fail in one statement. */
-bool config_fail(char error[CONFIG_ERROR_BYTES], const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
 /* Fails with "<where>: <text> is not valid; use <allowed>". */
-bool config_fail_value(char error[CONFIG_ERROR_BYTES], const char *where,
-                       const struct config_setting *setting, enum config_server server,
-                       const char *text);
+bool config_fail_value(struct error *error, const char *where, const struct config_setting *setting,
+                       enum config_server server, const char *text);
 
 /* Reads the YAML file over *config. False: error holds "<path>:<line>: <cause>; <fix>". */
 bool config_file_apply(const char *path, enum config_server server, struct config *config,
-                       char error[CONFIG_ERROR_BYTES]);
+                       struct error *error);
 
 #endif

@@ -5,7 +5,6 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -436,26 +435,11 @@ void config_setting_allowed(const struct config_setting *setting, enum config_se
     }
 }
 
-bool config_fail(char error[CONFIG_ERROR_BYTES], const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, CONFIG_ERROR_BYTES, format, arguments);
-    va_end(arguments);
-    for (char *c = error; *c != '\0'; c++) {
-        if (iscntrl((unsigned char)*c)) {
-            *c = '?';
-        }
-    }
-    return false;
-}
-
-bool config_fail_value(char error[CONFIG_ERROR_BYTES], const char *where,
-                       const struct config_setting *setting, enum config_server server,
-                       const char *text)
+bool config_fail_value(struct error *error, const char *where, const struct config_setting *setting,
+                       enum config_server server, const char *text)
 {
     char allowed[CONFIG_ALLOWED_BYTES];
     config_setting_allowed(setting, server, allowed);
-    return config_fail(error, "%s: \"%.*s\" is not valid; use %s", where, SHOWN_VALUE_BYTES, text,
-                       allowed);
+    return error_set(error, "%s: \"%.*s\" is not valid; use %s", where, SHOWN_VALUE_BYTES, text,
+                     allowed);
 }

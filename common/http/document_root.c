@@ -42,29 +42,26 @@ static void remember(struct document_root *root, const struct stat *status)
     root->inode = status->st_ino;
 }
 
-static bool open_root(struct document_root *root, char error[DOCUMENT_ROOT_ERROR_BYTES])
+static bool open_root(struct document_root *root, struct error *error)
 {
     struct stat status;
     root->fd = open_directory(root->path);
     if (root->fd < 0 || fstat(root->fd, &status) != 0) {
-        snprintf(error, DOCUMENT_ROOT_ERROR_BYTES,
-                 "cannot open the document root %s: %s; name a directory with --root", root->path,
-                 strerror(errno));
-        return false;
+        return error_set(error,
+                         "cannot open the document root %s: %s; name a directory with --root",
+                         root->path, strerror(errno));
     }
     remember(root, &status);
     int way = beneath_choose_way(root->fd);
     if (way < 0) {
-        snprintf(error, DOCUMENT_ROOT_ERROR_BYTES,
-                 "cannot search the document root %s: %s; check its permissions", root->path,
-                 strerror(errno));
-        return false;
+        return error_set(error, "cannot search the document root %s: %s; check its permissions",
+                         root->path, strerror(errno));
     }
     root->way = (enum beneath_way)way;
     return true;
 }
 
-struct document_root *document_root_open(const char *path, char error[DOCUMENT_ROOT_ERROR_BYTES])
+struct document_root *document_root_open(const char *path, struct error *error)
 {
     struct document_root *root = memory_alloc_zeroed(1, sizeof(*root));
     atomic_flag_clear(&root->looking);

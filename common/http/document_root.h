@@ -7,17 +7,17 @@
 #ifndef TWINHTTPD_COMMON_HTTP_DOCUMENT_ROOT_H
 #define TWINHTTPD_COMMON_HTTP_DOCUMENT_ROOT_H
 
+#include "common/base/error.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-enum { DOCUMENT_ROOT_ERROR_BYTES = 512 };
 
 struct document_root;
 
 /* Opens the directory; path is copied, and if it is relative it means the working directory of
  * whoever looks. NULL with one line in error: cause and fix. Processes that are forked have one of
  * their own each. Closed by document_root_close, when no thread uses it any more. */
-struct document_root *document_root_open(const char *path, char error[DOCUMENT_ROOT_ERROR_BYTES]);
+struct document_root *document_root_open(const char *path, struct error *error);
 void document_root_close(struct document_root *root); /* NULL: nothing */
 
 /* Its descriptor (O_PATH), the same for life; the root's own. */

@@ -99,10 +99,10 @@ int main(int argc, char **argv)
     }
     struct span text = span_of(text_of(argv[1]));
     unsigned long count = strtoul(argv[2], NULL, 10);
-    char error[DOCUMENT_ROOT_ERROR_BYTES];
-    struct document_root *root = document_root_open(TWINHTTPD_SAMPLE_ROOT, error);
+    struct error error;
+    struct document_root *root = document_root_open(TWINHTTPD_SAMPLE_ROOT, &error);
     if (root == NULL) {
-        die(error);
+        die(error.text);
     }
     struct scoreboard *scoreboard = scoreboard_create(1);
     struct shared_cell cell;

@@ -483,8 +483,7 @@ static void destroy(struct load *load)
     event_base_free(load->client.base);
 }
 
-bool load_run(const struct prober_options *options, struct results *results,
-              char error[LOAD_ERROR_BYTES])
+bool load_run(const struct prober_options *options, struct results *results, struct error *error)
 {
     struct load load = {.options = options, .results = results};
     create(&load);
@@ -498,10 +497,10 @@ bool load_run(const struct prober_options *options, struct results *results,
     }
     bool was_started = load.phase != PHASE_OPENING;
     if (!was_started) {
-        snprintf(error, LOAD_ERROR_BYTES,
-                 "no connection to %s (%s); start the server there, or name another --address",
-                 options->address_text,
-                 results->first_error[0] != '\0' ? results->first_error : "closed at once");
+        error_set(error,
+                  "no connection to %s (%s); start the server there, or name another --address",
+                  options->address_text,
+                  results->first_error[0] != '\0' ? results->first_error : "closed at once");
     }
     destroy(&load);
     return was_started;

@@ -10,14 +10,12 @@
 #ifndef TWINHTTPD_LOADTEST_PROBER_LOAD_H
 #define TWINHTTPD_LOADTEST_PROBER_LOAD_H
 
+#include "common/base/error.h"
 #include "loadtest/prober/options.h"
 #include "loadtest/prober/results.h"
 
-enum { LOAD_ERROR_BYTES = 256 };
-
 /* Runs to the end, or to SIGINT or SIGTERM. False with one line in error when no connection could
  * be opened at all. */
-bool load_run(const struct prober_options *options, struct results *results,
-              char error[LOAD_ERROR_BYTES]);
+bool load_run(const struct prober_options *options, struct results *results, struct error *error);
 
 #endif

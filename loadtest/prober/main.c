@@ -80,26 +80,26 @@ static int print(const struct prober_options *options, struct results *results)
 
 static int measure(const struct prober_options *options)
 {
-    char error[LOAD_ERROR_BYTES];
+    struct error error;
     struct results *results;
     if (!results_create(&results, options->outcomes_path)) {
         return fail_on_file(options->outcomes_path);
     }
-    int status = load_run(options, results, error) ? print(options, results)
-                                                   : fail(EXIT_NOT_MEASURED, error);
+    int status = load_run(options, results, &error) ? print(options, results)
+                                                    : fail(EXIT_NOT_MEASURED, error.text);
     results_destroy(results);
     return status;
 }
 
 int main(int argc, char **argv)
 {
-    char error[OPTIONS_ERROR_BYTES];
+    struct error error;
     struct prober_options options;
     if (!streams_fill()) {
         return EXIT_NOT_MEASURED;
     }
-    if (!prober_options_read(&options, argc, argv, error)) {
-        return fail(EXIT_USAGE, error);
+    if (!prober_options_read(&options, argc, argv, &error)) {
+        return fail(EXIT_USAGE, error.text);
     }
     if (options.help) {
         fputs(prober_usage, stdout);

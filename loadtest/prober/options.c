@@ -4,7 +4,6 @@
 #include <event2/util.h>
 #include <getopt.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,38 +43,29 @@ const char prober_usage[] =
     "object printed. A second one ends it at once.\n"
     "Exit status: 0 measured, 1 nothing could be measured (one line says why), 2 bad usage.\n";
 
-__attribute__((format(printf, 2, 3))) static bool fail(char *error, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, OPTIONS_ERROR_BYTES, format, arguments);
-    va_end(arguments);
-    return false;
-}
-
 static bool read_number(const char *text, const char *name, unsigned low, unsigned high,
-                        unsigned *value, char *error)
+                        unsigned *value, struct error *error)
 {
     char *end;
     errno = 0;
     unsigned long number = strtoul(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || number < low ||
         number > high) {
-        return fail(error, "%s must be a number from %u to %u; see --help", name, low, high);
+        return error_set(error, "%s must be a number from %u to %u; see --help", name, low, high);
     }
     *value = (unsigned)number;
     return true;
 }
 
 static bool read_seconds(const char *text, const char *name, double low, unsigned *value_ms,
-                         char *error)
+                         struct error *error)
 {
     char *end;
     errno = 0;
     double seconds = strtod(text, &end);
     /* Negated, so that NaN is refused as well. */
     if (errno != 0 || end == text || *end != '\0' || !(seconds >= low && seconds <= DAY_S)) {
-        return fail(error, "%s must be from %g to %d seconds; see --help", name, low, DAY_S);
+        return error_set(error, "%s must be from %g to %d seconds; see --help", name, low, DAY_S);
     }
     *value_ms = (unsigned)(seconds * 1000 + 0.5);
     return true;
@@ -89,35 +79,37 @@ static unsigned port_of(const struct sockaddr_storage *address)
     return ((const struct sockaddr_in *)address)->sin_port;
 }
 
-static bool read_address(struct prober_options *options, const char *text, char *error)
+static bool read_address(struct prober_options *options, const char *text, struct error *error)
 {
     options->address_text = text;
     options->address_bytes = sizeof(options->address);
     if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&options->address,
                                    &options->address_bytes) != 0 ||
         port_of(&options->address) == 0) {
-        return fail(error, "--address %.80s is not a numeric host and a port, as 127.0.0.1:8080",
-                    text);
+        return error_set(
+            error, "--address %.80s is not a numeric host and a port, as 127.0.0.1:8080", text);
     }
     return true;
 }
 
-static bool read_path(struct prober_options *options, const char *text, char *error)
+static bool read_path(struct prober_options *options, const char *text, struct error *error)
 {
     if (text[0] != '/' || strlen(text) > PATH_BYTES_MAX) {
-        return fail(error, "--path must begin with / and have at most %d bytes", PATH_BYTES_MAX);
+        return error_set(error, "--path must begin with / and have at most %d bytes",
+                         PATH_BYTES_MAX);
     }
     for (const char *byte = text; *byte != '\0'; byte++) {
         if (*byte <= ' ' || *byte > '~') {
-            return fail(error, "--path may have neither spaces nor control characters nor bytes "
-                               "above 126: encode them as %%XX");
+            return error_set(error,
+                             "--path may have neither spaces nor control characters nor bytes "
+                             "above 126: encode them as %%XX");
         }
     }
     options->path = text;
     return true;
 }
 
-static bool read_option(struct prober_options *options, int option, char *error)
+static bool read_option(struct prober_options *options, int option, struct error *error)
 {
     switch (option) {
     case 'a':
@@ -149,19 +141,19 @@ static bool read_option(struct prober_options *options, int option, char *error)
     }
 }
 
-static bool check(const struct prober_options *options, char *error)
+static bool check(const struct prober_options *options, struct error *error)
 {
     if (options->address_text == NULL) {
-        return fail(error, "no server; name it with --address HOST:PORT");
+        return error_set(error, "no server; name it with --address HOST:PORT");
     }
     if (options->closed_loop == (options->rate_per_s > 0)) {
-        return fail(error, "give either --rate N or --closed; see --help");
+        return error_set(error, "give either --rate N or --closed; see --help");
     }
     return true;
 }
 
 bool prober_options_read(struct prober_options *options, int argc, char *const *argv,
-                         char error[OPTIONS_ERROR_BYTES])
+                         struct error *error)
 {
     static const struct option names[] = {{"address", required_argument, NULL, 'a'},
                                           {"path", required_argument, NULL, 'p'},
@@ -182,10 +174,10 @@ bool prober_options_read(struct prober_options *options, int argc, char *const *
     optind = 0; /* starts anew */
     while ((option = getopt_long(argc, argv, ":h", names, NULL)) != -1) {
         if (option == ':') {
-            return fail(error, "%.40s needs a value; see --help", argv[optind - 1]);
+            return error_set(error, "%.40s needs a value; see --help", argv[optind - 1]);
         }
         if (option == '?') {
-            return fail(error, "unknown option %.40s; see --help", argv[optind - 1]);
+            return error_set(error, "unknown option %.40s; see --help", argv[optind - 1]);
         }
         if (!read_option(options, option, error)) {
             return false;
@@ -195,7 +187,7 @@ bool prober_options_read(struct prober_options *options, int argc, char *const *
         }
     }
     if (optind < argc) {
-        return fail(error, "only options are understood, not %.40s; see --help", argv[optind]);
+        return error_set(error, "only options are understood, not %.40s; see --help", argv[optind]);
     }
     return check(options, error);
 }

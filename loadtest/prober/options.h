@@ -2,10 +2,10 @@
 #ifndef TWINHTTPD_LOADTEST_PROBER_OPTIONS_H
 #define TWINHTTPD_LOADTEST_PROBER_OPTIONS_H
 
+#include "common/base/error.h"
+
 #include <stdbool.h>
 #include <sys/socket.h>
-
-enum { OPTIONS_ERROR_BYTES = 256 };
 
 struct prober_options {
     const char *address_text; /* as given: HOST:PORT */
@@ -27,6 +27,6 @@ extern const char prober_usage[];
 
 /* False with one line in error. May be called again. */
 bool prober_options_read(struct prober_options *options, int argc, char *const *argv,
-                         char error[OPTIONS_ERROR_BYTES]);
+                         struct error *error);
 
 #endif

@@ -5,7 +5,6 @@
 #include "common/base/memory.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,16 +45,6 @@ struct control {
     struct client clients[CONTROL_CLIENTS];
 };
 
-static bool __attribute__((format(printf, 2, 3)))
-fail(char error[CONTROL_ERROR_BYTES], const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, CONTROL_ERROR_BYTES, format, arguments);
-    va_end(arguments);
-    return false;
-}
-
 /* ---- The path ---- */
 
 static struct sockaddr_un address_of(const char *path)
@@ -92,25 +81,25 @@ static pid_t find_listener(const char *path)
 
 /* A file that nobody listens at may be replaced, and so may the socket of the program that has
  * started this one for an upgrade. */
-static bool may_take(const char *path, char error[CONTROL_ERROR_BYTES])
+static bool may_take(const char *path, struct error *error)
 {
     struct stat status;
     if (strlen(path) > CONTROL_PATH_BYTES_MAX) {
-        return fail(error, "control: %.40s... is too long; name a path of at most %d bytes", path,
-                    CONTROL_PATH_BYTES_MAX);
+        return error_set(error, "control: %.40s... is too long; name a path of at most %d bytes",
+                         path, CONTROL_PATH_BYTES_MAX);
     }
     if (lstat(path, &status) != 0) {
         return true; /* if it cannot be made either, bind says why */
     }
     if (!S_ISSOCK(status.st_mode)) {
-        return fail(error, "control: %s is no socket and stays; name another path", path);
+        return error_set(error, "control: %s is no socket and stays; name another path", path);
     }
     pid_t listener = find_listener(path);
     if (listener == 0 || listener == getppid()) {
         return true;
     }
-    return fail(error, "control: another process listens at %s; stop it or name another path",
-                path);
+    return error_set(error, "control: another process listens at %s; stop it or name another path",
+                     path);
 }
 
 /* The mask of the process is what gives a socket its mode: there is no moment with another. */
@@ -171,27 +160,27 @@ static void watch_for(struct control *control, int fd, uint32_t events, uint32_t
     }
 }
 
-static bool open_socket(struct control *control, char error[CONTROL_ERROR_BYTES])
+static bool open_socket(struct control *control, struct error *error)
 {
     control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (control->epoll_fd < 0 || control->listen_fd < 0) {
-        return fail(error, "control: no socket: %s; raise the limit of open files",
-                    strerror(errno));
+        return error_set(error, "control: no socket: %s; raise the limit of open files",
+                         strerror(errno));
     }
     unlink(control->path_before); /* of a process that had this pid once, and was killed early */
     if (!bind_privately(control->listen_fd, control->path_before) || !note_identity(control) ||
         listen(control->listen_fd, BACKLOG) != 0 ||
         !watch(control, control->listen_fd, EPOLLIN, LISTENER)) {
-        return fail(error, "control: cannot make the socket %s: %s; name another path",
-                    control->path, strerror(errno));
+        return error_set(error, "control: cannot make the socket %s: %s; name another path",
+                         control->path, strerror(errno));
     }
     control->is_accepting = true;
     return true;
 }
 
 struct control *control_create(const char *path, control_answer_fn answer, void *data,
-                               char error[CONTROL_ERROR_BYTES])
+                               struct error *error)
 {
     char path_before[CONTROL_PATH_BYTES_MAX + 16];
     if (!may_take(path, error)) {

@@ -8,6 +8,7 @@
 #define TWINHTTPD_SERVER_CONTROL_CONTROL_H
 
 #include "common/base/buffer.h"
+#include "common/base/error.h"
 #include "common/base/span.h"
 
 #include <stdbool.h>
@@ -15,12 +16,11 @@
 #include <sys/socket.h>
 
 enum {
-    CONTROL_CLIENTS = 8,         /* at a time; more wait in the kernel */
-    CONTROL_LINE_BYTES = 4096,   /* of a request, with its end */
-    CONTROL_PATIENCE_MS = 3000,  /* from the accept to the last byte of the answer */
-    CONTROL_WAITING_MS = 8000,   /* for an answer that comes later */
-    CONTROL_PATH_BYTES_MAX = 96, /* the kernel's 107, less the name for the meantime */
-    CONTROL_ERROR_BYTES = 256
+    CONTROL_CLIENTS = 8,        /* at a time; more wait in the kernel */
+    CONTROL_LINE_BYTES = 4096,  /* of a request, with its end */
+    CONTROL_PATIENCE_MS = 3000, /* from the accept to the last byte of the answer */
+    CONTROL_WAITING_MS = 8000,  /* for an answer that comes later */
+    CONTROL_PATH_BYTES_MAX = 96 /* the kernel's 107, less the name for the meantime */
 };
 
 /* Appends the answer to a request, without its end of line. Nothing: it comes later, by
@@ -33,7 +33,7 @@ struct control;
 /* Makes the socket; it is at its path only after control_publish. NULL with one line in error. All
  * functions below take NULL for "there is none". */
 struct control *control_create(const char *path, control_answer_fn answer, void *data,
-                               char error[CONTROL_ERROR_BYTES]);
+                               struct error *error);
 
 /* Moves the socket to its path, over whatever is there. Reported on failure. */
 void control_publish(struct control *control);

@@ -26,19 +26,13 @@ const char *control_command_name(enum control_command command)
     return names[command];
 }
 
-static bool fail(char *error, const char *text)
-{
-    snprintf(error, CONTROL_REQUEST_ERROR_BYTES, "%s", text);
-    return false;
-}
-
 static bool is_number(const json_t *value, json_int_t least, json_int_t most)
 {
     return json_is_integer(value) && json_integer_value(value) >= least &&
            json_integer_value(value) <= most;
 }
 
-static bool read_command(const json_t *root, struct control_request *request, char *error)
+static bool read_command(const json_t *root, struct control_request *request, struct error *error)
 {
     const char *text = json_string_value(json_object_get(root, "command"));
     for (size_t i = 0; text != NULL && i < COMMANDS; i++) {
@@ -47,11 +41,11 @@ static bool read_command(const json_t *root, struct control_request *request, ch
             return true;
         }
     }
-    return fail(error, "unknown command; \"command\" is one of list, add, remove, kill, "
-                       "recycle, drain, stop, reload, reopen-logs, upgrade");
+    return error_set(error, "unknown command; \"command\" is one of list, add, remove, kill, "
+                            "recycle, drain, stop, reload, reopen-logs, upgrade");
 }
 
-static bool read_count(const json_t *root, struct control_request *request, char *error)
+static bool read_count(const json_t *root, struct control_request *request, struct error *error)
 {
     const json_t *count = json_object_get(root, "count");
     if (count == NULL) {
@@ -59,7 +53,7 @@ static bool read_count(const json_t *root, struct control_request *request, char
         return true;
     }
     if (!is_number(count, 1, CONTROL_COUNT_MAX)) {
-        return fail(error, "bad \"count\"; give a number from 1 to 512");
+        return error_set(error, "bad \"count\"; give a number from 1 to 512");
     }
     request->count = (uint32_t)json_integer_value(count);
     return true;
@@ -77,18 +71,19 @@ static bool read_signal(const json_t *value, struct control_request *request)
     return request->signal != 0;
 }
 
-static bool read_kill(const json_t *root, struct control_request *request, char *error)
+static bool read_kill(const json_t *root, struct control_request *request, struct error *error)
 {
     const json_t *pid = json_object_get(root, "pid");
     if (!is_number(pid, 1, INT32_MAX)) {
-        return fail(error, "no \"pid\"; give the number of a process that list shows");
+        return error_set(error, "no \"pid\"; give the number of a process that list shows");
     }
     request->pid = (pid_t)json_integer_value(pid);
     return read_signal(json_object_get(root, "signal"), request) ||
-           fail(error, "no such \"signal\"; give a name, such as TERM, or a number from 1 to 64");
+           error_set(error,
+                     "no such \"signal\"; give a name, such as TERM, or a number from 1 to 64");
 }
 
-static bool read_recycle(const json_t *root, struct control_request *request, char *error)
+static bool read_recycle(const json_t *root, struct control_request *request, struct error *error)
 {
     const json_t *number = json_object_get(root, "number");
     const char *word = json_string_value(number);
@@ -97,13 +92,14 @@ static bool read_recycle(const json_t *root, struct control_request *request, ch
         request->number = (uint32_t)json_integer_value(number);
         return true;
     }
-    return request->all || fail(error, "no \"number\"; give that of a process, or \"all\"");
+    return request->all || error_set(error, "no \"number\"; give that of a process, or \"all\"");
 }
 
-static bool read_members(const json_t *root, struct control_request *request, char *error)
+static bool read_members(const json_t *root, struct control_request *request, struct error *error)
 {
     if (!json_is_object(root)) {
-        return fail(error, "this is not a JSON object; send {\"command\":\"list\"}, for example");
+        return error_set(error,
+                         "this is not a JSON object; send {\"command\":\"list\"}, for example");
     }
     if (!read_command(root, request, error)) {
         return false;
@@ -121,8 +117,7 @@ static bool read_members(const json_t *root, struct control_request *request, ch
     }
 }
 
-bool control_request_parse(struct span line, struct control_request *request,
-                           char error[CONTROL_REQUEST_ERROR_BYTES])
+bool control_request_parse(struct span line, struct control_request *request, struct error *error)
 {
     *request = (struct control_request){0};
     json_t *root = json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);

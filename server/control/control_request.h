@@ -2,6 +2,7 @@
 #ifndef TWINHTTPD_SERVER_CONTROL_CONTROL_REQUEST_H
 #define TWINHTTPD_SERVER_CONTROL_CONTROL_REQUEST_H
 
+#include "common/base/error.h"
 #include "common/base/span.h"
 
 #include <stdint.h>
@@ -20,7 +21,7 @@ enum control_command {
     CONTROL_UPGRADE
 };
 
-enum { CONTROL_REQUEST_ERROR_BYTES = 256, CONTROL_COUNT_MAX = 512 };
+enum { CONTROL_COUNT_MAX = 512 };
 
 struct control_request {
     enum control_command command;
@@ -33,8 +34,7 @@ struct control_request {
 
 /* {"command":"kill","pid":42,"signal":"TERM"}. False with one line in error, of which nothing comes
  * from the request. */
-bool control_request_parse(struct span line, struct control_request *request,
-                           char error[CONTROL_REQUEST_ERROR_BYTES]);
+bool control_request_parse(struct span line, struct control_request *request, struct error *error);
 
 /* "reopen-logs" */
 const char *control_command_name(enum control_command command);

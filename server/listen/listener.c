@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +18,6 @@ enum {
     UNSENT_BYTES = 524288, /* in the kernel for one client, beyond what is on its way to it */
     ACCEPT_WAIT_US = 1000
 };
-
-bool listener_fail(char error[LISTENER_ERROR_BYTES], const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    int saved_errno = errno;
-    vsnprintf(error, LISTENER_ERROR_BYTES, format, arguments);
-    errno = saved_errno;
-    va_end(arguments);
-    return false;
-}
 
 /* ---- One socket ---- */
 
@@ -89,7 +77,7 @@ static int open_socket(const struct endpoint *endpoint, bool reuseport)
 
 /* ---- A set of them ---- */
 
-static bool explain_bind_error(const struct endpoint *endpoint, char error[LISTENER_ERROR_BYTES])
+static bool explain_bind_error(const struct endpoint *endpoint, struct error *error)
 {
     char address[ENDPOINT_TEXT_BYTES];
     const char *cause = strerror(errno);
@@ -104,7 +92,7 @@ static bool explain_bind_error(const struct endpoint *endpoint, char error[LISTE
         fix = "this machine has no IPv6";
     }
     endpoint_format(endpoint, address);
-    return listener_fail(error, "cannot listen on %s: %s; %s", address, cause, fix);
+    return error_set(error, "cannot listen on %s: %s; %s", address, cause, fix);
 }
 
 /* With SO_REUSEPORT a second server could join the address unseen: a socket without it tells
@@ -180,7 +168,7 @@ bool listener_open_set(struct listener *listener, const struct endpoint *endpoin
 }
 
 bool listener_open(struct listener *listener, const struct endpoint *endpoint, bool reuseport,
-                   size_t count, char error[LISTENER_ERROR_BYTES])
+                   size_t count, struct error *error)
 {
     CHECK(count == 1 || reuseport);
     *listener = (struct listener){0};

@@ -2,14 +2,13 @@
 #ifndef TWINHTTPD_SERVER_LISTEN_LISTENER_H
 #define TWINHTTPD_SERVER_LISTEN_LISTENER_H
 
+#include "common/base/error.h"
 #include "common/net/endpoint.h"
 #include "server/listen/socket_traits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum { LISTENER_ERROR_BYTES = 256 };
 
 /* A set of sockets bound to one address: a single one that all event loops share, or one for each
  * (reuseport). */
@@ -25,6 +24,8 @@ struct listener {
 };
 
 /* All that one server listens at; zeroed: nothing. */
+enum { LISTENERS_TEXT_BYTES = 512 }; /* of all their addresses, cut if need be */
+
 struct listeners {
     struct listener list[ENDPOINTS_MOST];
     size_t count;
@@ -43,13 +44,13 @@ struct listener_plan {
  * with a new one, both listen until the old one is closed: the more special address comes first.
  * False with one line in error: cause and fix. Closed by listeners_close. */
 bool listeners_open(struct listeners *listeners, const struct endpoints *endpoints,
-                    const struct listener_plan *plan, char error[LISTENER_ERROR_BYTES]);
+                    const struct listener_plan *plan, struct error *error);
 
 /* Takes over count sockets that are there and listen, and makes a set of those that are bound to
  * the same address. False with one line in error: one of them is no listening TCP socket, or there
  * are too many addresses; all are closed then. */
 bool listeners_adopt(struct listeners *listeners, const int *fds, size_t count,
-                     char error[LISTENER_ERROR_BYTES]);
+                     struct error *error);
 
 /* The same sockets once more, with descriptors of their own. False with errno set. */
 bool listeners_share(struct listeners *listeners, const struct listeners *other);
@@ -58,7 +59,7 @@ void listeners_close(struct listeners *listeners);
 
 /* Opens one set of sockets. address as in the settings, without a name. As listeners_open. */
 bool listener_open(struct listener *listener, const struct endpoint *endpoint, bool reuseport,
-                   size_t count, char error[LISTENER_ERROR_BYTES]);
+                   size_t count, struct error *error);
 void listener_close(struct listener *listener);
 
 /* The socket that event loop number index takes connections from. */
@@ -82,8 +83,7 @@ enum listener_health {
  * (distrusts) at once. what, if they were not sound, tells why: "the listening socket of *:80 was
  * shut down". False with one line in error: it could not be mended. */
 bool listeners_check(struct listeners *listeners, size_t index, bool distrusts,
-                     enum listener_health *health, char what[LISTENER_ERROR_BYTES],
-                     char error[LISTENER_ERROR_BYTES]);
+                     enum listener_health *health, struct error *what, struct error *error);
 
 /* "127.0.0.1:8080, [::1]:8080": as bound. */
 void listeners_format(const struct listeners *listeners, char *out, size_t bytes);

@@ -2,12 +2,8 @@
 #ifndef TWINHTTPD_SERVER_LISTEN_LISTENER_INTERNAL_H
 #define TWINHTTPD_SERVER_LISTEN_LISTENER_INTERNAL_H
 
+#include "common/base/error.h"
 #include "server/listen/listener.h"
-
-/* Writes the error, one line, and leaves errno alone. Always false, so that a caller can report and
- * fail in one statement. */
-bool listener_fail(char error[LISTENER_ERROR_BYTES], const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
 
 /* ---- One socket ---- */
 

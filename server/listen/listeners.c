@@ -32,12 +32,12 @@ static void allow_others(const struct listeners *listeners, bool allow)
     }
 }
 
-static bool explain_overlap(const struct endpoint *endpoint, char error[LISTENER_ERROR_BYTES])
+static bool explain_overlap(const struct endpoint *endpoint, struct error *error)
 {
     char address[ENDPOINT_TEXT_BYTES];
     const char *cause = strerror(errno);
     endpoint_format(endpoint, address);
-    return listener_fail(
+    return error_set(
         error,
         "cannot listen on %s beside the address at which this server listens already: %s; "
         "this change needs a restart",
@@ -46,7 +46,7 @@ static bool explain_overlap(const struct endpoint *endpoint, char error[LISTENER
 
 /* The first and the last moment of the others' permission are those of opening. */
 static bool open_beside(struct listener *listener, const struct endpoint *endpoint,
-                        const struct listener_plan *plan, char error[LISTENER_ERROR_BYTES])
+                        const struct listener_plan *plan, struct error *error)
 {
     allow_others(plan->old, true);
     bool opened = listener_open_set(listener, endpoint, true, plan->count);
@@ -119,29 +119,28 @@ static const struct listener *find_old(const struct listeners *listeners,
 
 static bool share_old(struct listener *listener, const struct listener *old,
                       const struct endpoint *endpoint, const struct listener_plan *plan,
-                      char error[LISTENER_ERROR_BYTES])
+                      struct error *error)
 {
     char address[ENDPOINT_TEXT_BYTES];
     endpoint_format(&old->bound, address);
     if (old->reuseport != plan->reuseport) {
-        return listener_fail(
-            error,
-            "\"accept\" cannot change at %s, where this server listens already: this "
-            "change needs a restart",
-            address);
+        return error_set(error,
+                         "\"accept\" cannot change at %s, where this server listens already: this "
+                         "change needs a restart",
+                         address);
     }
     if (old->count != plan->count) {
-        return listener_fail(
+        return error_set(
             error,
             "with \"accept: reuseport\" the number of event loops cannot change from %zu "
             "to %zu without a restart: closing a socket would cut who waits at it",
             old->count, plan->count);
     }
     if (!listener_share(listener, old)) {
-        return listener_fail(error,
-                             "cannot take over the listening sockets: %s; raise the limit of open "
-                             "files",
-                             strerror(errno));
+        return error_set(error,
+                         "cannot take over the listening sockets: %s; raise the limit of open "
+                         "files",
+                         strerror(errno));
     }
     listener->wanted = *endpoint;
     return true;
@@ -149,7 +148,7 @@ static bool share_old(struct listener *listener, const struct listener *old,
 
 /* Into the next place of the list. */
 static bool open_one(struct listeners *listeners, const struct endpoint *endpoint,
-                     const struct listener_plan *plan, char error[LISTENER_ERROR_BYTES])
+                     const struct listener_plan *plan, struct error *error)
 {
     struct listener *listener = &listeners->list[listeners->count];
     const struct listener *old = find_old(listeners, plan->old, endpoint);
@@ -173,7 +172,7 @@ static bool is_lacking(const struct endpoint *endpoint)
 
 /* Of an item that begins at this index in the list: one port for all of its addresses. */
 static bool open_item(struct listeners *listeners, const struct endpoints *endpoints, size_t first,
-                      const struct listener_plan *plan, char error[LISTENER_ERROR_BYTES])
+                      const struct listener_plan *plan, struct error *error)
 {
     size_t before = listeners->count;
     uint8_t item = endpoints->list[first].item;
@@ -202,7 +201,7 @@ static void close_from(struct listeners *listeners, size_t first)
 
 /* A port that the kernel has chosen at one address may be taken at the next. */
 static bool try_item(struct listeners *listeners, const struct endpoints *endpoints, size_t first,
-                     const struct listener_plan *plan, char error[LISTENER_ERROR_BYTES])
+                     const struct listener_plan *plan, struct error *error)
 {
     size_t before = listeners->count;
     int tries = endpoint_port(&endpoints->list[first]) == 0 ? PORT_TRIES : 1;
@@ -215,7 +214,7 @@ static bool try_item(struct listeners *listeners, const struct endpoints *endpoi
 }
 
 bool listeners_open(struct listeners *listeners, const struct endpoints *endpoints,
-                    const struct listener_plan *plan, char error[LISTENER_ERROR_BYTES])
+                    const struct listener_plan *plan, struct error *error)
 {
     *listeners = (struct listeners){.last_id = plan->old != NULL ? plan->old->last_id : 0};
     for (size_t i = 0; i < endpoints->count; i++) {

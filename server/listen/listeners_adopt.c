@@ -21,7 +21,7 @@ static const char *reason_to_refuse(int fd)
     return listener_is_listening(fd) ? NULL : "it does not listen";
 }
 
-static bool prepare_passed(int fd, struct endpoint *endpoint, char error[LISTENER_ERROR_BYTES])
+static bool prepare_passed(int fd, struct endpoint *endpoint, struct error *error)
 {
     const char *reason = reason_to_refuse(fd);
     if (reason == NULL &&
@@ -30,7 +30,7 @@ static bool prepare_passed(int fd, struct endpoint *endpoint, char error[LISTENE
         reason = strerror(errno);
     }
     return reason == NULL ||
-           listener_fail(
+           error_set(
                error,
                "cannot take over descriptor %d: %s; pass it a TCP address (ListenStream= of a "
                ".socket unit, with Accept=no)",
@@ -55,8 +55,7 @@ static struct listener *find_or_begin(struct listeners *listeners, const struct 
     return listener;
 }
 
-static bool adopt_one(struct listeners *listeners, int fd, size_t most,
-                      char error[LISTENER_ERROR_BYTES])
+static bool adopt_one(struct listeners *listeners, int fd, size_t most, struct error *error)
 {
     struct endpoint endpoint;
     if (!prepare_passed(fd, &endpoint, error)) {
@@ -64,7 +63,7 @@ static bool adopt_one(struct listeners *listeners, int fd, size_t most,
     }
     struct listener *listener = find_or_begin(listeners, &endpoint, most);
     if (listener == NULL) {
-        return listener_fail(
+        return error_set(
             error, "more than %d addresses are passed; list fewer ListenStream=", ENDPOINTS_MOST);
     }
     if (listener->count == 0) {
@@ -76,8 +75,7 @@ static bool adopt_one(struct listeners *listeners, int fd, size_t most,
     return true;
 }
 
-bool listeners_adopt(struct listeners *listeners, const int *fds, size_t count,
-                     char error[LISTENER_ERROR_BYTES])
+bool listeners_adopt(struct listeners *listeners, const int *fds, size_t count, struct error *error)
 {
     *listeners = (struct listeners){0};
     for (size_t i = 0; i < count; i++) {

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,19 +22,18 @@ static bool is_in_place(const struct listener *listener, int fd)
 }
 
 /* The first thing that is wrong is told: the others mostly follow from it. */
-static void tell(const struct listener *listener, char what[LISTENER_ERROR_BYTES],
-                 const char *happened, const char *detail)
+static void tell(const struct listener *listener, struct error *what, const char *happened,
+                 const char *detail)
 {
     char address[ENDPOINT_TEXT_BYTES];
-    if (what[0] == '\0') {
+    if (what->text[0] == '\0') {
         endpoint_format(&listener->bound, address);
-        snprintf(what, LISTENER_ERROR_BYTES, "the listening socket of %s %s%s", address, happened,
-                 detail);
+        error_set(what, "the listening socket of %s %s%s", address, happened, detail);
     }
 }
 
 /* False: that socket cannot be made again what it was. */
-static bool check_socket(struct listener *listener, int fd, char what[LISTENER_ERROR_BYTES])
+static bool check_socket(struct listener *listener, int fd, struct error *what)
 {
     bool restored = true;
     if (!listener_is_listening(fd)) {
@@ -84,25 +82,24 @@ static bool renew(struct listeners *listeners, struct listener *listener)
 }
 
 bool listeners_check(struct listeners *listeners, size_t index, bool distrusts,
-                     enum listener_health *health, char what[LISTENER_ERROR_BYTES],
-                     char error[LISTENER_ERROR_BYTES])
+                     enum listener_health *health, struct error *what, struct error *error)
 {
     struct listener *listener = &listeners->list[index];
     bool mended = true;
-    what[0] = '\0';
+    what->text[0] = '\0';
     for (size_t i = 0; i < listener->count; i++) {
         mended = check_socket(listener, listener->fds[i], what) && mended;
     }
-    *health = what[0] == '\0' ? LISTENER_SOUND : LISTENER_MENDED;
+    *health = what->text[0] == '\0' ? LISTENER_SOUND : LISTENER_MENDED;
     if (mended && (*health == LISTENER_SOUND || !distrusts || !may_renew(listener))) {
         return true;
     }
     *health = LISTENER_RENEWED;
     if (!may_renew(listener)) {
-        return listener_fail(
-            error, "%s, and belongs to the service manager; restart its .socket unit", what);
+        return error_set(error, "%s, and belongs to the service manager; restart its .socket unit",
+                         what->text);
     }
     return renew(listeners, listener) ||
-           listener_fail(error, "%s, and cannot be opened anew: %s; restart the server", what,
-                         strerror(errno));
+           error_set(error, "%s, and cannot be opened anew: %s; restart the server", what->text,
+                     strerror(errno));
 }

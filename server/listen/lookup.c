@@ -7,7 +7,6 @@
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,18 +19,8 @@ enum { ITEM_BYTES = 272, HOST_BYTES = 256 };
 /* What the process that asks sends back, in one piece: less than what a pipe takes at once. */
 struct answer {
     struct endpoints endpoints;
-    char error[LOOKUP_ERROR_BYTES]; /* "": found */
+    struct error error; /* "": found */
 };
-
-static bool __attribute__((format(printf, 2, 3)))
-fail(char error[LOOKUP_ERROR_BYTES], const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, LOOKUP_ERROR_BYTES, format, arguments);
-    va_end(arguments);
-    return false;
-}
 
 /* ---- The list ---- */
 
@@ -60,17 +49,18 @@ bool lookup_is_needed(const char *listen)
 }
 
 static bool add(struct endpoints *endpoints, struct endpoint *endpoint, unsigned number,
-                char error[LOOKUP_ERROR_BYTES])
+                struct error *error)
 {
     endpoint->item = (uint8_t)number;
     return endpoints_add(endpoints, endpoint) ||
-           fail(error, "\"listen\" stands for more than %d addresses; list fewer", ENDPOINTS_MOST);
+           error_set(error, "\"listen\" stands for more than %d addresses; list fewer",
+                     ENDPOINTS_MOST);
 }
 
 /* ---- A name ---- */
 
 static bool add_found(struct endpoints *endpoints, const struct addrinfo *found, unsigned number,
-                      char error[LOOKUP_ERROR_BYTES])
+                      struct error *error)
 {
     bool several = found->ai_next != NULL;
     for (; found != NULL; found = found->ai_next) {
@@ -87,8 +77,7 @@ static bool add_found(struct endpoints *endpoints, const struct addrinfo *found,
 }
 
 /* Checked with the settings: a host, a colon and a port. */
-static bool ask(const char *item, unsigned number, struct endpoints *endpoints,
-                char error[LOOKUP_ERROR_BYTES])
+static bool ask(const char *item, unsigned number, struct endpoints *endpoints, struct error *error)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found;
@@ -97,8 +86,8 @@ static bool ask(const char *item, unsigned number, struct endpoints *endpoints,
     snprintf(host, sizeof(host), "%.*s", (int)(colon - item), item);
     int result = getaddrinfo(host, colon + 1, &hints, &found);
     if (result != 0) {
-        return fail(error, "cannot listen on \"%s\": %s; give an address of this machine", item,
-                    result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
+        return error_set(error, "cannot listen on \"%s\": %s; give an address of this machine",
+                         item, result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
     }
     bool added = add_found(endpoints, found, number, error);
     freeaddrinfo(found);
@@ -106,7 +95,7 @@ static bool ask(const char *item, unsigned number, struct endpoints *endpoints,
 }
 
 static bool find_all(const char *listen, bool with_names, struct endpoints *endpoints,
-                     char error[LOOKUP_ERROR_BYTES])
+                     struct error *error)
 {
     char item[ITEM_BYTES];
     struct endpoint endpoint;
@@ -123,7 +112,7 @@ static bool find_all(const char *listen, bool with_names, struct endpoints *endp
     return true;
 }
 
-bool lookup_read(const char *listen, struct endpoints *endpoints, char error[LOOKUP_ERROR_BYTES])
+bool lookup_read(const char *listen, struct endpoints *endpoints, struct error *error)
 {
     return find_all(listen, false, endpoints, error);
 }
@@ -147,19 +136,19 @@ static _Noreturn void run_asker(const char *listen, int answer_fd, pid_t parent)
     if (fd < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) {
         _exit(1);
     }
-    find_all(listen, true, &answer.endpoints, answer.error);
+    find_all(listen, true, &answer.endpoints, &answer.error);
     ssize_t ignored = write(fd, &answer, sizeof(answer));
     (void)ignored;
     _exit(0);
 }
 
-bool lookup_begin(struct lookup *lookup, const char *listen, char error[LOOKUP_ERROR_BYTES])
+bool lookup_begin(struct lookup *lookup, const char *listen, struct error *error)
 {
     int ends[2];
     pid_t parent = getpid();
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
-        return fail(error, "cannot look up \"%s\": %s; raise the limit of open files", listen,
-                    strerror(errno));
+        return error_set(error, "cannot look up \"%s\": %s; raise the limit of open files", listen,
+                         strerror(errno));
     }
     fflush(NULL); /* or buffered output would be written twice */
     pid_t pid = fork();
@@ -169,8 +158,8 @@ bool lookup_begin(struct lookup *lookup, const char *listen, char error[LOOKUP_E
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
-        return fail(error, "cannot look up \"%s\": %s; raise the limit of processes", listen,
-                    strerror(errno));
+        return error_set(error, "cannot look up \"%s\": %s; raise the limit of processes", listen,
+                         strerror(errno));
     }
     *lookup = (struct lookup){pid, ends[0], clock_monotonic_ms() + LOOKUP_PATIENCE_MS};
     return true;
@@ -215,14 +204,14 @@ bool lookup_is_over(struct lookup *lookup, pid_t pid)
 static bool is_sound(const struct answer *answer, ssize_t bytes)
 {
     if (bytes != sizeof(*answer) || answer->endpoints.count > ENDPOINTS_MOST ||
-        memchr(answer->error, '\0', sizeof(answer->error)) == NULL) {
+        memchr(answer->error.text, 0, sizeof(answer->error.text)) == NULL) {
         return false;
     }
-    return answer->endpoints.count > 0 || answer->error[0] != '\0';
+    return answer->endpoints.count > 0 || answer->error.text[0] != '\0';
 }
 
 enum lookup_result lookup_proceed(struct lookup *lookup, const char *listen,
-                                  struct endpoints *endpoints, char error[LOOKUP_ERROR_BYTES])
+                                  struct endpoints *endpoints, struct error *error)
 {
     struct answer answer;
     ssize_t bytes = read(lookup->fd, &answer, sizeof(answer));
@@ -232,19 +221,20 @@ enum lookup_result lookup_proceed(struct lookup *lookup, const char *listen,
     }
     end(lookup);
     if (waits) {
-        fail(error,
-             "cannot look up \"%s\": no answer within %d s; check the name servers "
-             "(/etc/resolv.conf), or give numbers",
-             listen, LOOKUP_PATIENCE_MS / 1000);
+        error_set(error,
+                  "cannot look up \"%s\": no answer within %d s; check the name servers "
+                  "(/etc/resolv.conf), or give numbers",
+                  listen, LOOKUP_PATIENCE_MS / 1000);
         return LOOKUP_FAILED;
     }
     if (!is_sound(&answer, bytes)) {
-        fail(error, "cannot look up \"%s\": the process that asks has died; give numbers", listen);
+        error_set(error, "cannot look up \"%s\": the process that asks has died; give numbers",
+                  listen);
         return LOOKUP_FAILED;
     }
-    memcpy(error, answer.error, LOOKUP_ERROR_BYTES);
+    *error = answer.error;
     *endpoints = answer.endpoints;
-    return error[0] == '\0' ? LOOKUP_FOUND : LOOKUP_FAILED;
+    return error->text[0] == '\0' ? LOOKUP_FOUND : LOOKUP_FAILED;
 }
 
 /* ---- Waiting ---- */
@@ -256,7 +246,7 @@ static int time_left_ms(const struct lookup *lookup)
 }
 
 static bool wait_for_answer(struct lookup *lookup, const char *listen, struct endpoints *endpoints,
-                            int stop_fd, bool *interrupted, char error[LOOKUP_ERROR_BYTES])
+                            int stop_fd, bool *interrupted, struct error *error)
 {
     struct pollfd watched[] = {{.fd = lookup->fd, .events = POLLIN},
                                {.fd = stop_fd, .events = POLLIN}};
@@ -266,7 +256,7 @@ static bool wait_for_answer(struct lookup *lookup, const char *listen, struct en
         if (watched[1].revents != 0) {
             *interrupted = true;
             lookup_abandon(lookup);
-            return fail(error, "told to stop while looking up \"%s\"; start again", listen);
+            return error_set(error, "told to stop while looking up \"%s\"; start again", listen);
         }
         result = lookup_proceed(lookup, listen, endpoints, error);
     }
@@ -274,7 +264,7 @@ static bool wait_for_answer(struct lookup *lookup, const char *listen, struct en
 }
 
 bool lookup_wait(const char *listen, struct endpoints *endpoints, int stop_fd, bool *interrupted,
-                 char error[LOOKUP_ERROR_BYTES])
+                 struct error *error)
 {
     struct lookup lookup = {0};
     *interrupted = false;

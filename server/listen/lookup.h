@@ -3,13 +3,14 @@
 #ifndef TWINHTTPD_SERVER_LISTEN_LOOKUP_H
 #define TWINHTTPD_SERVER_LISTEN_LOOKUP_H
 
+#include "common/base/error.h"
 #include "common/net/endpoint.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { LOOKUP_PATIENCE_MS = 10000, LOOKUP_ERROR_BYTES = 512 };
+enum { LOOKUP_PATIENCE_MS = 10000 };
 
 enum lookup_result { LOOKUP_WAITS, LOOKUP_FOUND, LOOKUP_FAILED };
 
@@ -24,15 +25,15 @@ struct lookup {
 bool lookup_is_needed(const char *listen);
 
 /* The addresses of a list without names. False with one line in error: there are too many. */
-bool lookup_read(const char *listen, struct endpoints *endpoints, char error[LOOKUP_ERROR_BYTES]);
+bool lookup_read(const char *listen, struct endpoints *endpoints, struct error *error);
 
 /* Begins to ask. False with one line in error: cause and fix. */
-bool lookup_begin(struct lookup *lookup, const char *listen, char error[LOOKUP_ERROR_BYTES]);
+bool lookup_begin(struct lookup *lookup, const char *listen, struct error *error);
 
 /* Looks whether there is an answer, or the time is over; then the question is no longer under way.
  * LOOKUP_FAILED with one line in error. */
 enum lookup_result lookup_proceed(struct lookup *lookup, const char *listen,
-                                  struct endpoints *endpoints, char error[LOOKUP_ERROR_BYTES]);
+                                  struct endpoints *endpoints, struct error *error);
 
 /* What to poll for the answer; -1: no question is under way. */
 int lookup_fd(const struct lookup *lookup);
@@ -50,6 +51,6 @@ bool lookup_is_over(struct lookup *lookup, pid_t pid);
  * *interrupted set, when stop_fd (see signals_open; -1: none) has a signal. False with one
  * line in error. */
 bool lookup_wait(const char *listen, struct endpoints *endpoints, int stop_fd, bool *interrupted,
-                 char error[LOOKUP_ERROR_BYTES]);
+                 struct error *error);
 
 #endif

@@ -131,7 +131,7 @@ static int run_bare(struct server *server)
 /* Where to listen. What a service manager or the program before passes wins over the setting, or is
  * found by its address. */
 static bool find_addresses(const struct config *config, struct endpoints *endpoints,
-                           bool *interrupted, char error[LOOKUP_ERROR_BYTES])
+                           bool *interrupted, struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGQUIT, 0};
     *endpoints = (struct endpoints){0};
@@ -149,7 +149,7 @@ static bool find_addresses(const struct config *config, struct endpoints *endpoi
 
 static bool open_server(struct server *server, const struct server_origin *origin,
                         struct config *config, const struct endpoints *endpoints,
-                        char error[SERVER_ERROR_BYTES])
+                        struct error *error)
 {
     signals_end_at_once();
     bool opened = server_open(server, origin->kind, config, endpoints, error);
@@ -163,7 +163,7 @@ static int run_server(const struct server_origin *origin, struct config *config)
 {
     struct server server;
     struct endpoints endpoints;
-    char error[SERVER_ERROR_BYTES];
+    struct error error;
     bool interrupted = false;
     signals_block();
     log_file_own(STDOUT_FILENO);
@@ -172,11 +172,11 @@ static int run_server(const struct server_origin *origin, struct config *config)
     if (!config->bare) {
         confinement_hide(config->seccomp); /* after an upgrade there are workers already */
     }
-    if (!pid_file_create(config->pid_file, inheritance_is_offered(), error) ||
-        !find_addresses(config, &endpoints, &interrupted, error) ||
-        !open_server(&server, origin, config, &endpoints, error)) {
+    if (!pid_file_create(config->pid_file, inheritance_is_offered(), &error) ||
+        !find_addresses(config, &endpoints, &interrupted, &error) ||
+        !open_server(&server, origin, config, &endpoints, &error)) {
         pid_file_remove();
-        print(STDERR_FILENO, "%s: %s\n", origin->kind->name, error);
+        print(STDERR_FILENO, "%s: %s\n", origin->kind->name, error.text);
         return interrupted ? 0 : 1;
     }
     bool bare = server.config.bare;
@@ -191,9 +191,9 @@ static int run_server(const struct server_origin *origin, struct config *config)
 
 static int try_config(const struct server_kind *kind, struct config *config)
 {
-    char error[SERVER_ERROR_BYTES];
-    if (!rehearsal_run(kind, config, stdout, error)) {
-        fprintf(stderr, "%s: %s\n", kind->name, error);
+    struct error error;
+    if (!rehearsal_run(kind, config, stdout, &error)) {
+        fprintf(stderr, "%s: %s\n", kind->name, error.text);
         return 1;
     }
     printf("%s: the configuration is good\n", kind->name);
@@ -214,15 +214,15 @@ static int run_program(const struct server_kind *kind, struct config *config, in
 int bootstrap_main(const struct server_kind *kind, int argc, char **argv)
 {
     struct config config;
-    char error[CONFIG_ERROR_BYTES];
+    struct error error;
     int status = 0;
     if (!streams_fill()) {
         return 1; /* there is nowhere to say why */
     }
     signals_reset();
-    switch (config_load(&config, kind->server, argc, argv, error)) {
+    switch (config_load(&config, kind->server, argc, argv, &error)) {
     case CONFIG_INVALID:
-        fprintf(stderr, "%s: %s\n", kind->name, error);
+        fprintf(stderr, "%s: %s\n", kind->name, error.text);
         return 1;
     case CONFIG_HELP:
         config_print_help(stdout, kind->server);

@@ -54,10 +54,10 @@ static const char *check(const struct endpoint *endpoint)
 int health_check(const char *listen)
 {
     struct endpoints endpoints;
-    char error[LOOKUP_ERROR_BYTES];
+    struct error error;
     bool interrupted;
-    const char *problem = error;
-    if (lookup_wait(listen, &endpoints, -1, &interrupted, error)) {
+    const char *problem = error.text;
+    if (lookup_wait(listen, &endpoints, -1, &interrupted, &error)) {
         problem = NULL;
         for (size_t i = 0; i < endpoints.count && problem == NULL; i++) {
             problem = check(&endpoints.list[i]);

@@ -41,32 +41,28 @@ static bool can_write(const char *path)
     return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
 }
 
-static bool try_log(const char *path, const char *name, char error[SERVER_ERROR_BYTES])
+static bool try_log(const char *path, const char *name, struct error *error)
 {
     if (path == NULL || can_write(path)) {
         return true;
     }
-    snprintf(error, SERVER_ERROR_BYTES,
-             "cannot open the %s log %s: %s; choose another with --%s-log", name, path,
-             strerror(errno), name);
-    return false;
+    return error_set(error, "cannot open the %s log %s: %s; choose another with --%s-log", name,
+                     path, strerror(errno), name);
 }
 
-static bool try_pid_file(const char *path, char error[SERVER_ERROR_BYTES])
+static bool try_pid_file(const char *path, struct error *error)
 {
     if (path == NULL) {
         return true;
     }
     if (!can_make(path)) {
-        snprintf(error, SERVER_ERROR_BYTES,
-                 "cannot write the pid file %s: %s; choose another with --pid-file", path,
-                 strerror(errno));
-        return false;
+        return error_set(error, "cannot write the pid file %s: %s; choose another with --pid-file",
+                         path, strerror(errno));
     }
     return pid_file_try(path, error);
 }
 
-static bool try_control(const char *path, char error[SERVER_ERROR_BYTES])
+static bool try_control(const char *path, struct error *error)
 {
     struct stat status;
     if (path == NULL) {
@@ -79,9 +75,8 @@ static bool try_control(const char *path, char error[SERVER_ERROR_BYTES])
     } else if (can_make(path)) {
         return true;
     }
-    snprintf(error, SERVER_ERROR_BYTES,
-             "control: cannot make a socket at %s: %s; name another path", path, strerror(errno));
-    return false;
+    return error_set(error, "control: cannot make a socket at %s: %s; name another path", path,
+                     strerror(errno));
 }
 
 /* ---- Addresses ---- */
@@ -112,7 +107,7 @@ static bool may_lack(const struct endpoint *endpoint, int failure)
            (failure == EADDRNOTAVAIL || failure == EAFNOSUPPORT);
 }
 
-static bool try_endpoint(const struct endpoint *endpoint, FILE *out, char error[SERVER_ERROR_BYTES])
+static bool try_endpoint(const struct endpoint *endpoint, FILE *out, struct error *error)
 {
     char address[ENDPOINT_TEXT_BYTES];
     int failure = try_bind(endpoint);
@@ -121,16 +116,14 @@ static bool try_endpoint(const struct endpoint *endpoint, FILE *out, char error[
         fprintf(out, "%s is in use now; that is well if it is by the server to be reloaded\n",
                 address);
     } else if (failure != 0 && !may_lack(endpoint, failure)) {
-        snprintf(error, SERVER_ERROR_BYTES, "cannot listen on %s: %s; %s", address,
-                 strerror(failure),
-                 failure == EACCES ? "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-                                   : "choose an address of this machine with --listen");
-        return false;
+        return error_set(error, "cannot listen on %s: %s; %s", address, strerror(failure),
+                         failure == EACCES ? "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+                                           : "choose an address of this machine with --listen");
     }
     return true;
 }
 
-static bool try_listen(const char *listen, FILE *out, char error[SERVER_ERROR_BYTES])
+static bool try_listen(const char *listen, FILE *out, struct error *error)
 {
     struct endpoints endpoints = {0};
     bool interrupted = false;
@@ -144,7 +137,7 @@ static bool try_listen(const char *listen, FILE *out, char error[SERVER_ERROR_BY
 /* ---- All of it ---- */
 
 bool rehearsal_run(const struct server_kind *kind, struct config *config, FILE *out,
-                   char error[SERVER_ERROR_BYTES])
+                   struct error *error)
 {
     struct server server;
     if (!server_try(&server, kind, config, error)) {

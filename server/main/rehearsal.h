@@ -2,6 +2,7 @@
 #ifndef TWINHTTPD_SERVER_MAIN_REHEARSAL_H
 #define TWINHTTPD_SERVER_MAIN_REHEARSAL_H
 
+#include "common/base/error.h"
 #include "server/setup/server.h"
 
 /* Looks whether a server could start with this configuration, which it takes over: limits, user,
@@ -9,6 +10,6 @@
  * server that it is meant for may be running, so what that one holds is only told. Prints what is
  * worth knowing, a line each. False with one line in error: cause and fix. */
 bool rehearsal_run(const struct server_kind *kind, struct config *config, FILE *out,
-                   char error[SERVER_ERROR_BYTES]);
+                   struct error *error);
 
 #endif

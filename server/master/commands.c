@@ -9,20 +9,8 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-static bool __attribute__((format(printf, 2, 3)))
-refuse(char error[SERVER_ERROR_BYTES], const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, SERVER_ERROR_BYTES, format, arguments);
-    va_end(arguments);
-    return false;
-}
 
 /* ---- list ---- */
 
@@ -79,13 +67,13 @@ static void put_process(struct json_writer *json, const struct master *master,
 }
 
 static bool list(struct master *master, const struct control_request *request,
-                 struct json_writer *json, char *error)
+                 struct json_writer *json, struct error *error)
 {
     (void)request;
     (void)error;
     const struct scoreboard *scoreboard = master->server->scoreboard;
     const struct child *child;
-    char addresses[SERVER_ERROR_BYTES];
+    char addresses[LISTENERS_TEXT_BYTES];
     listeners_format(&master->server->listeners, addresses, sizeof(addresses));
     json_put_text(json, "server", scoreboard->server);
     json_put_text(json, "version", scoreboard->version);
@@ -107,7 +95,7 @@ static bool list(struct master *master, const struct control_request *request,
 /* ---- The others ---- */
 
 static bool resize(struct master *master, const struct control_request *request,
-                   struct json_writer *json, char *error)
+                   struct json_writer *json, struct error *error)
 {
     int32_t count = (int32_t)request->count;
     if (!resize_by(master, request->command == CONTROL_ADD ? count : -count, error)) {
@@ -118,7 +106,7 @@ static bool resize(struct master *master, const struct control_request *request,
 }
 
 static bool kill_child(struct master *master, const struct control_request *request,
-                       struct json_writer *json, char *error)
+                       struct json_writer *json, struct error *error)
 {
     char name[SIGNAL_NAME_BYTES];
     const struct child *child;
@@ -129,11 +117,12 @@ static bool kill_child(struct master *master, const struct control_request *requ
         }
     }
     if (child == NULL) {
-        return refuse(error, "%d is no process of this server; list shows them", (int)request->pid);
+        return error_set(error, "%d is no process of this server; list shows them",
+                         (int)request->pid);
     }
     if (kill(child->pid, request->signal) != 0) {
-        return refuse(error, "cannot send a signal to %d: %s; it may have died just now",
-                      (int)child->pid, strerror(errno));
+        return error_set(error, "cannot send a signal to %d: %s; it may have died just now",
+                         (int)child->pid, strerror(errno));
     }
     signal_name(request->signal, name);
     json_put_int(json, "pid", child->pid);
@@ -142,14 +131,15 @@ static bool kill_child(struct master *master, const struct control_request *requ
 }
 
 static bool recycle(struct master *master, const struct control_request *request,
-                    struct json_writer *json, char *error)
+                    struct json_writer *json, struct error *error)
 {
     if (master->phase != MASTER_RUNNING || master->on_trial) {
-        return refuse(error, "the server is starting, reloading or about to end; ask again later");
+        return error_set(error,
+                         "the server is starting, reloading or about to end; ask again later");
     }
     if (!request->all && request->number >= master->seat_count) {
-        return refuse(error, "there is no process %u; take a number from 0 to %u, or all",
-                      request->number, master->seat_count - 1);
+        return error_set(error, "there is no process %u; take a number from 0 to %u, or all",
+                         request->number, master->seat_count - 1);
     }
     if (request->all) {
         rolling_replace_all(master);
@@ -161,7 +151,7 @@ static bool recycle(struct master *master, const struct control_request *request
 }
 
 static bool drain(struct master *master, const struct control_request *request,
-                  struct json_writer *json, char *error)
+                  struct json_writer *json, struct error *error)
 {
     (void)request;
     (void)error;
@@ -171,7 +161,7 @@ static bool drain(struct master *master, const struct control_request *request,
 }
 
 static bool stop(struct master *master, const struct control_request *request,
-                 struct json_writer *json, char *error)
+                 struct json_writer *json, struct error *error)
 {
     (void)request;
     (void)error;
@@ -181,7 +171,7 @@ static bool stop(struct master *master, const struct control_request *request,
 }
 
 static bool reload(struct master *master, const struct control_request *request,
-                   struct json_writer *json, char *error)
+                   struct json_writer *json, struct error *error)
 {
     (void)request;
     (void)json;
@@ -189,7 +179,7 @@ static bool reload(struct master *master, const struct control_request *request,
 }
 
 static bool reopen_logs(struct master *master, const struct control_request *request,
-                        struct json_writer *json, char *error)
+                        struct json_writer *json, struct error *error)
 {
     (void)request;
     (void)json;
@@ -199,7 +189,7 @@ static bool reopen_logs(struct master *master, const struct control_request *req
 }
 
 static bool upgrade(struct master *master, const struct control_request *request,
-                    struct json_writer *json, char *error)
+                    struct json_writer *json, struct error *error)
 {
     (void)request;
     if (!upgrade_begin(master, error)) {
@@ -213,7 +203,7 @@ static bool upgrade(struct master *master, const struct control_request *request
 
 /* Adds what it has to say to an answer that begins with "ok". False with the reason in error. */
 typedef bool (*command_fn)(struct master *master, const struct control_request *request,
-                           struct json_writer *json, char *error);
+                           struct json_writer *json, struct error *error);
 
 static const command_fn commands[] = {
     [CONTROL_LIST] = list,       [CONTROL_ADD] = resize,
@@ -231,11 +221,11 @@ static bool is_answered_here(const struct master *master, enum control_command c
 }
 
 static bool run_command(struct master *master, const struct control_request *request,
-                        struct json_writer *json, char error[SERVER_ERROR_BYTES])
+                        struct json_writer *json, struct error *error)
 {
     if (!is_answered_here(master, request->command)) {
-        return refuse(error, "the new program (pid %d) has taken over; ask again to reach it",
-                      (int)master->upgrade_pid);
+        return error_set(error, "the new program (pid %d) has taken over; ask again to reach it",
+                         (int)master->upgrade_pid);
     }
     return commands[request->command](master, request, json, error);
 }
@@ -270,18 +260,18 @@ static void answer_request(void *data, const struct ucred *peer, struct span lin
 {
     struct control_request request;
     struct json_writer json;
-    char error[SERVER_ERROR_BYTES];
-    if (!control_request_parse(line, &request, error)) {
-        put_refusal(answer, error);
+    struct error error;
+    if (!control_request_parse(line, &request, &error)) {
+        put_refusal(answer, error.text);
         return;
     }
     json_init(&json, answer);
     json_object_begin(&json);
     json_put_bool(&json, "ok", true);
-    if (!run_command(data, &request, &json, error)) {
+    if (!run_command(data, &request, &json, &error)) {
         buffer_clear(answer);
-        put_refusal(answer, error);
-        log_command(peer, &request, error);
+        put_refusal(answer, error.text);
+        log_command(peer, &request, error.text);
     } else if (is_put_off(data, &request)) {
         buffer_clear(answer); /* control_answer_reload gives it */
         log_command(peer, &request, "put off");
@@ -314,10 +304,10 @@ static void close_control(struct master *master)
 
 static bool open_control(struct master *master, const char *path)
 {
-    char error[CONTROL_ERROR_BYTES];
-    struct control *control = control_create(path, answer_request, master, error);
+    struct error error;
+    struct control *control = control_create(path, answer_request, master, &error);
     if (control == NULL) {
-        log_write(LOG_ERROR, "%s", error);
+        log_write(LOG_ERROR, "%s", error.text);
         return false;
     }
     close_control(master);

@@ -39,17 +39,17 @@ static bool check_address(struct master *master, size_t index, bool distrusts)
 {
     struct server *server = master->server;
     enum listener_health health;
-    char what[LISTENER_ERROR_BYTES];
-    char error[LISTENER_ERROR_BYTES];
-    if (!listeners_check(&server->listeners, index, distrusts, &health, what, error)) {
-        complain(master, error);
+    struct error what;
+    struct error error;
+    if (!listeners_check(&server->listeners, index, distrusts, &health, &what, &error)) {
+        complain(master, error.text);
         return false;
     }
     if (health == LISTENER_SOUND) {
         return false;
     }
-    log_write(LOG_ERROR, "%s by a process that shares it: %s, and all processes are replaced", what,
-              health == LISTENER_RENEWED ? "it was opened anew" : "that was undone");
+    log_write(LOG_ERROR, "%s by a process that shares it: %s, and all processes are replaced",
+              what.text, health == LISTENER_RENEWED ? "it was opened anew" : "that was undone");
     return true;
 }
 
@@ -101,10 +101,10 @@ void listening_listen_again(struct master *master)
     struct server *server = master->server;
     for (size_t i = 0; i < server->listeners.count; i++) {
         enum listener_health health;
-        char what[LISTENER_ERROR_BYTES];
-        char error[LISTENER_ERROR_BYTES];
-        if (!listeners_check(&server->listeners, i, false, &health, what, error)) {
-            log_write(LOG_ERROR, "cannot listen again: %s", error);
+        struct error what;
+        struct error error;
+        if (!listeners_check(&server->listeners, i, false, &health, &what, &error)) {
+            log_write(LOG_ERROR, "cannot listen again: %s", error.text);
         }
     }
 }

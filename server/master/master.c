@@ -123,7 +123,7 @@ void master_reopen_logs(struct master *master)
 
 static void act_on_signal(struct master *master, int number)
 {
-    char error[SERVER_ERROR_BYTES]; /* is in the log, too */
+    struct error error; /* is in the log, too */
     switch (number) {
     case SIGCHLD:
         deaths_reap(master);
@@ -142,7 +142,7 @@ static void act_on_signal(struct master *master, int number)
     case SIGUSR2:
     case SIGTTIN:
     case SIGTTOU:
-        orders_give(master, number, error);
+        orders_give(master, number, &error);
         break;
     default:
         break;

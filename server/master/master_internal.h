@@ -5,6 +5,7 @@
 #ifndef TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 #define TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 
+#include "common/base/error.h"
 #include "server/control/control.h"
 #include "server/crash/tellers.h"
 #include "server/listen/lookup.h"
@@ -186,7 +187,7 @@ void rolling_review(struct master *master);
 
 /* SIGHUP, SIGUSR2, SIGTTIN, SIGTTOU: does it now, or when what is going on is over. False with the
  * reason in error, and in the log. */
-bool orders_give(struct master *master, int number, char error[SERVER_ERROR_BYTES]);
+bool orders_give(struct master *master, int number, struct error *error);
 
 /* Does one that has waited, if it need not wait any more. */
 void orders_take_up(struct master *master);
@@ -195,13 +196,13 @@ void orders_take_up(struct master *master);
 
 /* Adds so many processes, or takes some away, until the next reload. False with
  * the reason in error, and in the log. */
-bool resize_by(struct master *master, int32_t change, char error[SERVER_ERROR_BYTES]);
+bool resize_by(struct master *master, int32_t change, struct error *error);
 
 /* ---- reload.c ---- */
 
 /* A configuration that does not do leaves everything as it is: false, with the reason in error, and
  * in the log. */
-bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES]);
+bool reload_begin(struct master *master, struct error *error);
 
 /* Whether it is not decided yet. */
 bool reload_is_under_way(const struct master *master);
@@ -239,7 +240,7 @@ void listening_listen_again(struct master *master);
  * children here retire, and the master leaves after a trial; should the new program die before, it
  * serves again itself. If the new one is told to end, both do. False with the reason in error, and
  * in the log. */
-bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES]);
+bool upgrade_begin(struct master *master, struct error *error);
 
 /* Serves again although the new program does well, and has it end. False: its trial is over. */
 bool upgrade_take_back(struct master *master);

@@ -7,7 +7,6 @@
 #include "server/master/commands.h"
 
 #include <signal.h>
-#include <stdio.h>
 
 /* Whether the order is to be done later; else now, or never. */
 static bool has_to_wait(const struct master *master, int number)
@@ -18,7 +17,7 @@ static bool has_to_wait(const struct master *master, int number)
             (reload_is_under_way(master) || (reload && master->upgrade_pid != 0)));
 }
 
-static bool act(struct master *master, int number, char error[SERVER_ERROR_BYTES])
+static bool act(struct master *master, int number, struct error *error)
 {
     switch (number) {
     case SIGHUP:
@@ -44,7 +43,7 @@ static void put_off(struct master *master, int number)
     master->orders.resize += number == SIGTTIN ? 1 : number == SIGTTOU ? -1 : 0;
 }
 
-bool orders_give(struct master *master, int number, char error[SERVER_ERROR_BYTES])
+bool orders_give(struct master *master, int number, struct error *error)
 {
     if (!has_to_wait(master, number)) {
         return act(master, number, error);
@@ -56,14 +55,14 @@ bool orders_give(struct master *master, int number, char error[SERVER_ERROR_BYTE
 /* A new program that serves by now has read its configuration before. */
 static void do_reload(struct master *master)
 {
-    char error[SERVER_ERROR_BYTES] = "";
+    struct error error;
     master->orders.reload = false;
     if (master->phase == MASTER_HANDED_OVER) {
         kill(master->upgrade_pid, SIGHUP);
         control_answer_reload(master, NULL);
     } else {
-        bool begun = reload_begin(master, error);
-        control_answer_reload(master, begun ? NULL : error);
+        bool begun = reload_begin(master, &error);
+        control_answer_reload(master, begun ? NULL : error.text);
     }
 }
 
@@ -71,15 +70,15 @@ static void do_reload(struct master *master)
 void orders_take_up(struct master *master)
 {
     struct orders *orders = &master->orders;
-    char error[SERVER_ERROR_BYTES];
+    struct error error;
     if (orders->reload && !has_to_wait(master, SIGHUP)) {
         do_reload(master);
     } else if (orders->resize != 0 && !has_to_wait(master, SIGTTIN)) {
         int32_t change = orders->resize;
         orders->resize = 0;
-        resize_by(master, change, error);
+        resize_by(master, change, &error);
     } else if (orders->upgrade && !has_to_wait(master, SIGUSR2)) {
         orders->upgrade = false;
-        upgrade_begin(master, error);
+        upgrade_begin(master, &error);
     }
 }

@@ -8,8 +8,6 @@
 #include "server/master/commands.h"
 #include "server/setup/risks.h"
 
-#include <stdio.h>
-
 bool reload_is_under_way(const struct master *master)
 {
     return master->on_trial || lookup_fd(&master->lookup) >= 0;
@@ -21,15 +19,15 @@ bool reload_is_decided_by(const struct master *master, const struct child *child
            child->epoch == master->server->epoch;
 }
 
-static bool refuse(struct master *master, const char *error)
+static bool refuse(struct master *master, const struct error *error)
 {
-    log_write(LOG_ERROR, "the new configuration is refused, the old one stays: %s", error);
+    log_write(LOG_ERROR, "the new configuration is refused, the old one stays: %s", error->text);
     master_tell_serving(master);
     return false;
 }
 
 static bool try_out(struct master *master, struct config *config, const struct endpoints *endpoints,
-                    char error[SERVER_ERROR_BYTES])
+                    struct error *error)
 {
     struct server next;
     uint32_t epoch = ++master->last_epoch;
@@ -50,8 +48,7 @@ static bool needs_lookup(const struct master *master, const struct config *confi
     return lookup_is_needed(config->listen) && !server_has_passed_sockets(master->server);
 }
 
-static bool find_addresses(struct master *master, struct config *config,
-                           char error[SERVER_ERROR_BYTES])
+static bool find_addresses(struct master *master, struct config *config, struct error *error)
 {
     struct endpoints endpoints = {0};
     if (needs_lookup(master, config)) {
@@ -67,7 +64,7 @@ static bool find_addresses(struct master *master, struct config *config,
     return refuse(master, error);
 }
 
-static bool begin(struct master *master, char error[SERVER_ERROR_BYTES])
+static bool begin(struct master *master, struct error *error)
 {
     struct config config;
     log_write(LOG_NOTICE, "reloading the configuration");
@@ -77,17 +74,18 @@ static bool begin(struct master *master, char error[SERVER_ERROR_BYTES])
                : refuse(master, error);
 }
 
-bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES])
+bool reload_begin(struct master *master, struct error *error)
 {
     if (master->phase == MASTER_HANDED_OVER && upgrade_take_back(master)) {
         return true;
     }
     if (master->phase != MASTER_RUNNING || reload_is_under_way(master) ||
         master->upgrade_pid != 0) {
-        snprintf(error, SERVER_ERROR_BYTES, "%s",
-                 reload_is_under_way(master) ? "the last reload is not decided yet"
-                                             : "the server is starting, upgrading or about to end");
-        log_write(LOG_WARN, "not reloading: %s", error);
+        error_set(error, "%s",
+                  reload_is_under_way(master)
+                      ? "the last reload is not decided yet"
+                      : "the server is starting, upgrading or about to end");
+        log_write(LOG_WARN, "not reloading: %s", error->text);
         return false;
     }
     return begin(master, error);
@@ -97,17 +95,17 @@ bool reload_begin(struct master *master, char error[SERVER_ERROR_BYTES])
 static void on_lookup(struct master *master)
 {
     struct endpoints endpoints;
-    char error[SERVER_ERROR_BYTES];
+    struct error error;
     struct config *config = &master->awaited;
-    switch (lookup_proceed(&master->lookup, config->listen, &endpoints, error)) {
+    switch (lookup_proceed(&master->lookup, config->listen, &endpoints, &error)) {
     case LOOKUP_WAITS:
         break;
     case LOOKUP_FOUND:
-        try_out(master, config, &endpoints, error);
+        try_out(master, config, &endpoints, &error);
         break;
     case LOOKUP_FAILED:
         config_free(config);
-        refuse(master, error);
+        refuse(master, &error);
         break;
     }
 }
@@ -129,7 +127,7 @@ void reload_abandon(struct master *master)
 
 void reload_commit(struct master *master)
 {
-    char addresses[SERVER_ERROR_BYTES];
+    char addresses[LISTENERS_TEXT_BYTES];
     master->on_trial = false;
     risks_tell(master->server, &master->previous);
     server_close(&master->previous);

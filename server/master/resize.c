@@ -8,13 +8,13 @@
 #include <string.h>
 
 static bool __attribute__((format(printf, 2, 3)))
-refuse(char error[SERVER_ERROR_BYTES], const char *format, ...)
+refuse(struct error *error, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(error, SERVER_ERROR_BYTES, format, arguments);
+    error_set_list(error, format, arguments);
     va_end(arguments);
-    log_write(LOG_WARN, "the number of processes stays: %s", error);
+    log_write(LOG_WARN, "the number of processes stays: %s", error->text);
     return false;
 }
 
@@ -24,7 +24,7 @@ static uint32_t most_processes(const struct server *server)
     return server->scoreboard->slot_capacity / 2 / server->plan.slots_per_process;
 }
 
-static bool can_resize(const struct master *master, char error[SERVER_ERROR_BYTES])
+static bool can_resize(const struct master *master, struct error *error)
 {
     const struct server *server = master->server;
     if (master->phase != MASTER_RUNNING || master->on_trial) {
@@ -41,7 +41,7 @@ static bool can_resize(const struct master *master, char error[SERVER_ERROR_BYTE
     return true;
 }
 
-bool resize_by(struct master *master, int32_t change, char error[SERVER_ERROR_BYTES])
+bool resize_by(struct master *master, int32_t change, struct error *error)
 {
     if (!can_resize(master, error)) {
         return false;

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -31,10 +30,10 @@ static _Noreturn void run_new_program(const struct master *master, int talk_fd)
     _exit(127);
 }
 
-static bool refuse(char error[SERVER_ERROR_BYTES], const char *text)
+static bool refuse(struct error *error, const char *text)
 {
-    snprintf(error, SERVER_ERROR_BYTES, "%s", text);
-    log_write(LOG_WARN, "not upgrading: %s", error);
+    error_set(error, "%s", text);
+    log_write(LOG_WARN, "not upgrading: %s", error->text);
     return false;
 }
 
@@ -44,7 +43,7 @@ static void tell(const struct master *master, char byte)
     (void)ignored;
 }
 
-bool upgrade_begin(struct master *master, char error[SERVER_ERROR_BYTES])
+bool upgrade_begin(struct master *master, struct error *error)
 {
     int ends[2];
     if (getpid() == 1) {

@@ -36,11 +36,11 @@ static void close_to_siblings(const struct server *server)
 
 bool confinement_enter(const struct server *server)
 {
-    char error[SERVER_ERROR_BYTES];
+    struct error error;
     terminal_leave_to_serve();
-    if (!privileges_drop(&server->privileges, error) ||
-        (server->config.seccomp == CONFIG_SECCOMP_ON && !privileges_drop_tracing(error))) {
-        log_write(LOG_ERROR, "%s", error);
+    if (!privileges_drop(&server->privileges, &error) ||
+        (server->config.seccomp == CONFIG_SECCOMP_ON && !privileges_drop_tracing(&error))) {
+        log_write(LOG_ERROR, "%s", error.text);
         return false;
     }
     core_files_allow(server->config.core_files);
@@ -48,8 +48,8 @@ bool confinement_enter(const struct server *server)
     if (!end_with_master(server)) {
         return false;
     }
-    if (!sandbox_enter(server->config.seccomp, error)) {
-        log_write(LOG_ERROR, "%s", error);
+    if (!sandbox_enter(server->config.seccomp, &error)) {
+        log_write(LOG_ERROR, "%s", error.text);
         return false;
     }
     return true;

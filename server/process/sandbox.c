@@ -240,7 +240,7 @@ static int fill(scmp_filter_ctx filter)
     return result;
 }
 
-bool sandbox_enter(enum config_seccomp mode, char error[SANDBOX_ERROR_BYTES])
+bool sandbox_enter(enum config_seccomp mode, struct error *error)
 {
     if (mode == CONFIG_SECCOMP_OFF) {
         return true;
@@ -252,10 +252,10 @@ bool sandbox_enter(enum config_seccomp mode, char error[SANDBOX_ERROR_BYTES])
         result = seccomp_load(filter);
     }
     if (result != 0) {
-        snprintf(error, SANDBOX_ERROR_BYTES,
-                 "cannot filter system calls: %s; use --seccomp off if this kernel does not allow "
-                 "it",
-                 strerror(-result));
+        error_set(error,
+                  "cannot filter system calls: %s; use --seccomp off if this kernel does not allow "
+                  "it",
+                  strerror(-result));
     }
     seccomp_release(filter);
     return result == 0;

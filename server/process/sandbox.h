@@ -2,11 +2,10 @@
 #ifndef TWINHTTPD_SERVER_PROCESS_SANDBOX_H
 #define TWINHTTPD_SERVER_PROCESS_SANDBOX_H
 
+#include "common/base/error.h"
 #include "common/config/config.h"
 
 #include <stdbool.h>
-
-enum { SANDBOX_ERROR_BYTES = 256 };
 
 /* Leaves the calling thread, and all threads that it starts, with the calls in the table of
  * sandbox.c. Any other kills the process with SIGSYS (on), or is let pass and noted in the kernel's
@@ -15,6 +14,6 @@ enum { SANDBOX_ERROR_BYTES = 256 };
  * Why the process is killed instead of refused the call: it means that somebody else's code runs in
  * it, or that the table lacks an entry. An error number would let the one try on and hide the
  * other; a death is told, with the request that caused it, and the master replaces the process. */
-bool sandbox_enter(enum config_seccomp mode, char error[SANDBOX_ERROR_BYTES]);
+bool sandbox_enter(enum config_seccomp mode, struct error *error);
 
 #endif

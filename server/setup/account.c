@@ -30,25 +30,24 @@ static bool parse_id(const char *text, uint32_t *id)
 }
 
 /* Databases tell of an entry that is missing in several ways. */
-static bool fail_lookup(const char *what, const char *name, char error[ACCOUNT_ERROR_BYTES])
+static bool fail_lookup(const char *what, const char *name, struct error *error)
 {
     bool user = strcmp(what, "user") == 0;
     if (errno == 0 || errno == ENOENT || errno == ESRCH || errno == EBADF || errno == EPERM) {
-        snprintf(error, ACCOUNT_ERROR_BYTES,
-                 "there is no %s \"%s\"; add it (%s --system), or name another with --user, also "
-                 "by number",
-                 what, name, user ? "useradd" : "groupadd");
+        error_set(error,
+                  "there is no %s \"%s\"; add it (%s --system), or name another with --user, also "
+                  "by number",
+                  what, name, user ? "useradd" : "groupadd");
     } else {
-        snprintf(error, ACCOUNT_ERROR_BYTES,
-                 "cannot look up the %s \"%s\": %s; name it by its number with --user", what, name,
-                 strerror(errno));
+        error_set(error, "cannot look up the %s \"%s\": %s; name it by its number with --user",
+                  what, name, strerror(errno));
     }
     return false;
 }
 
 /* *login stays "" where the user has no entry. */
 static bool find_user(struct account *account, const char *name, char login[ACCOUNT_NAME_BYTES],
-                      char error[ACCOUNT_ERROR_BYTES])
+                      struct error *error)
 {
     errno = 0;
     const struct passwd *entry = getpwnam(name);
@@ -69,7 +68,7 @@ static bool find_user(struct account *account, const char *name, char login[ACCO
     return true;
 }
 
-static bool find_group(struct account *account, const char *name, char error[ACCOUNT_ERROR_BYTES])
+static bool find_group(struct account *account, const char *name, struct error *error)
 {
     errno = 0;
     const struct group *entry = getgrnam(name);
@@ -85,7 +84,7 @@ static bool find_group(struct account *account, const char *name, char error[ACC
     return fail_lookup("group", name, error);
 }
 
-static bool find_groups(struct account *account, const char *login, char error[ACCOUNT_ERROR_BYTES])
+static bool find_groups(struct account *account, const char *login, struct error *error)
 {
     account->groups[0] = account->gid;
     account->group_count = 1;
@@ -94,23 +93,21 @@ static bool find_groups(struct account *account, const char *login, char error[A
     }
     account->group_count = ACCOUNT_GROUPS;
     if (getgrouplist(login, account->gid, account->groups, &account->group_count) < 0) {
-        snprintf(error, ACCOUNT_ERROR_BYTES,
-                 "user %s is in more than %d groups; name one with fewer with --user", login,
-                 (int)ACCOUNT_GROUPS);
-        return false;
+        return error_set(error,
+                         "user %s is in more than %d groups; name one with fewer with --user",
+                         login, (int)ACCOUNT_GROUPS);
     }
     return true;
 }
 
-bool account_find(struct account *account, const char *text, char error[ACCOUNT_ERROR_BYTES])
+bool account_find(struct account *account, const char *text, struct error *error)
 {
     char name[ACCOUNT_NAME_BYTES];
     char login[ACCOUNT_NAME_BYTES] = "";
     *account = (struct account){0};
     if (snprintf(name, sizeof(name), "%s", text) >= (int)sizeof(name)) {
-        snprintf(error, ACCOUNT_ERROR_BYTES,
-                 "no user has a name this long: %.40s...; name another with --user", text);
-        return false;
+        return error_set(error, "no user has a name this long: %.40s...; name another with --user",
+                         text);
     }
     char *group = strchr(name, ':');
     if (group != NULL) {

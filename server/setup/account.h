@@ -2,10 +2,12 @@
 #ifndef TWINHTTPD_SERVER_SETUP_ACCOUNT_H
 #define TWINHTTPD_SERVER_SETUP_ACCOUNT_H
 
+#include "common/base/error.h"
+
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum { ACCOUNT_GROUPS = 64, ACCOUNT_ERROR_BYTES = 256, ACCOUNT_NAME_BYTES = 128 };
+enum { ACCOUNT_GROUPS = 64, ACCOUNT_NAME_BYTES = 128 };
 
 struct account {
     uid_t uid;
@@ -17,6 +19,6 @@ struct account {
 /* Looks up "user" or "user:group", each a name or a number. A number needs no entry in the user
  * database: the user is then in one group, which without a group has the same number. A name that
  * consists of digits comes before the number. False with one line in error. */
-bool account_find(struct account *account, const char *text, char error[ACCOUNT_ERROR_BYTES]);
+bool account_find(struct account *account, const char *text, struct error *error);
 
 #endif

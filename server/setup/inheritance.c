@@ -156,7 +156,7 @@ static bool ends_with(const char *text, const char *end)
 
 void inheritance_take(struct listeners *listeners)
 {
-    char error[LISTENER_ERROR_BYTES];
+    struct error error;
     const char *text = getenv(LISTENING_VARIABLE);
     *listeners = (struct listeners){0};
     if (text == NULL) {
@@ -164,10 +164,10 @@ void inheritance_take(struct listeners *listeners)
     }
     int *fds = memory_alloc_zeroed(strlen(text) / 2 + 1, sizeof(*fds));
     size_t count = read_fds(text, fds);
-    if (listeners_adopt(listeners, fds, count, error)) {
+    if (listeners_adopt(listeners, fds, count, &error)) {
         read_wanted(listeners, text);
     } else {
-        log_write(LOG_WARN, "the old program's sockets (%s) are of no use: %s", text, error);
+        log_write(LOG_WARN, "the old program's sockets (%s) are of no use: %s", text, error.text);
     }
     for (size_t i = 0; i < listeners->count; i++) {
         listeners->list[i].is_passed = ends_with(text, PASSED);

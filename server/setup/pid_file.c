@@ -27,11 +27,10 @@ enum attempt {
     ATTEMPT_FAILED
 };
 
-static enum attempt fail(char error[PID_FILE_ERROR_BYTES])
+static enum attempt fail(struct error *error)
 {
-    snprintf(error, PID_FILE_ERROR_BYTES,
-             "cannot write the pid file %.256s: %s; choose another with --pid-file", file.path,
-             strerror(errno));
+    error_set(error, "cannot write the pid file %.256s: %s; choose another with --pid-file",
+              file.path, strerror(errno));
     return ATTEMPT_FAILED;
 }
 
@@ -44,7 +43,7 @@ static bool lock(int fd)
     return fcntl(fd, F_SETLK, &whole) == 0;
 }
 
-static enum attempt judge_holder(int fd, char error[PID_FILE_ERROR_BYTES])
+static enum attempt judge_holder(int fd, struct error *error)
 {
     struct flock holder = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_GETLK, &holder) == 0 && holder.l_type == F_UNLCK) {
@@ -53,10 +52,10 @@ static enum attempt judge_holder(int fd, char error[PID_FILE_ERROR_BYTES])
     if (file.upgrades && holder.l_pid == getppid()) {
         return ATTEMPT_LATER;
     }
-    snprintf(error, PID_FILE_ERROR_BYTES,
-             "the pid file %.256s belongs to a running server, pid %d; stop that one, or choose "
-             "another file with --pid-file",
-             file.path, (int)holder.l_pid);
+    error_set(error,
+              "the pid file %.256s belongs to a running server, pid %d; stop that one, or choose "
+              "another file with --pid-file",
+              file.path, (int)holder.l_pid);
     return ATTEMPT_FAILED;
 }
 
@@ -84,7 +83,7 @@ static bool is_pid(int fd)
 }
 
 /* Locks it; -1 in *fd if there is none. */
-static enum attempt take_old(int *fd, char error[PID_FILE_ERROR_BYTES])
+static enum attempt take_old(int *fd, struct error *error)
 {
     *fd = open(file.path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (*fd < 0) {
@@ -96,8 +95,8 @@ static enum attempt take_old(int *fd, char error[PID_FILE_ERROR_BYTES])
     } else if (!is_in_place(*fd)) {
         result = ATTEMPT_AGAIN;
     } else if (!is_pid(*fd)) {
-        snprintf(error, PID_FILE_ERROR_BYTES,
-                 "%.256s is no pid file; remove it, or choose another with --pid-file", file.path);
+        error_set(error, "%.256s is no pid file; remove it, or choose another with --pid-file",
+                  file.path);
         result = ATTEMPT_FAILED;
     }
     if (result != ATTEMPT_DONE) {
@@ -166,7 +165,7 @@ static bool put_new(bool replaces)
 
 /* ---- A server's way with it ---- */
 
-static enum attempt try_once(char error[PID_FILE_ERROR_BYTES])
+static enum attempt try_once(struct error *error)
 {
     int old;
     enum attempt result = take_old(&old, error);
@@ -182,7 +181,7 @@ static enum attempt try_once(char error[PID_FILE_ERROR_BYTES])
     return result;
 }
 
-bool pid_file_create(const char *path, bool upgrades, char error[PID_FILE_ERROR_BYTES])
+bool pid_file_create(const char *path, bool upgrades, struct error *error)
 {
     enum attempt result = ATTEMPT_AGAIN;
     file.fd = -1;
@@ -203,7 +202,7 @@ bool pid_file_create(const char *path, bool upgrades, char error[PID_FILE_ERROR_
     return result != ATTEMPT_FAILED;
 }
 
-bool pid_file_try(const char *path, char error[PID_FILE_ERROR_BYTES])
+bool pid_file_try(const char *path, struct error *error)
 {
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {
@@ -211,8 +210,8 @@ bool pid_file_try(const char *path, char error[PID_FILE_ERROR_BYTES])
     }
     bool good = fd >= 0 && is_pid(fd);
     if (!good) {
-        snprintf(error, PID_FILE_ERROR_BYTES,
-                 "%.256s is no pid file; remove it, or choose another with --pid-file", path);
+        error_set(error, "%.256s is no pid file; remove it, or choose another with --pid-file",
+                  path);
     }
     if (fd >= 0) {
         close(fd);

@@ -3,20 +3,20 @@
 #ifndef TWINHTTPD_SERVER_SETUP_PID_FILE_H
 #define TWINHTTPD_SERVER_SETUP_PID_FILE_H
 
-#include <stdbool.h>
+#include "common/base/error.h"
 
-enum { PID_FILE_ERROR_BYTES = 512 };
+#include <stdbool.h>
 
 /* Puts the pid of the calling process there: readers find the old content, no file, or the new one,
  * never a part. Until pid_file_remove or its end the process, without its children, holds a lock on
  * the file. False with one line in error: another living process holds it, there is something else
  * at the path, or it cannot be written. With upgrades the parent is the program that this one
  * replaces: then the parent's file is left to it until pid_file_claim. NULL as path: no file. */
-bool pid_file_create(const char *path, bool upgrades, char error[PID_FILE_ERROR_BYTES]);
+bool pid_file_create(const char *path, bool upgrades, struct error *error);
 
 /* Whether what is at the path may be replaced: nothing, or a pid file, also that of a server that
  * runs. Changes nothing. False with one line in error. */
-bool pid_file_try(const char *path, char error[PID_FILE_ERROR_BYTES]);
+bool pid_file_try(const char *path, struct error *error);
 
 /* Makes the file this process's own, whoever of the two programs of an upgrade had it: this one
  * serves now, or serves again. Reports when that fails. */

@@ -95,8 +95,7 @@ static uint64_t count_addresses(const char *listen)
     return count;
 }
 
-static bool plan_descriptors(struct plan *plan, const struct config *config,
-                             char error[PLAN_ERROR_BYTES])
+static bool plan_descriptors(struct plan *plan, const struct config *config, struct error *error)
 {
     uint64_t limit = raise_descriptor_limit();
     uint64_t listening = count_addresses(config->listen);
@@ -110,11 +109,11 @@ static bool plan_descriptors(struct plan *plan, const struct config *config,
         config->max_connections != 0 ? config->max_connections : LEAST_CONNECTIONS;
     uint64_t needed = fixed + threads * LEAST_CACHED_FILES + plan->loops * connections;
     if (needed > limit) {
-        snprintf(error, PLAN_ERROR_BYTES,
-                 "too few file descriptors: this configuration needs %llu in a process and the "
-                 "limit is %llu; raise it with ulimit -n, or ask for fewer threads or connections",
-                 (unsigned long long)needed, (unsigned long long)limit);
-        return false;
+        return error_set(
+            error,
+            "too few file descriptors: this configuration needs %llu in a process and the "
+            "limit is %llu; raise it with ulimit -n, or ask for fewer threads or connections",
+            (unsigned long long)needed, (unsigned long long)limit);
     }
     plan->file_cache_entries =
         (size_t)clamp((limit - fixed) / 4 / threads, LEAST_CACHED_FILES, MOST_CACHED_FILES);
@@ -132,23 +131,21 @@ static bool plan_descriptors(struct plan *plan, const struct config *config,
 }
 
 bool plan_make(struct plan *plan, const struct config *config, enum config_server server,
-               char error[PLAN_ERROR_BYTES])
+               struct error *error)
 {
     plan_model(plan, config, server);
     if (config->on_fault == CONFIG_ON_FAULT_RECOVER && plan->pool_threads == 0) {
-        snprintf(
-            error, PLAN_ERROR_BYTES,
+        return error_set(
+            error,
             "on_fault recover needs pool threads, since a thread that has an event loop cannot "
             "be replaced; add --dispatch request with threads, or use --on-fault die");
-        return false;
     }
     if (plan->spare_threads > 0 && plan->pool_threads == 0) {
-        snprintf(
-            error, PLAN_ERROR_BYTES,
+        return error_set(
+            error,
             "on_stuck spare needs pool threads, since the connections of an event loop that is "
             "stuck cannot be served by another; add --dispatch request with threads, or use "
             "--on-stuck replace");
-        return false;
     }
     return plan_descriptors(plan, config, error);
 }

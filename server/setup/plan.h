@@ -2,6 +2,7 @@
 #ifndef TWINHTTPD_SERVER_SETUP_PLAN_H
 #define TWINHTTPD_SERVER_SETUP_PLAN_H
 
+#include "common/base/error.h"
 #include "common/config/config.h"
 
 #include <stddef.h>
@@ -21,13 +22,11 @@ struct plan {
     uint64_t descriptors;      /* in a process, when all of these are in use */
 };
 
-enum { PLAN_ERROR_BYTES = 256 };
-
 /* Takes what is left open from the number of CPUs, and divides the descriptors that each process
  * may have (raising the soft limit to the hard one). False with one line in error when they do not
  * suffice. */
 bool plan_make(struct plan *plan, const struct config *config, enum config_server server,
-               char error[PLAN_ERROR_BYTES]);
+               struct error *error);
 
 /* "2 workers x 4 threads, connection dispatch": for the line that announces the server. */
 void plan_describe(const struct plan *plan, char *out, size_t bytes);

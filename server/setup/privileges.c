@@ -24,32 +24,29 @@ static bool may_signal_others(void)
            (data[0].effective & CAP_TO_MASK(CAP_KILL)) != 0;
 }
 
-static bool may_become(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES])
+static bool may_become(const struct privileges *privileges, struct error *error)
 {
     if (privileges->uid == 0) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "user %s would keep every privilege; name an ordinary user with --user",
-                 privileges->user);
-        return false;
+        return error_set(error,
+                         "user %s would keep every privilege; name an ordinary user with --user",
+                         privileges->user);
     }
     if (privileges->changes && geteuid() != 0) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "cannot become user %s: only root can; start as root, or leave --user out",
-                 privileges->user);
-        return false;
+        return error_set(error,
+                         "cannot become user %s: only root can; start as root, or leave --user out",
+                         privileges->user);
     }
     if (privileges->changes && !may_signal_others()) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "could not stop or replace workers of user %s: a signal to them takes CAP_KILL; "
-                 "let the master have it, or leave --user out",
-                 privileges->user);
-        return false;
+        return error_set(
+            error,
+            "could not stop or replace workers of user %s: a signal to them takes CAP_KILL; "
+            "let the master have it, or leave --user out",
+            privileges->user);
     }
     return true;
 }
 
-bool privileges_resolve(struct privileges *privileges, const char *user,
-                        char error[PRIVILEGES_ERROR_BYTES])
+bool privileges_resolve(struct privileges *privileges, const char *user, struct error *error)
 {
     struct account account;
     *privileges = (struct privileges){0};
@@ -123,40 +120,33 @@ static bool can_come_back(void)
     return setresuid((uid_t)-1, 0, (uid_t)-1) == 0 || setgroups(0, NULL) == 0;
 }
 
-static bool refuse_user(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES])
+static bool refuse_user(const struct privileges *privileges, struct error *error)
 {
-    snprintf(error, PRIVILEGES_ERROR_BYTES,
-             "cannot become user %s: %s; the master needs CAP_SETUID and CAP_SETGID",
-             privileges->user, strerror(errno));
-    return false;
+    return error_set(error, "cannot become user %s: %s; the master needs CAP_SETUID and CAP_SETGID",
+                     privileges->user, strerror(errno));
 }
 
-bool privileges_drop(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES])
+bool privileges_drop(const struct privileges *privileges, struct error *error)
 {
     if (privileges->changes && !become(privileges)) {
         return refuse_user(privileges, error);
     }
     if (geteuid() != 0 && !clear_capabilities()) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES, "cannot give up capabilities: %s; start without",
-                 strerror(errno));
-        return false;
+        return error_set(error, "cannot give up capabilities: %s; start without", strerror(errno));
     }
     if (privileges->changes && (!has_become(privileges) || can_come_back())) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "user %s could become root again; check the kernel's security modules",
-                 privileges->user);
-        return false;
+        return error_set(error,
+                         "user %s could become root again; check the kernel's security modules",
+                         privileges->user);
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "cannot rule out new privileges: %s; Linux 3.5 or later is needed",
-                 strerror(errno));
-        return false;
+        return error_set(error, "cannot rule out new privileges: %s; Linux 3.5 or later is needed",
+                         strerror(errno));
     }
     return true;
 }
 
-bool privileges_drop_tracing(char error[PRIVILEGES_ERROR_BYTES])
+bool privileges_drop_tracing(struct error *error)
 {
     const size_t set = CAP_TO_INDEX(CAP_SYS_PTRACE);
     const uint32_t others = ~(uint32_t)CAP_TO_MASK(CAP_SYS_PTRACE);
@@ -170,11 +160,11 @@ bool privileges_drop_tracing(char error[PRIVILEGES_ERROR_BYTES])
     mine[set].permitted &= others;
     mine[set].inheritable &= others;
     if (!good || syscall(SYS_capset, &header, mine) != 0) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "cannot give up the right to trace processes: %s; name an ordinary user with "
-                 "--user",
-                 strerror(errno));
-        return false;
+        return error_set(
+            error,
+            "cannot give up the right to trace processes: %s; name an ordinary user with "
+            "--user",
+            strerror(errno));
     }
     return true;
 }
@@ -255,7 +245,7 @@ static bool can_find(int root_fd, const char *root)
 }
 
 static bool check_need(const struct privileges *privileges, const struct need *need, int root_fd,
-                       const char *root, char error[PRIVILEGES_ERROR_BYTES])
+                       const char *root, struct error *error)
 {
     struct privileges_own own;
     if (!privileges->changes) {
@@ -267,14 +257,14 @@ static bool check_need(const struct privileges *privileges, const struct need *n
     bool good = need->is_met(root_fd, root);
     privileges_take_up(&own);
     if (!good) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES, "user %s cannot %s %s: %s; %s", privileges->user,
-                 need->what, root, strerror(errno), need->fix);
+        error_set(error, "user %s cannot %s %s: %s; %s", privileges->user, need->what, root,
+                  strerror(errno), need->fix);
     }
     return good;
 }
 
 bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
-                           char error[PRIVILEGES_ERROR_BYTES])
+                           struct error *error)
 {
     const struct need need = {can_search, "search the document root",
                               "open it to that user, or choose another with --root"};
@@ -282,7 +272,7 @@ bool privileges_check_root(const struct privileges *privileges, int root_fd, con
 }
 
 bool privileges_check_root_path(const struct privileges *privileges, const char *root,
-                                char error[PRIVILEGES_ERROR_BYTES])
+                                struct error *error)
 {
     const struct need need = {can_find, "look up the document root",
                               "what takes its place is served after a reload alone"};
@@ -290,7 +280,7 @@ bool privileges_check_root_path(const struct privileges *privileges, const char 
 }
 
 bool privileges_give_log(const struct privileges *privileges, int fd, const char *path,
-                         char error[PRIVILEGES_ERROR_BYTES])
+                         struct error *error)
 {
     struct stat status;
     if (!privileges->changes || fd < 0) {
@@ -302,9 +292,8 @@ bool privileges_give_log(const struct privileges *privileges, int fd, const char
         good = fchown(fd, privileges->uid, (gid_t)-1) == 0;
     }
     if (!good) {
-        snprintf(error, PRIVILEGES_ERROR_BYTES,
-                 "cannot give the log %s to user %s: %s; choose another place for it", path,
-                 privileges->user, strerror(errno));
+        error_set(error, "cannot give the log %s to user %s: %s; choose another place for it", path,
+                  privileges->user, strerror(errno));
     }
     return good;
 }

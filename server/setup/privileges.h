@@ -3,16 +3,13 @@
 #ifndef TWINHTTPD_SERVER_SETUP_PRIVILEGES_H
 #define TWINHTTPD_SERVER_SETUP_PRIVILEGES_H
 
+#include "common/base/error.h"
 #include "server/setup/account.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum {
-    PRIVILEGES_GROUPS = ACCOUNT_GROUPS,
-    PRIVILEGES_ERROR_BYTES = ACCOUNT_ERROR_BYTES,
-    PRIVILEGES_NAME_BYTES = ACCOUNT_NAME_BYTES
-};
+enum { PRIVILEGES_GROUPS = ACCOUNT_GROUPS, PRIVILEGES_NAME_BYTES = ACCOUNT_NAME_BYTES };
 
 /* Looked up once at the start: asking the user database again in every new process would cost time
  * when a dead one is replaced. */
@@ -27,24 +24,23 @@ struct privileges {
 
 /* user as in struct config: "user", "user:group", or NULL to stay. False with one line in error:
  * there is no such user, or this process may not become it. */
-bool privileges_resolve(struct privileges *privileges, const char *user,
-                        char error[PRIVILEGES_ERROR_BYTES]);
+bool privileges_resolve(struct privileges *privileges, const char *user, struct error *error);
 
 /* Whether the user can be become, and can then search the document root. root is its name, for the
  * error. */
 bool privileges_check_root(const struct privileges *privileges, int root_fd, const char *root,
-                           char error[PRIVILEGES_ERROR_BYTES]);
+                           struct error *error);
 
 /* Whether the user can look the document root up by its path, to see when that leads elsewhere:
  * tried for a moment as that user. */
 bool privileges_check_root_path(const struct privileges *privileges, const char *root,
-                                char error[PRIVILEGES_ERROR_BYTES]);
+                                struct error *error);
 
 /* Gives a log file to the user, so that serving processes can open it again by its name. Left alone
  * is what is no regular file, and one with a second name: that could be somebody else's file. path
  * is for the error. */
 bool privileges_give_log(const struct privileges *privileges, int fd, const char *path,
-                         char error[PRIVILEGES_ERROR_BYTES]);
+                         struct error *error);
 
 /* What privileges_take_up gives back. */
 struct privileges_own {
@@ -68,10 +64,10 @@ void privileges_take_up(const struct privileges_own *own);
  *
  * The kernel forgets PR_SET_PDEATHSIG when the user changes, and clears PR_SET_DUMPABLE: what a
  * process needs of these is to be set after this. To be called before any thread is started. */
-bool privileges_drop(const struct privileges *privileges, char error[PRIVILEGES_ERROR_BYTES]);
+bool privileges_drop(const struct privileges *privileges, struct error *error);
 
 /* Who stays root gives up CAP_SYS_PTRACE: else no memory of any process would be out of its reach.
  * False with one line in error. */
-bool privileges_drop_tracing(char error[PRIVILEGES_ERROR_BYTES]);
+bool privileges_drop_tracing(struct error *error);
 
 #endif

@@ -51,15 +51,14 @@ static uint64_t idle_settings(const struct server *server)
     return config_idle_settings(&server->config, traits_of(server));
 }
 
-static void describe_idle(const struct server *server, unsigned index,
-                          char text[CONFIG_ERROR_BYTES])
+static void describe_idle(const struct server *server, unsigned index, struct error *text)
 {
     config_describe_idle(&server->config, traits_of(server), index, text);
 }
 
 void risks_tell(const struct server *server, const struct server *predecessor)
 {
-    char text[CONFIG_ERROR_BYTES];
+    struct error text;
     for (size_t i = 0; i < sizeof(risks) / sizeof(risks[0]); i++) {
         if (risks[i].is_there(server) && (predecessor == NULL || !risks[i].is_there(predecessor))) {
             log_write(LOG_WARN, "%s", risks[i].text);
@@ -71,20 +70,20 @@ void risks_tell(const struct server *server, const struct server *predecessor)
     }
     for (unsigned i = 0; idle != 0; i++, idle >>= 1) {
         if ((idle & 1) != 0) {
-            describe_idle(server, i, text);
-            log_write(LOG_WARN, "%s", text);
+            describe_idle(server, i, &text);
+            log_write(LOG_WARN, "%s", text.text);
         }
     }
 }
 
 void risks_print(const struct server *server, FILE *out)
 {
-    char text[CONFIG_ERROR_BYTES];
+    struct error text;
     uint64_t idle = idle_settings(server);
     for (unsigned i = 0; idle != 0; i++, idle >>= 1) {
         if ((idle & 1) != 0) {
-            describe_idle(server, i, text);
-            fprintf(out, "%s: warning: %s\n", server->kind->name, text);
+            describe_idle(server, i, &text);
+            fprintf(out, "%s: warning: %s\n", server->kind->name, text.text);
         }
     }
 }

@@ -11,23 +11,11 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-/* One line: cause and fix. */
-static bool __attribute__((format(printf, 2, 3)))
-fail(char error[SERVER_ERROR_BYTES], const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, SERVER_ERROR_BYTES, format, arguments);
-    va_end(arguments);
-    return false;
-}
 
 /* ---- The document root ---- */
 
@@ -46,7 +34,7 @@ static const char *bundled_root(char path[PATH_MAX])
     return TWINHTTPD_SOURCE_ROOT;
 }
 
-static bool open_root(struct server *server, char error[SERVER_ERROR_BYTES])
+static bool open_root(struct server *server, struct error *error)
 {
     char bundled[PATH_MAX];
     const char *root = server->config.root;
@@ -61,10 +49,10 @@ static bool open_root(struct server *server, char error[SERVER_ERROR_BYTES])
 /* What does not keep the server from serving, but its operator has to know. */
 static void warn_of_root(const struct server *server)
 {
-    char error[SERVER_ERROR_BYTES];
+    struct error error;
     const char *path = document_root_path(server->root);
-    if (!privileges_check_root_path(&server->privileges, path, error)) {
-        log_write(LOG_WARN, "%s", error);
+    if (!privileges_check_root_path(&server->privileges, path, &error)) {
+        log_write(LOG_WARN, "%s", error.text);
         document_root_pin(server->root);
     }
     if (document_root_goes_by_steps(server->root)) {
@@ -83,26 +71,25 @@ struct log_to_open {
     int user_error; /* why the serving processes' user cannot open it; 0: it can */
 };
 
-static bool open_log(const struct server *server, struct log_to_open *log,
-                     char error[SERVER_ERROR_BYTES])
+static bool open_log(const struct server *server, struct log_to_open *log, struct error *error)
 {
-    char cause[USER_FILES_ERROR_BYTES];
+    struct error cause;
     if (log->path == NULL) {
         return true;
     }
-    log->fd = user_files_open_log(&server->privileges, log->path, &log->user_error, cause);
+    log->fd = user_files_open_log(&server->privileges, log->path, &log->user_error, &cause);
     if (log->fd < 0 && log->user_error == ENXIO && log->old_fd >= 0) {
         log->fd = fcntl(log->old_fd, F_DUPFD_CLOEXEC, 0);
         log->user_error = 0;
     }
     return log->fd >= 0 ||
-           fail(error, "cannot open the %s log %s: %s; choose another with --%s-log", log->name,
-                log->path, cause, log->name);
+           error_set(error, "cannot open the %s log %s: %s; choose another with --%s-log",
+                     log->name, log->path, cause.text, log->name);
 }
 
 /* What the user has opened is not given away: another's file with its name may be what it is. */
 static bool give_log(const struct server *server, const struct log_to_open *log,
-                     char error[SERVER_ERROR_BYTES])
+                     struct error *error)
 {
     return log->user_error == 0 ||
            privileges_give_log(&server->privileges, log->fd, log->path, error);
@@ -113,8 +100,7 @@ static bool is_same_path(const char *path, const char *other)
     return path != NULL && other != NULL && strcmp(path, other) == 0;
 }
 
-static bool open_logs(struct server *server, const struct server *predecessor,
-                      char error[SERVER_ERROR_BYTES])
+static bool open_logs(struct server *server, const struct server *predecessor, struct error *error)
 {
     struct log_to_open access = {server->config.access_log, "access", -1, -1, 0};
     struct log_to_open errors = {server->config.error_log, "error", -1, -1, 0};
@@ -162,17 +148,17 @@ void server_reopen_logs(const struct server *server)
 /* False: the serving processes cannot do the same. */
 static bool renew_log(const struct server *server, int fd, const char *path, const char *name)
 {
-    char error[SERVER_ERROR_BYTES];
+    struct error error;
     struct log_to_open log = {path, name, -1, -1, 0};
     if (fd < 0 || log_file_is_descriptor(path)) {
         return true;
     }
-    if (!open_log(server, &log, error)) {
-        log_write(LOG_ERROR, "%s; it goes on in the old one", error);
+    if (!open_log(server, &log, &error)) {
+        log_write(LOG_ERROR, "%s; it goes on in the old one", error.text);
         return true; /* as it will for them */
     }
-    if (!give_log(server, &log, error)) {
-        log_write(LOG_ERROR, "%s", error);
+    if (!give_log(server, &log, &error)) {
+        log_write(LOG_ERROR, "%s", error.text);
     }
     if (!log_file_replace(fd, log.fd)) {
         log_write(LOG_ERROR, "cannot change the %s log: %m; it goes on in the old one", name);
@@ -215,7 +201,7 @@ bool server_has_passed_sockets(const struct server *server)
 }
 
 /* A socket for all loops, or one for each: at each address. */
-static bool check_passed(const struct server *server, char error[SERVER_ERROR_BYTES])
+static bool check_passed(const struct server *server, struct error *error)
 {
     size_t wanted = sockets_of_address(server);
     for (size_t i = 0; i < server->listeners.count; i++) {
@@ -223,7 +209,7 @@ static bool check_passed(const struct server *server, char error[SERVER_ERROR_BY
         if (listener->count != wanted) {
             char address[ENDPOINT_TEXT_BYTES];
             endpoint_format(&listener->bound, address);
-            return fail(
+            return error_set(
                 error,
                 "the service manager passes %zu sockets, and \"accept: %s\" takes %zu at %s; "
                 "list as many ListenStream= in the .socket unit (with ReusePort=yes for "
@@ -236,7 +222,7 @@ static bool check_passed(const struct server *server, char error[SERVER_ERROR_BY
     return true;
 }
 
-static bool adopt_passed(struct server *server, size_t passed, char error[SERVER_ERROR_BYTES])
+static bool adopt_passed(struct server *server, size_t passed, struct error *error)
 {
     int *fds = memory_alloc_zeroed(passed, sizeof(*fds));
     for (size_t i = 0; i < passed; i++) {
@@ -251,7 +237,7 @@ static bool adopt_passed(struct server *server, size_t passed, char error[SERVER
 }
 
 static bool open_listeners(struct server *server, const struct endpoints *endpoints,
-                           const struct listeners *old, char error[SERVER_ERROR_BYTES])
+                           const struct listeners *old, struct error *error)
 {
     const struct listener_plan plan = {
         .reuseport = server->config.accept == CONFIG_ACCEPT_REUSEPORT,
@@ -274,7 +260,7 @@ static void note_what_is_left(struct server *server, const struct listeners *inh
 }
 
 static bool inherit_listeners(struct server *server, const struct endpoints *endpoints,
-                              struct listeners *inherited, char error[SERVER_ERROR_BYTES])
+                              struct listeners *inherited, struct error *error)
 {
     if (inherited->count > 0 && inherited->list[0].is_passed) {
         server->listeners = *inherited;
@@ -288,7 +274,7 @@ static bool inherit_listeners(struct server *server, const struct endpoints *end
 }
 
 static bool open_first_listeners(struct server *server, const struct endpoints *endpoints,
-                                 char error[SERVER_ERROR_BYTES])
+                                 struct error *error)
 {
     struct listeners inherited;
     inheritance_take(&inherited);
@@ -300,23 +286,23 @@ static bool open_first_listeners(struct server *server, const struct endpoints *
 }
 
 static bool keep_passed(struct server *server, const struct server *predecessor,
-                        char error[SERVER_ERROR_BYTES])
+                        struct error *error)
 {
     if (strcmp(server->config.listen, predecessor->config.listen) != 0) {
         log_write(LOG_WARN, "\"listen\" has changed, and has no effect: the service manager has "
                             "passed the sockets; change its .socket unit");
     }
     if (!listeners_share(&server->listeners, &predecessor->listeners)) {
-        return fail(error,
-                    "cannot take over the listening sockets: %s; raise the limit of open "
-                    "files",
-                    strerror(errno));
+        return error_set(error,
+                         "cannot take over the listening sockets: %s; raise the limit of open "
+                         "files",
+                         strerror(errno));
     }
     return check_passed(server, error);
 }
 
 static bool open_all_listeners(struct server *server, const struct endpoints *endpoints,
-                               const struct server *predecessor, char error[SERVER_ERROR_BYTES])
+                               const struct server *predecessor, struct error *error)
 {
     bool opened;
     if (predecessor == NULL) {
@@ -333,28 +319,28 @@ static bool open_all_listeners(struct server *server, const struct endpoints *en
 
 /* The cell that every worker sees: in the prefork models it lies in a mapping that all processes
  * share and its lock works between them; in one process plain memory and a plain lock do. */
-static bool map_shared_cell(struct server *server, char error[SERVER_ERROR_BYTES])
+static bool map_shared_cell(struct server *server, struct error *error)
 {
     bool processes = server->kind->server == CONFIG_SERVER_PREFORK;
     void *memory = mmap(NULL, sizeof(struct shared_cell), PROT_READ | PROT_WRITE,
                         (processes ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
-        return fail(error, "cannot map memory: %s; free some", strerror(errno));
+        return error_set(error, "cannot map memory: %s; free some", strerror(errno));
     }
     server->shared_cell = memory;
     int failure = shared_cell_init(server->shared_cell,
                                    processes ? SHARED_CELL_PROCESSES : SHARED_CELL_THREADS);
-    return failure == 0 ||
-           fail(error, "cannot make a shared lock: %s; check the C library", strerror(failure));
+    return failure == 0 || error_set(error, "cannot make a shared lock: %s; check the C library",
+                                     strerror(failure));
 }
 
-static bool map_scoreboard(struct server *server, char error[SERVER_ERROR_BYTES])
+static bool map_scoreboard(struct server *server, struct error *error)
 {
     const struct plan *plan = &server->plan;
     struct scoreboard *scoreboard = scoreboard_create(plan->slot_capacity);
     if (scoreboard == NULL) {
-        return fail(error, "cannot map the scoreboard: %s; ask for fewer workers or threads",
-                    strerror(errno));
+        return error_set(error, "cannot map the scoreboard: %s; ask for fewer workers or threads",
+                         strerror(errno));
     }
     snprintf(scoreboard->server, sizeof(scoreboard->server), "%s", server->kind->name);
     snprintf(scoreboard->version, sizeof(scoreboard->version), "%s", TWINHTTPD_VERSION);
@@ -366,7 +352,7 @@ static bool map_scoreboard(struct server *server, char error[SERVER_ERROR_BYTES]
 }
 
 static bool share_memory(struct server *server, const struct server *predecessor,
-                         char error[SERVER_ERROR_BYTES])
+                         struct error *error)
 {
     const struct plan *plan = &server->plan;
     server->scoreboard = predecessor->scoreboard;
@@ -374,13 +360,14 @@ static bool share_memory(struct server *server, const struct server *predecessor
     server->shared_cell = predecessor->shared_cell;
     if (strcmp(plan->model, predecessor->plan.model) != 0 ||
         strcmp(plan->dispatch, predecessor->plan.dispatch) != 0) {
-        return fail(error, "the model cannot change while the server runs: restart it");
+        return error_set(error, "the model cannot change while the server runs: restart it");
     }
     if (plan->processes * plan->slots_per_process > server->scoreboard->slot_capacity / 2) {
-        return fail(error,
-                    "%u workers of %u threads are more than the scoreboard has room for while the "
-                    "old ones are there: restart the server",
-                    plan->processes, plan->slots_per_process);
+        return error_set(
+            error,
+            "%u workers of %u threads are more than the scoreboard has room for while the "
+            "old ones are there: restart the server",
+            plan->processes, plan->slots_per_process);
     }
     return true;
 }
@@ -388,13 +375,14 @@ static bool share_memory(struct server *server, const struct server *predecessor
 /* ---- Moving connections between loops ---- */
 
 static bool open_inboxes(struct server *server, const struct server *predecessor,
-                         char error[SERVER_ERROR_BYTES])
+                         struct error *error)
 {
     uint32_t loops = server->config.rebalance ? server->plan.processes * server->plan.loops : 0;
     return inboxes_open(&server->inboxes, server->scoreboard, loops,
                         predecessor != NULL ? &predecessor->inboxes : NULL) ||
-           fail(error, "cannot make the event loops' inboxes: %s; raise the limit of open files",
-                strerror(errno));
+           error_set(error,
+                     "cannot make the event loops' inboxes: %s; raise the limit of open files",
+                     strerror(errno));
 }
 
 bool server_renew_inboxes(struct server *server)
@@ -415,7 +403,7 @@ bool server_renew_inboxes(struct server *server)
 /* ---- All of it ---- */
 
 static bool open_parts(struct server *server, const struct endpoints *endpoints,
-                       const struct server *predecessor, char error[SERVER_ERROR_BYTES])
+                       const struct server *predecessor, struct error *error)
 {
     if (!plan_make(&server->plan, &server->config, server->kind->server, error)) {
         return false;
@@ -446,7 +434,7 @@ static void begin(struct server *server, const struct server_kind *kind, struct 
 }
 
 bool server_try(struct server *server, const struct server_kind *kind, struct config *config,
-                char error[SERVER_ERROR_BYTES])
+                struct error *error)
 {
     begin(server, kind, config, 1);
     if (plan_make(&server->plan, &server->config, kind->server, error) &&
@@ -460,8 +448,7 @@ bool server_try(struct server *server, const struct server_kind *kind, struct co
 
 static bool open_server(struct server *server, const struct server_kind *kind,
                         struct config *config, const struct endpoints *endpoints,
-                        const struct server *predecessor, uint32_t epoch,
-                        char error[SERVER_ERROR_BYTES])
+                        const struct server *predecessor, uint32_t epoch, struct error *error)
 {
     begin(server, kind, config, epoch);
     if (open_parts(server, endpoints, predecessor, error)) {
@@ -475,7 +462,7 @@ static bool open_server(struct server *server, const struct server_kind *kind,
 }
 
 bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
-                 const struct endpoints *endpoints, char error[SERVER_ERROR_BYTES])
+                 const struct endpoints *endpoints, struct error *error)
 {
     if (open_server(server, kind, config, endpoints, NULL, 1, error)) {
         return true;
@@ -485,14 +472,14 @@ bool server_open(struct server *server, const struct server_kind *kind, struct c
 }
 
 bool server_read_config(const struct server_origin *origin, struct config *config,
-                        char error[SERVER_ERROR_BYTES])
+                        struct error *error)
 {
     return config_load(config, origin->kind->server, origin->argc, origin->argv, error) !=
            CONFIG_INVALID;
 }
 
 bool server_reopen(struct server *server, struct config *config, const struct endpoints *endpoints,
-                   const struct server *predecessor, uint32_t epoch, char error[SERVER_ERROR_BYTES])
+                   const struct server *predecessor, uint32_t epoch, struct error *error)
 {
     return open_server(server, predecessor->kind, config, endpoints, predecessor, epoch, error);
 }

@@ -3,11 +3,12 @@
 #ifndef TWINHTTPD_SERVER_SETUP_SERVER_H
 #define TWINHTTPD_SERVER_SETUP_SERVER_H
 
+#include "common/base/error.h"
 #include "common/config/config.h"
-#include "common/scoreboard/ledger.h"
-#include "common/scoreboard/scoreboard.h"
 #include "common/handlers/handlers.h"
 #include "common/http/document_root.h"
+#include "common/scoreboard/ledger.h"
+#include "common/scoreboard/scoreboard.h"
 #include "server/balance/inboxes.h"
 #include "server/listen/listener.h"
 #include "server/setup/plan.h"
@@ -61,18 +62,16 @@ struct server {
     struct shared_cell *shared_cell; /* placed where the model's workers all see it */
 };
 
-enum { SERVER_ERROR_BYTES = CONFIG_ERROR_BYTES };
-
 /* Takes over the configuration (also on failure) and opens everything; the log is this server's
  * then. endpoints are what "listen" stands for; a service manager's sockets win over them. False
  * with one line in error: cause and fix; the log stays as it was. Closed by server_close. */
 bool server_open(struct server *server, const struct server_kind *kind, struct config *config,
-                 const struct endpoints *endpoints, char error[SERVER_ERROR_BYTES]);
+                 const struct endpoints *endpoints, struct error *error);
 
 /* Takes over the configuration (also on failure) and opens what nobody else sees: plan, user and
  * document root. False with one line in error. Closed by server_close. */
 bool server_try(struct server *server, const struct server_kind *kind, struct config *config,
-                char error[SERVER_ERROR_BYTES]);
+                struct error *error);
 
 /* Closes this process's descriptors and frees the configuration; the memory that is shared stays.
  */
@@ -83,14 +82,13 @@ void server_unmap(struct server *server);
 
 /* Reads the configuration again as at the start. False with one line in error. */
 bool server_read_config(const struct server_origin *origin, struct config *config,
-                        char error[SERVER_ERROR_BYTES]);
+                        struct error *error);
 
 /* Opens a server of that epoch from it (as server_open) in the place of predecessor, with which it
  * shares the memory, and the listening sockets, too, where the address is the same. False with one
  * line in error: predecessor goes on. */
 bool server_reopen(struct server *server, struct config *config, const struct endpoints *endpoints,
-                   const struct server *predecessor, uint32_t epoch,
-                   char error[SERVER_ERROR_BYTES]);
+                   const struct server *predecessor, uint32_t epoch, struct error *error);
 
 /* Whether /sleep, /cpu and their like are served: as configured, or, with auto, where only this
  * machine can ask. */

@@ -53,7 +53,7 @@ struct way {
     int directory_fd;
     int links; /* followed so far */
     char rest[PATH_MAX];
-    char *error;
+    struct error *error;
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -61,7 +61,7 @@ refuse(const struct way *way, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(way->error, USER_FILES_ERROR_BYTES, format, arguments);
+    error_set_list(way->error, format, arguments);
     va_end(arguments);
 }
 
@@ -201,7 +201,7 @@ static int walk(struct way *way)
     }
 }
 
-static int open_as_root(const struct privileges *privileges, const char *path, char *error)
+static int open_as_root(const struct privileges *privileges, const char *path, struct error *error)
 {
     struct way way = {.privileges = privileges, .path = path, .directory_fd = -1, .error = error};
     if (snprintf(way.rest, sizeof(way.rest), "%s", path) >= (int)sizeof(way.rest)) {
@@ -218,7 +218,7 @@ static int open_as_root(const struct privileges *privileges, const char *path, c
 /* ---- Both ---- */
 
 int user_files_open_log(const struct privileges *privileges, const char *path, int *user_error,
-                        char error[USER_FILES_ERROR_BYTES])
+                        struct error *error)
 {
     bool as_user = privileges->changes && !log_file_is_descriptor(path);
     int fd = as_user ? open_as_user(privileges, path) : log_file_open(path);
@@ -227,7 +227,7 @@ int user_files_open_log(const struct privileges *privileges, const char *path, i
         return open_as_root(privileges, path, error);
     }
     if (fd < 0) {
-        snprintf(error, USER_FILES_ERROR_BYTES, "%s", log_file_cause(path, errno));
+        error_set(error, "%s", log_file_cause(path, errno));
     }
     return fd;
 }

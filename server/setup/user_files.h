@@ -4,14 +4,13 @@
 #ifndef TWINHTTPD_SERVER_SETUP_USER_FILES_H
 #define TWINHTTPD_SERVER_SETUP_USER_FILES_H
 
+#include "common/base/error.h"
 #include "server/setup/privileges.h"
-
-enum { USER_FILES_ERROR_BYTES = 256 };
 
 /* Opens a log as log_file_open does. *user_error is 0 if the user can open it, else why not
  * (errno): then root has opened it. -1 with the cause in error on failure. */
 int user_files_open_log(const struct privileges *privileges, const char *path, int *user_error,
-                        char error[USER_FILES_ERROR_BYTES]);
+                        struct error *error);
 
 /* Whether the user can open a log that is there; false with errno set. */
 bool user_files_can_append(const struct privileges *privileges, const char *path);

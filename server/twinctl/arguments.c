@@ -1,22 +1,11 @@
 #include "server/twinctl/arguments.h"
 
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { NUMBER_DIGITS_MAX = 9 };
-
-static bool __attribute__((format(printf, 2, 3)))
-fail(char error[ARGUMENTS_ERROR_BYTES], const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, ARGUMENTS_ERROR_BYTES, format, arguments);
-    va_end(arguments);
-    return false;
-}
 
 /* ---- The commands ---- */
 
@@ -85,27 +74,29 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-static bool read_request(struct arguments *arguments, int count, char *const *words, char *error)
+static bool read_request(struct arguments *arguments, int count, char *const *words,
+                         struct error *error)
 {
     if (count == 0) {
-        return fail(error, "no command; see --help");
+        return error_set(error, "no command; see --help");
     }
     const struct command *command = find_command(words[0]);
     if (command == NULL) {
-        return fail(error, "unknown command %.40s; see --help", words[0]);
+        return error_set(error, "unknown command %.40s; see --help", words[0]);
     }
     arguments->request = json_pack("{s:s}", "command", command->name);
     if (arguments->request == NULL || !command->read(arguments->request, count - 1, words + 1)) {
         json_decref(arguments->request);
         arguments->request = NULL;
-        return fail(error, "bad arguments; the command is: %s", command->usage);
+        return error_set(error, "bad arguments; the command is: %s", command->usage);
     }
     return true;
 }
 
 /* ---- The options ---- */
 
-static bool read_options(struct arguments *arguments, int argc, char *const *argv, char *error)
+static bool read_options(struct arguments *arguments, int argc, char *const *argv,
+                         struct error *error)
 {
     static const struct option options[] = {{"control", required_argument, NULL, 'c'},
                                             {"json", no_argument, NULL, 'j'},
@@ -126,16 +117,15 @@ static bool read_options(struct arguments *arguments, int argc, char *const *arg
             arguments->help = true;
             return true;
         case ':':
-            return fail(error, "%.40s needs a value; see --help", argv[optind - 1]);
+            return error_set(error, "%.40s needs a value; see --help", argv[optind - 1]);
         default:
-            return fail(error, "unknown option %.40s; see --help", argv[optind - 1]);
+            return error_set(error, "unknown option %.40s; see --help", argv[optind - 1]);
         }
     }
     return true;
 }
 
-bool arguments_read(struct arguments *arguments, int argc, char *const *argv,
-                    char error[ARGUMENTS_ERROR_BYTES])
+bool arguments_read(struct arguments *arguments, int argc, char *const *argv, struct error *error)
 {
     *arguments = (struct arguments){0};
     if (!read_options(arguments, argc, argv, error)) {
@@ -145,7 +135,7 @@ bool arguments_read(struct arguments *arguments, int argc, char *const *argv,
         return true;
     }
     if (arguments->control == NULL) {
-        return fail(error, "no socket; name the server's with --control PATH");
+        return error_set(error, "no socket; name the server's with --control PATH");
     }
     return read_request(arguments, argc - optind, argv + optind, error);
 }

@@ -2,10 +2,10 @@
 #ifndef TWINHTTPD_SERVER_TWINCTL_ARGUMENTS_H
 #define TWINHTTPD_SERVER_TWINCTL_ARGUMENTS_H
 
+#include "common/base/error.h"
+
 #include <jansson.h>
 #include <stdbool.h>
-
-enum { ARGUMENTS_ERROR_BYTES = 256 };
 
 struct arguments {
     const char *control; /* path of the socket */
@@ -15,7 +15,6 @@ struct arguments {
 };
 
 /* False with one line in error. May be called again. */
-bool arguments_read(struct arguments *arguments, int argc, char *const *argv,
-                    char error[ARGUMENTS_ERROR_BYTES]);
+bool arguments_read(struct arguments *arguments, int argc, char *const *argv, struct error *error);
 
 #endif

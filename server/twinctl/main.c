@@ -164,12 +164,12 @@ static int ask(const struct arguments *arguments)
 int main(int argc, char **argv)
 {
     struct arguments arguments;
-    char error[ARGUMENTS_ERROR_BYTES];
+    struct error error;
     if (!streams_fill()) {
         return EXIT_UNREACHABLE;
     }
-    if (!arguments_read(&arguments, argc, argv, error)) {
-        fprintf(stderr, "twinctl: %s\n", error);
+    if (!arguments_read(&arguments, argc, argv, &error)) {
+        fprintf(stderr, "twinctl: %s\n", error.text);
         return EXIT_USAGE;
     }
     if (arguments.help) {

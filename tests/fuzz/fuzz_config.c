@@ -50,8 +50,8 @@ static void take_arguments(struct command_line *line, struct span steering)
 
 static void check_error(const char *error)
 {
-    size_t len = strnlen(error, CONFIG_ERROR_BYTES);
-    FUZZ_CHECK(len > 0 && len < CONFIG_ERROR_BYTES);
+    size_t len = strnlen(error, ERROR_TEXT_BYTES);
+    FUZZ_CHECK(len > 0 && len < ERROR_TEXT_BYTES);
     for (size_t i = 0; i < len; i++) {
         unsigned char byte = (unsigned char)error[i];
         FUZZ_CHECK(byte >= 0x20 && byte != 0x7f);
@@ -70,17 +70,17 @@ static void check_config(const struct config *config)
 }
 
 static enum config_action load(const struct command_line *line, enum config_server server,
-                               char error[CONFIG_ERROR_BYTES])
+                               struct error *error)
 {
     struct config config;
-    memset(error, 'x', CONFIG_ERROR_BYTES);
+    memset(error, 'x', sizeof(*error));
     enum config_action action = config_load(&config, server, line->argc, line->argv, error);
     if (action == CONFIG_INVALID) {
-        check_error(error);
+        check_error(error->text);
         FUZZ_CHECK(config.listen == NULL && config.root == NULL && config.access_log == NULL &&
                    config.error_log == NULL);
     } else {
-        FUZZ_CHECK(error[0] == '\0');
+        FUZZ_CHECK(error->text[0] == '\0');
         check_config(&config);
         config_free(&config);
     }
@@ -91,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct span steering, text;
     char server_name[] = "server", config_option[] = "--config", path[PATH_BYTES];
-    char first[CONFIG_ERROR_BYTES], second[CONFIG_ERROR_BYTES];
+    struct error first, second;
     enum config_server server = CONFIG_SERVER_PREFORK;
     struct command_line line = {.argv = {server_name}, .argc = 1};
     fuzz_split(data, size, &steering, &text);
@@ -108,9 +108,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     take_arguments(&line, steering);
     /* A second time, for what the first one may have left behind. */
-    enum config_action action = load(&line, server, first);
-    FUZZ_CHECK(load(&line, server, second) == action);
-    FUZZ_CHECK(action != CONFIG_INVALID || strcmp(first, second) == 0);
+    enum config_action action = load(&line, server, &first);
+    FUZZ_CHECK(load(&line, server, &second) == action);
+    FUZZ_CHECK(action != CONFIG_INVALID || strcmp(first.text, second.text) == 0);
     free(line.text);
     return 0;
 }

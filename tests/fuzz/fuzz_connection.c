@@ -156,8 +156,8 @@ static void make_root(void)
         bool is_big = strcmp(file_names[i], "big.bin") == 0;
         write_file(file_names[i], is_big ? BIG_FILE_BYTES : 100 + i);
     }
-    char error[DOCUMENT_ROOT_ERROR_BYTES];
-    document_root = document_root_open(root, error);
+    struct error error;
+    document_root = document_root_open(root, &error);
     FUZZ_CHECK(document_root != NULL);
     atexit(remove_files);
 }

@@ -2,10 +2,11 @@
 #ifndef TWINHTTPD_TESTS_UNIT_LISTEN_AT_H
 #define TWINHTTPD_TESTS_UNIT_LISTEN_AT_H
 
+#include "common/base/error.h"
 #include "server/listen/listener.h"
 
 static inline bool listen_at(struct listener *listener, const char *text, bool reuseport,
-                             size_t count, char error[LISTENER_ERROR_BYTES])
+                             size_t count, struct error *error)
 {
     struct endpoint endpoint;
     return endpoint_parse(&endpoint, text) &&

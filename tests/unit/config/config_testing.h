@@ -2,6 +2,7 @@
 #ifndef TWINHTTPD_TESTS_UNIT_CONFIG_CONFIG_TESTING_H
 #define TWINHTTPD_TESTS_UNIT_CONFIG_CONFIG_TESTING_H
 
+#include "common/base/error.h"
 #include "common/config/config.h"
 
 #include <setjmp.h>
@@ -18,7 +19,7 @@ enum { ARGUMENTS_MAX = 16, CASE_BYTES = 256 };
 static const enum config_server both_servers[] = {CONFIG_SERVER_PREFORK, CONFIG_SERVER_THREADPOOL};
 
 static struct config config;
-static char error[CONFIG_ERROR_BYTES];
+static struct error error;
 static char yaml_path[] = "/tmp/twinhttpd-test-config-XXXXXX";
 
 /* Loads with the given arguments, up to NULL. */
@@ -34,7 +35,7 @@ static inline enum config_action load(enum config_server server, ...)
     }
     va_end(arguments);
     config_free(&config);
-    return config_load(&config, server, argc, argv, error);
+    return config_load(&config, server, argc, argv, &error);
 }
 
 static inline void write_yaml_bytes(const char *text, size_t bytes)
@@ -60,9 +61,9 @@ static inline void assert_contains(const char *text, const char *part)
 
 static inline void assert_one_line(void)
 {
-    assert_true(error[0] != '\0');
-    assert_null(strchr(error, '\n'));
-    assert_in_range(strlen(error), 1, CONFIG_ERROR_BYTES - 1);
+    assert_true(error.text[0] != '\0');
+    assert_null(strchr(error.text, '\n'));
+    assert_in_range(strlen(error.text), 1, ERROR_TEXT_BYTES - 1);
 }
 
 /* A failed load leaves nothing behind that would have to be freed. */
@@ -76,7 +77,7 @@ static inline void assert_invalid(enum config_action action, const char *message
 {
     assert_int_equal(action, CONFIG_INVALID);
     assert_one_line();
-    assert_string_equal(error, message);
+    assert_string_equal(error.text, message);
     assert_holds_nothing();
 }
 
@@ -84,7 +85,7 @@ static inline void assert_invalid(enum config_action action, const char *message
 static inline void assert_yaml_refused_by(enum config_server server, const char *yaml,
                                           const char *message)
 {
-    char expected[CONFIG_ERROR_BYTES];
+    char expected[ERROR_TEXT_BYTES];
     snprintf(expected, sizeof(expected), "%s:%s", yaml_path, message);
     assert_invalid(load_yaml(server, yaml), expected);
 }

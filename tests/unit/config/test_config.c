@@ -5,7 +5,7 @@ static void test_defaults(void **state)
     (void)state;
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(load(both_servers[i], NULL), CONFIG_RUN);
-        assert_string_equal(error, "");
+        assert_string_equal(error.text, "");
         assert_defaults();
     }
 }
@@ -100,7 +100,7 @@ static void assert_number_taken(const struct number_case *one, const char *value
 
 static void assert_number_refused(const struct number_case *one, const char *value)
 {
-    char message[CONFIG_ERROR_BYTES + CASE_BYTES];
+    char message[ERROR_TEXT_BYTES + CASE_BYTES];
     char tail[CASE_BYTES];
     char key[CASE_BYTES];
     make_key(one->name, key);
@@ -229,7 +229,7 @@ static void assert_choice_taken(const struct choice_case *one, const char *name,
 static void assert_choice_refused(const struct choice_case *one, const char *name)
 {
     char argument[CASE_BYTES];
-    char message[CONFIG_ERROR_BYTES];
+    char message[ERROR_TEXT_BYTES];
     char yaml[CASE_BYTES * 2];
     char key[CASE_BYTES];
     make_key(one->option, key);
@@ -355,7 +355,7 @@ static void test_user(void **state)
     static const char *const good[] = {"nobody", "www-data:adm", "1000", "a.b-c_d"};
     static const char *const bad[] = {"", ":", ":group", "name:", "name:group:more"};
     char yaml[CASE_BYTES];
-    char message[CONFIG_ERROR_BYTES];
+    char message[ERROR_TEXT_BYTES];
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         assert_int_equal(load(CONFIG_SERVER_PREFORK, "--user", good[i], NULL), CONFIG_RUN);
         assert_string_equal(config.user, good[i]);
@@ -426,7 +426,7 @@ static void test_bad_listen(void **state)
                                       "a:1,b:2,c"};
     static const char allowed[] = "HOST:PORT, [IPv6]:PORT or *:PORT with a port from 0 to "
                                   "65535, or up to 16 of them";
-    char message[CONFIG_ERROR_BYTES];
+    char message[ERROR_TEXT_BYTES];
     char yaml[CASE_BYTES];
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         snprintf(message, sizeof(message), "--listen: \"%s\" is not valid; use %s", bad[i],
@@ -546,13 +546,13 @@ static void test_errors_stay_one_line(void **state)
     longer[sizeof(longer) - 1] = '\0';
     assert_int_equal(load(CONFIG_SERVER_PREFORK, "--workers", longer, NULL), CONFIG_INVALID);
     assert_one_line();
-    assert_contains(error, "is not valid; use auto or a number from 1 to 512");
+    assert_contains(error.text, "is not valid; use auto or a number from 1 to 512");
     assert_int_equal(load(CONFIG_SERVER_PREFORK, longer, NULL), CONFIG_INVALID);
-    assert_contains(error, "see --help");
+    assert_contains(error.text, "see --help");
     assert_invalid(load(CONFIG_SERVER_PREFORK, "--workers", "1\n2\x1b[31m", NULL),
                    "--workers: \"1?2?[31m\" is not valid; use auto or a number from 1 to 512");
     assert_int_equal(load(CONFIG_SERVER_PREFORK, "--config", longer, NULL), CONFIG_INVALID);
-    assert_contains(error, "File name too long; check the path after --config");
+    assert_contains(error.text, "File name too long; check the path after --config");
 }
 
 static void test_values_of_options(void **state)
@@ -615,7 +615,7 @@ static void test_arguments_are_not_reordered(void **state)
     char *before[7];
     memcpy(before, argv, sizeof(argv));
     config_free(&config);
-    assert_int_equal(config_load(&config, CONFIG_SERVER_PREFORK, 6, argv, error), CONFIG_INVALID);
+    assert_int_equal(config_load(&config, CONFIG_SERVER_PREFORK, 6, argv, &error), CONFIG_INVALID);
     assert_memory_equal(before, argv, sizeof(argv));
 }
 

@@ -9,14 +9,14 @@ enum { EVERYTHING = CONFIG_HAS_THREADS | CONFIG_HAS_POOL | CONFIG_HAS_LOOPS };
 static const char *idle(unsigned traits)
 {
     static char lines[4096];
-    char text[CONFIG_ERROR_BYTES];
+    struct error text;
     size_t used = 0;
     uint64_t bits = config_idle_settings(&config, traits);
     lines[0] = '\0';
     for (unsigned i = 0; bits != 0; i++, bits >>= 1) {
         if ((bits & 1) != 0) {
-            config_describe_idle(&config, traits, i, text);
-            used += (size_t)snprintf(lines + used, sizeof(lines) - used, "%s\n", text);
+            config_describe_idle(&config, traits, i, &text);
+            used += (size_t)snprintf(lines + used, sizeof(lines) - used, "%s\n", text.text);
         }
     }
     return lines;

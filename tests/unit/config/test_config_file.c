@@ -72,7 +72,7 @@ static void test_a_good_option_does_not_hide_a_bad_file(void **state)
     write_yaml_bytes("workers: 0\n", 11);
     assert_int_equal(load(CONFIG_SERVER_PREFORK, "--workers=2", "--config", yaml_path, NULL),
                      CONFIG_INVALID);
-    assert_contains(error, ":1: workers: \"0\" is not valid");
+    assert_contains(error.text, ":1: workers: \"0\" is not valid");
 }
 
 static void test_config_given_twice(void **state)
@@ -182,10 +182,11 @@ static void test_syntax_errors(void **state)
         write_yaml_bytes(cases[i].yaml, bytes);
         assert_int_equal(load(CONFIG_SERVER_PREFORK, "--config", yaml_path, NULL), CONFIG_INVALID);
         assert_one_line();
-        assert_contains(error, yaml_path);
-        assert_contains(error, cases[i].where);
-        assert_contains(error, "; correct the line, and put a value that begins with * or [ in "
-                               "quotes");
+        assert_contains(error.text, yaml_path);
+        assert_contains(error.text, cases[i].where);
+        assert_contains(error.text,
+                        "; correct the line, and put a value that begins with * or [ in "
+                        "quotes");
         assert_holds_nothing();
     }
 }
@@ -204,7 +205,7 @@ static void test_unreadable_files(void **state)
         write_yaml_bytes("workers: 1\n", 11);
         assert_int_equal(chmod(yaml_path, 0), 0);
         assert_int_equal(load(CONFIG_SERVER_PREFORK, "--config", yaml_path, NULL), CONFIG_INVALID);
-        assert_contains(error, "Permission denied");
+        assert_contains(error.text, "Permission denied");
         assert_int_equal(chmod(yaml_path, 0600), 0);
     }
 }
@@ -230,10 +231,10 @@ static void test_commented_file_is_the_defaults(void **state)
     for (size_t i = 0; i < 2; i++) {
         struct config defaults;
         char *argv[] = {"server", NULL};
-        assert_int_equal(config_load(&defaults, both_servers[i], 1, argv, error), CONFIG_RUN);
+        assert_int_equal(config_load(&defaults, both_servers[i], 1, argv, &error), CONFIG_RUN);
         enum config_action action =
             load(both_servers[i], "--config", TWINHTTPD_SOURCE_DIR "/config/twinhttpd.yaml", NULL);
-        assert_string_equal(error, "");
+        assert_string_equal(error.text, "");
         assert_int_equal(action, CONFIG_RUN);
         assert_configs_equal(&config, &defaults);
         config_free(&defaults);

@@ -53,10 +53,10 @@ static int remove_folder(void **state)
 static int open_control(void **state)
 {
     (void)state;
-    char error[CONTROL_ERROR_BYTES];
+    struct error error;
     snprintf(path, sizeof(path), "%s/socket", folder);
     answer_bytes = 2;
-    control = control_create(path, answer_for_test, path, error);
+    control = control_create(path, answer_for_test, path, &error);
     control_publish(control);
     return control == NULL;
 }
@@ -150,17 +150,17 @@ static void test_a_path_of_another_stays(void **state)
 static void test_not_at_its_path_before_it_is_published(void **state)
 {
     (void)state;
-    char error[CONTROL_ERROR_BYTES];
+    struct error error;
     char other_path[PATH_BYTES];
     snprintf(other_path, sizeof(other_path), "%s/other", folder);
-    struct control *other = control_create(other_path, answer_for_test, path, error);
+    struct control *other = control_create(other_path, answer_for_test, path, &error);
     assert_non_null(other);
     assert_int_not_equal(access(other_path, F_OK), 0);
     control_publish(other);
     assert_int_equal(access(other_path, F_OK), 0);
     control_destroy(other);
     assert_int_not_equal(access(other_path, F_OK), 0);
-    other = control_create(other_path, answer_for_test, path, error);
+    other = control_create(other_path, answer_for_test, path, &error);
     assert_non_null(other);
     control_destroy(other); /* leaves nothing: the folder can be removed in the end */
 }
@@ -337,18 +337,18 @@ static void test_without_a_socket(void **state)
 static void test_refused_paths(void **state)
 {
     (void)state;
-    char error[CONTROL_ERROR_BYTES];
+    struct error error;
     char long_path[CONTROL_PATH_BYTES_MAX + 2];
     memset(long_path, 'x', sizeof(long_path));
     long_path[sizeof(long_path) - 1] = '\0';
-    assert_null(control_create(long_path, answer_for_test, NULL, error));
-    assert_non_null(strstr(error, "too long"));
-    assert_null(control_create(folder, answer_for_test, NULL, error));
-    assert_non_null(strstr(error, "is no socket"));
-    assert_null(control_create(path, answer_for_test, NULL, error));
-    assert_non_null(strstr(error, "another process listens"));
-    assert_null(control_create("/no/such/folder/socket", answer_for_test, NULL, error));
-    assert_non_null(strstr(error, "cannot make"));
+    assert_null(control_create(long_path, answer_for_test, NULL, &error));
+    assert_non_null(strstr(error.text, "too long"));
+    assert_null(control_create(folder, answer_for_test, NULL, &error));
+    assert_non_null(strstr(error.text, "is no socket"));
+    assert_null(control_create(path, answer_for_test, NULL, &error));
+    assert_non_null(strstr(error.text, "another process listens"));
+    assert_null(control_create("/no/such/folder/socket", answer_for_test, NULL, &error));
+    assert_non_null(strstr(error.text, "cannot make"));
 }
 
 int main(void)

@@ -10,19 +10,19 @@
 #include <cmocka.h>
 
 static struct control_request request;
-static char error[CONTROL_REQUEST_ERROR_BYTES];
+static struct error error;
 
 static bool parse(const char *line)
 {
-    error[0] = '\0';
-    return control_request_parse(span_of(line), &request, error);
+    error.text[0] = '\0';
+    return control_request_parse(span_of(line), &request, &error);
 }
 
 static void assert_refused(const char *line, const char *reason)
 {
     assert_false(parse(line));
-    if (strstr(error, reason) == NULL) {
-        fail_msg("%s: \"%s\" is not in \"%s\"", line, reason, error);
+    if (strstr(error.text, reason) == NULL) {
+        fail_msg("%s: \"%s\" is not in \"%s\"", line, reason, error.text);
     }
 }
 
@@ -103,7 +103,7 @@ static void test_rubbish(void **state)
     assert_refused("{\"command\":null}", "unknown command");
     assert_refused("{\"command\":\"LIST\"}", "unknown command");
     assert_false(
-        control_request_parse((struct span){"{\"command\":\"stop\"}\0", 19}, &request, error));
+        control_request_parse((struct span){"{\"command\":\"stop\"}\0", 19}, &request, &error));
 }
 
 int main(void)

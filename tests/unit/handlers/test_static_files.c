@@ -33,9 +33,9 @@ static int open_files(void **state)
     if (mkdtemp(root) == NULL || open_handlers(state) != 0) {
         return -1;
     }
-    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    struct error error;
     root_fd = open(root, O_PATH | O_CLOEXEC);
-    document_root = document_root_open(root, error);
+    document_root = document_root_open(root, &error);
     context.files = file_cache_create(document_root, 4, FILE_ETAG_PORTABLE);
     put("a.txt", "0123456789");
     put("index.html", "home");

@@ -73,7 +73,7 @@ static void switch_to(const char *release)
 static int make(void **state)
 {
     (void)state;
-    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    struct error error;
     strcpy(directory + strlen(directory) - 6, "XXXXXX");
     failing_syscall = (struct failing_call){0};
     if (mkdtemp(directory) == NULL || make_release("1") != 0 || make_release("2") != 0) {
@@ -83,7 +83,7 @@ static int make(void **state)
     log_fd = open(at("log"), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     log_use(log_fd);
     now_ms = 5000;
-    root = document_root_open(at("root"), error);
+    root = document_root_open(at("root"), &error);
     return root == NULL;
 }
 
@@ -238,11 +238,11 @@ static void test_pinned(void **state)
 static void test_without_openat2(void **state)
 {
     (void)state;
-    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    struct error error;
     assert_false(document_root_goes_by_steps(root));
     document_root_close(root);
     failing_syscall = fail_next(1000, EPERM);
-    root = document_root_open(at("root"), error);
+    root = document_root_open(at("root"), &error);
     assert_non_null(root);
     assert_true(document_root_goes_by_steps(root));
     assert_serves("1");
@@ -254,12 +254,12 @@ static void test_without_openat2(void **state)
 static void test_what_is_no_root(void **state)
 {
     (void)state;
-    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    struct error error;
     size_t before = open_descriptors();
-    assert_null(document_root_open(at("missing"), error));
-    assert_non_null(strstr(error, "missing: No such file or directory; "));
-    assert_null(document_root_open(at("1/name"), error));
-    assert_non_null(strstr(error, "1/name: Not a directory; "));
+    assert_null(document_root_open(at("missing"), &error));
+    assert_non_null(strstr(error.text, "missing: No such file or directory; "));
+    assert_null(document_root_open(at("1/name"), &error));
+    assert_non_null(strstr(error.text, "1/name: Not a directory; "));
     document_root_close(NULL);
     assert_int_equal(open_descriptors(), before);
 }

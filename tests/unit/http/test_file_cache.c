@@ -157,9 +157,9 @@ static int make(void **state)
     if (mkdtemp(directory) == NULL || mkdir(at(""), 0700) != 0) {
         return -1;
     }
-    char error[DOCUMENT_ROOT_ERROR_BYTES];
+    struct error error;
     failing_fstat = ending_pread = failing_pread = failing_syscall = (struct failing_call){0};
-    document_root = document_root_open(at(""), error);
+    document_root = document_root_open(at(""), &error);
     cache = file_cache_create(document_root, ENTRIES, FILE_ETAG_PORTABLE);
     realtime_ms = 0;
     turn = 1;

@@ -27,7 +27,7 @@
 
 static struct listener listener;
 static struct listeners several;
-static char error[LISTENER_ERROR_BYTES];
+static struct error error;
 
 static struct failing_call failing_socket, failing_setsockopt, failing_bind, failing_listen,
     failing_getsockname;
@@ -64,7 +64,7 @@ static int forget(void **state)
         (struct failing_call){0};
     listener = (struct listener){0};
     several = (struct listeners){0};
-    memset(error, 0, sizeof(error));
+    error = (struct error){0};
     return 0;
 }
 
@@ -87,14 +87,14 @@ static void assert_contains(const char *text, const char *part)
 static void assert_refused(const char *address, bool reuseport, size_t count, const char *cause)
 {
     struct listener refused;
-    memset(error, 'x', sizeof(error));
-    assert_false(listen_at(&refused, address, reuseport, count, error));
-    assert_non_null(memchr(error, '\0', sizeof(error)));
-    assert_null(strchr(error, '\n'));
-    assert_contains(error, "cannot listen on ");
-    assert_contains(error, address);
-    assert_contains(error, cause);
-    assert_contains(error, "; ");
+    memset(&error, 'x', sizeof(error));
+    assert_false(listen_at(&refused, address, reuseport, count, &error));
+    assert_non_null(memchr(error.text, '\0', sizeof(error.text)));
+    assert_null(strchr(error.text, '\n'));
+    assert_contains(error.text, "cannot listen on ");
+    assert_contains(error.text, address);
+    assert_contains(error.text, cause);
+    assert_contains(error.text, "; ");
     assert_null(refused.fds);
     assert_int_equal(refused.count, 0);
 }
@@ -164,7 +164,7 @@ static bool has_ipv6(void)
 static void test_port_0(void **state)
 {
     (void)state;
-    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, error));
+    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, &error));
     assert_int_equal(listener.count, 1);
     assert_bound_to("127.0.0.1:");
     int fd = listener_fd(&listener, 0);
@@ -180,7 +180,7 @@ static void test_all_addresses(void **state)
 {
     (void)state;
     char address[ENDPOINT_TEXT_BYTES];
-    assert_true(listen_at(&listener, "*:0", false, 1, error));
+    assert_true(listen_at(&listener, "*:0", false, 1, &error));
     assert_takes_connections();
     if (has_ipv6()) {
         snprintf(address, sizeof(address), "[::1]:%u", endpoint_port(&listener.bound));
@@ -194,7 +194,7 @@ static void test_all_addresses_without_ipv6(void **state)
 {
     (void)state;
     failing_socket = fail_next(1, EAFNOSUPPORT);
-    assert_true(listen_at(&listener, "*:0", false, 1, error));
+    assert_true(listen_at(&listener, "*:0", false, 1, &error));
     assert_bound_to("0.0.0.0:");
     assert_takes_connections();
 }
@@ -205,7 +205,7 @@ static void test_ipv6(void **state)
     if (!has_ipv6()) {
         skip();
     }
-    assert_true(listen_at(&listener, "[::1]:0", false, 1, error));
+    assert_true(listen_at(&listener, "[::1]:0", false, 1, &error));
     assert_bound_to("[::1]:");
     assert_takes_connections();
 }
@@ -213,7 +213,7 @@ static void test_ipv6(void **state)
 static void test_several_with_reuseport(void **state)
 {
     (void)state;
-    assert_true(listen_at(&listener, "127.0.0.1:0", true, 4, error));
+    assert_true(listen_at(&listener, "127.0.0.1:0", true, 4, &error));
     assert_int_equal(listener.count, 4);
     for (size_t i = 0; i < 4; i++) {
         struct sockaddr_in bound;
@@ -233,7 +233,7 @@ static void test_port_in_use(void **state)
     char address[ENDPOINT_TEXT_BYTES];
     for (int reuseport = 0; reuseport <= 1; reuseport++) {
         size_t count = reuseport ? 3 : 1;
-        assert_true(listen_at(&listener, "127.0.0.1:0", reuseport, count, error));
+        assert_true(listen_at(&listener, "127.0.0.1:0", reuseport, count, &error));
         endpoint_format(&listener.bound, address);
         /* With SO_REUSEPORT a second server could join unseen. */
         assert_refused(address, false, 1, "Address already in use");
@@ -243,7 +243,7 @@ static void test_port_in_use(void **state)
         listener_close(&listener);
         assert_int_equal(listener.count, 0);
         /* At once again, although connections of before may linger. */
-        assert_true(listen_at(&listener, address, reuseport, count, error));
+        assert_true(listen_at(&listener, address, reuseport, count, &error));
         assert_bound_to(address);
         listener_close(&listener);
     }
@@ -271,11 +271,12 @@ static void test_every_step_can_fail(void **state)
         int step = 0;
         for (;; step++) {
             *call = fail_after(step, 1, ENOBUFS);
-            if (listen_at(&listener, "127.0.0.1:0", reuseport, reuseport ? 3 : 1, error)) {
+            if (listen_at(&listener, "127.0.0.1:0", reuseport, reuseport ? 3 : 1, &error)) {
                 break;
             }
             assert_int_equal(call->failures, 0);
-            assert_contains(error, "cannot listen on 127.0.0.1:0: No buffer space available; ");
+            assert_contains(error.text,
+                            "cannot listen on 127.0.0.1:0: No buffer space available; ");
             assert_null(listener.fds);
             assert_int_equal(open_descriptors(), before);
         }
@@ -346,7 +347,7 @@ static void test_adopts_sockets(void **state)
         }
         assert_int_equal(getsockname(fds[0], (struct sockaddr *)&bound, &bytes), 0);
         int first = pass(fds, count);
-        assert_true(listeners_adopt(&several, passed_fds(first, count), count, error));
+        assert_true(listeners_adopt(&several, passed_fds(first, count), count, &error));
         assert_int_equal(several.count, count); /* an address each */
         assert_int_equal(endpoint_port(&several.list[0].bound), ntohs(bound.sin_port));
         for (size_t i = 0; i < count; i++) {
@@ -363,12 +364,12 @@ static void test_adopts_sockets(void **state)
 static void test_adopts_sockets_of_one_address_as_a_set(void **state)
 {
     (void)state;
-    assert_true(listen_at(&listener, "127.0.0.1:0", true, 3, error));
+    assert_true(listen_at(&listener, "127.0.0.1:0", true, 3, &error));
     int fds[PASSED_MAX];
     for (size_t i = 0; i < PASSED_MAX; i++) {
         fds[i] = dup(listener.fds[i]);
     }
-    assert_true(listeners_adopt(&several, fds, PASSED_MAX, error));
+    assert_true(listeners_adopt(&several, fds, PASSED_MAX, &error));
     assert_int_equal(several.count, 1);
     assert_int_equal(several.list[0].count, PASSED_MAX);
     assert_true(several.list[0].reuseport);
@@ -381,10 +382,10 @@ static void assert_not_adopted(int bad, const char *cause)
     int fds[] = {listening_socket(AF_INET, SOCK_STREAM), listening_socket(AF_INET, SOCK_STREAM),
                  bad};
     int first = pass(fds, 3);
-    assert_false(listeners_adopt(&several, passed_fds(first, 3), 3, error));
-    assert_contains(error, "cannot take over descriptor 102: ");
-    assert_contains(error, cause);
-    assert_contains(error, "; pass it a TCP address");
+    assert_false(listeners_adopt(&several, passed_fds(first, 3), 3, &error));
+    assert_contains(error.text, "cannot take over descriptor 102: ");
+    assert_contains(error.text, cause);
+    assert_contains(error.text, "; pass it a TCP address");
     assert_int_equal(several.count, 0);
     assert_int_equal(open_descriptors(), before);
 }
@@ -405,12 +406,12 @@ static void test_adopting_can_fail(void **state)
     (void)state;
     int fd = listening_socket(AF_INET, SOCK_STREAM);
     failing_setsockopt = fail_next(1, ENOBUFS);
-    assert_false(listeners_adopt(&several, &fd, 1, error));
-    assert_contains(error, ": No buffer space available; ");
+    assert_false(listeners_adopt(&several, &fd, 1, &error));
+    assert_contains(error.text, ": No buffer space available; ");
     fd = listening_socket(AF_INET, SOCK_STREAM);
     failing_getsockname = fail_next(1, ENOBUFS);
-    assert_false(listeners_adopt(&several, &fd, 1, error));
-    assert_contains(error, ": No buffer space available; ");
+    assert_false(listeners_adopt(&several, &fd, 1, &error));
+    assert_contains(error.text, ": No buffer space available; ");
     assert_int_equal(several.count, 0);
 }
 
@@ -434,7 +435,7 @@ static bool open_several(struct listeners *listeners, const struct endpoints *en
                          const struct listeners *old)
 {
     const struct listener_plan plan = {.count = 1, .old = old};
-    return listeners_open(listeners, endpoints, &plan, error);
+    return listeners_open(listeners, endpoints, &plan, &error);
 }
 
 static struct endpoints at_port(const char *host, unsigned port)
@@ -465,7 +466,7 @@ static void test_one_that_fails_opens_none(void **state)
     size_t before = open_descriptors();
     struct endpoints wanted = parse((const char *const[]){"127.0.0.1:0", "192.0.2.1:0", ""});
     assert_false(open_several(&several, &wanted, NULL));
-    assert_contains(error, "cannot listen on 192.0.2.1:0: Cannot assign requested address; ");
+    assert_contains(error.text, "cannot listen on 192.0.2.1:0: Cannot assign requested address; ");
     assert_int_equal(several.count, 0);
     assert_int_equal(open_descriptors(), before);
 }
@@ -567,8 +568,8 @@ static void test_an_overlap_that_linux_forbids(void **state)
     struct listeners next;
     failing_bind = fail_next(1, EADDRINUSE); /* as when another user has opened the old one */
     assert_false(open_several(&next, &all, &several));
-    assert_contains(error, "at which this server listens already: Address already in use; ");
-    assert_contains(error, "restart");
+    assert_contains(error.text, "at which this server listens already: Address already in use; ");
+    assert_contains(error.text, "restart");
     assert_int_equal(option_of(several.list[0].fds[0], SOL_SOCKET, SO_REUSEPORT), 0);
 }
 
@@ -578,15 +579,15 @@ static void test_what_a_reload_cannot_change(void **state)
     struct listeners next;
     struct endpoints wanted = at_port("127.0.0.1", 0);
     struct listener_plan plan = {.reuseport = true, .count = 2};
-    assert_true(listeners_open(&several, &wanted, &plan, error));
+    assert_true(listeners_open(&several, &wanted, &plan, &error));
     plan.old = &several;
     plan.count = 3;
-    assert_false(listeners_open(&next, &wanted, &plan, error));
-    assert_contains(error, "cannot change from 2 to 3 without a restart");
+    assert_false(listeners_open(&next, &wanted, &plan, &error));
+    assert_contains(error.text, "cannot change from 2 to 3 without a restart");
     plan.reuseport = false;
     plan.count = 1;
-    assert_false(listeners_open(&next, &wanted, &plan, error));
-    assert_contains(error, "needs a restart");
+    assert_false(listeners_open(&next, &wanted, &plan, &error));
+    assert_contains(error.text, "needs a restart");
 }
 
 /* One that is kept, while the other changes for ever. */
@@ -636,13 +637,13 @@ static void test_loopback(void **state)
 static enum listener_health check(bool distrusts)
 {
     enum listener_health health;
-    char what[LISTENER_ERROR_BYTES];
+    struct error what;
     several.list[0] = listener;
     several.count = 1;
-    assert_true(listeners_check(&several, 0, distrusts, &health, what, error));
+    assert_true(listeners_check(&several, 0, distrusts, &health, &what, &error));
     listener = several.list[0];
     several.count = 0;
-    memcpy(error, what, sizeof(error));
+    error = what;
     return health;
 }
 
@@ -650,7 +651,7 @@ static void test_sound_sockets(void **state)
 {
     (void)state;
     for (int reuseport = 0; reuseport <= 1; reuseport++) {
-        assert_true(listen_at(&listener, "*:0", reuseport, reuseport ? 3 : 1, error));
+        assert_true(listen_at(&listener, "*:0", reuseport, reuseport ? 3 : 1, &error));
         assert_int_equal(check(false), LISTENER_SOUND);
         assert_int_equal(check(true), LISTENER_SOUND);
         listener_close(&listener);
@@ -665,10 +666,10 @@ static void test_a_socket_that_was_shut_down(void **state)
         char text[ENDPOINT_TEXT_BYTES];
         snprintf(text, sizeof(text), "127.0.0.1:%u", port);
         listener_close(&listener);
-        assert_true(listen_at(&listener, text, false, 1, error));
+        assert_true(listen_at(&listener, text, false, 1, &error));
         assert_int_equal(shutdown(listener.fds[0], SHUT_RD), 0);
         assert_int_equal(check(false), LISTENER_MENDED);
-        assert_contains(error, "was shut down");
+        assert_contains(error.text, "was shut down");
         assert_takes_connections();
     }
     assert_int_equal(shutdown(listener.fds[0], SHUT_RD), 0);
@@ -680,10 +681,10 @@ static void test_a_socket_that_was_shut_down(void **state)
 static void test_a_socket_that_was_made_a_connection(void **state)
 {
     (void)state;
-    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, error));
+    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, &error));
     uint16_t port = endpoint_port(&listener.bound);
     struct listener other;
-    assert_true(listen_at(&other, "127.0.0.1:0", false, 1, error));
+    assert_true(listen_at(&other, "127.0.0.1:0", false, 1, &error));
     uint32_t id = listener.id;
     int fd = listener.fds[0];
     assert_int_equal(shutdown(fd, SHUT_RD), 0);
@@ -700,7 +701,7 @@ static void test_a_socket_that_was_made_a_connection(void **state)
 static void assert_undone(const char *what)
 {
     assert_int_equal(check(false), LISTENER_MENDED);
-    assert_contains(error, what);
+    assert_contains(error.text, what);
     assert_int_equal(check(false), LISTENER_SOUND);
     assert_takes_connections();
 }
@@ -724,7 +725,7 @@ static void test_options_that_were_changed(void **state)
         {IPPROTO_IP, IP_TTL, 1, "IP_TTL"},
         {IPPROTO_IP, IP_MINTTL, 255, "IP_MINTTL"},
     };
-    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, error));
+    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, &error));
     int fd = listener.fds[0];
     for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
         assert_int_equal(setsockopt(fd, changes[i].level, changes[i].option, &changes[i].value,
@@ -745,7 +746,7 @@ static void test_options_that_were_changed(void **state)
 static void test_flags_that_were_changed(void **state)
 {
     (void)state;
-    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, error));
+    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, &error));
     int fd = listener.fds[0];
     assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
     assert_int_equal(accept(fd, NULL, NULL), -1); /* does not wait for ever even so */
@@ -760,14 +761,14 @@ static void test_filters(void **state)
     struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
     const struct sock_fprog program = {.len = 1, .filter = &drop};
     const int on = 1;
-    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, error));
+    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, &error));
     int fd = listener.fds[0];
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), 0);
     assert_undone("SO_ATTACH_FILTER");
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on)), 0);
     assert_int_equal(check(false), LISTENER_RENEWED);
-    assert_contains(error, "SO_LOCK_FILTER");
+    assert_contains(error.text, "SO_LOCK_FILTER");
     assert_takes_connections();
 }
 
@@ -776,15 +777,16 @@ static void test_mending_can_fail(void **state)
 {
     (void)state;
     enum listener_health health;
-    char what[LISTENER_ERROR_BYTES];
-    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, error));
+    struct error what;
+    assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, &error));
     assert_int_equal(shutdown(listener.fds[0], SHUT_RD), 0);
     failing_listen = fail_next(2, ENOBUFS);
     several.list[0] = listener;
     several.count = 1;
-    assert_false(listeners_check(&several, 0, false, &health, what, error));
+    assert_false(listeners_check(&several, 0, false, &health, &what, &error));
     several.count = 0;
-    assert_contains(error, "was shut down, and cannot be opened anew: No buffer space available; ");
+    assert_contains(error.text,
+                    "was shut down, and cannot be opened anew: No buffer space available; ");
     assert_int_equal(check(false), LISTENER_MENDED);
     assert_takes_connections();
 }

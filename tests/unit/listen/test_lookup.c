@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 static struct endpoints endpoints;
-static char error[LOOKUP_ERROR_BYTES];
+static struct error error;
 static uint64_t ahead_ms; /* of the clock */
 
 uint64_t __real_clock_monotonic_ms(void);
@@ -57,7 +57,7 @@ static int forget(void **state)
 {
     (void)state;
     ahead_ms = 0;
-    memset(error, 0, sizeof(error));
+    error = (struct error){0};
     return 0;
 }
 
@@ -73,7 +73,7 @@ static void test_numbers(void **state)
 {
     (void)state;
     assert_false(lookup_is_needed("127.0.0.1:80,[::1]:80,*:81"));
-    assert_true(lookup_read("127.0.0.1:80,[::1]:80,*:81", &endpoints, error));
+    assert_true(lookup_read("127.0.0.1:80,[::1]:80,*:81", &endpoints, &error));
     assert_int_equal(endpoints.count, 3);
     assert_found(0, "127.0.0.1:80");
     assert_found(1, "[::1]:80");
@@ -86,7 +86,7 @@ static void test_names(void **state)
     (void)state;
     bool interrupted;
     assert_true(lookup_is_needed("127.0.0.1:80,two:80"));
-    assert_true(lookup_wait("127.0.0.3:80,two:81,two:82", &endpoints, -1, &interrupted, error));
+    assert_true(lookup_wait("127.0.0.3:80,two:81,two:82", &endpoints, -1, &interrupted, &error));
     assert_int_equal(endpoints.count, 5);
     assert_found(0, "127.0.0.3:80");
     assert_false(endpoints.list[0].may_lack);
@@ -101,9 +101,10 @@ static void test_a_name_that_is_none(void **state)
 {
     (void)state;
     bool interrupted;
-    assert_false(lookup_wait("two:80,nobody:81", &endpoints, -1, &interrupted, error));
-    assert_string_equal(error, "cannot listen on \"nobody:81\": Name or service not known; give an "
-                               "address of this machine");
+    assert_false(lookup_wait("two:80,nobody:81", &endpoints, -1, &interrupted, &error));
+    assert_string_equal(error.text,
+                        "cannot listen on \"nobody:81\": Name or service not known; give an "
+                        "address of this machine");
 }
 
 static void test_more_than_there_may_be(void **state)
@@ -111,16 +112,16 @@ static void test_more_than_there_may_be(void **state)
     (void)state;
     bool interrupted;
     assert_false(lookup_wait("two:1,two:2,two:3,two:4,two:5,two:6,two:7,two:8,two:9", &endpoints,
-                             -1, &interrupted, error));
-    assert_non_null(strstr(error, "more than 16 addresses; "));
+                             -1, &interrupted, &error));
+    assert_non_null(strstr(error.text, "more than 16 addresses; "));
 }
 
 static void test_who_asks_dies(void **state)
 {
     (void)state;
     bool interrupted;
-    assert_false(lookup_wait("dies:80", &endpoints, -1, &interrupted, error));
-    assert_non_null(strstr(error, "the process that asks has died; "));
+    assert_false(lookup_wait("dies:80", &endpoints, -1, &interrupted, &error));
+    assert_non_null(strstr(error.text, "the process that asks has died; "));
 }
 
 static void test_no_answer(void **state)
@@ -129,13 +130,13 @@ static void test_no_answer(void **state)
     struct lookup lookup = {0};
     assert_int_equal(lookup_fd(&lookup), -1);
     assert_int_equal(lookup_due_ms(&lookup), 0);
-    assert_true(lookup_begin(&lookup, "mute:80", error));
+    assert_true(lookup_begin(&lookup, "mute:80", &error));
     pid_t pid = lookup.pid;
     assert_true(lookup_fd(&lookup) >= 0);
-    assert_int_equal(lookup_proceed(&lookup, "mute:80", &endpoints, error), LOOKUP_WAITS);
+    assert_int_equal(lookup_proceed(&lookup, "mute:80", &endpoints, &error), LOOKUP_WAITS);
     ahead_ms = LOOKUP_PATIENCE_MS;
-    assert_int_equal(lookup_proceed(&lookup, "mute:80", &endpoints, error), LOOKUP_FAILED);
-    assert_non_null(strstr(error, "\"mute:80\": no answer within 10 s; "));
+    assert_int_equal(lookup_proceed(&lookup, "mute:80", &endpoints, &error), LOOKUP_FAILED);
+    assert_non_null(strstr(error.text, "\"mute:80\": no answer within 10 s; "));
     assert_int_equal(lookup_fd(&lookup), -1);
     assert_int_equal(waitpid(pid, NULL, 0), pid); /* killed */
     assert_false(lookup_is_over(&lookup, pid + 1));
@@ -148,7 +149,7 @@ static void test_giving_up(void **state)
     (void)state;
     struct lookup lookup = {0};
     lookup_abandon(&lookup);
-    assert_true(lookup_begin(&lookup, "mute:80", error));
+    assert_true(lookup_begin(&lookup, "mute:80", &error));
     lookup_abandon(&lookup);
     assert_int_equal(lookup_fd(&lookup), -1);
     assert_int_equal(waitpid(lookup.pid, NULL, 0), lookup.pid);
@@ -163,7 +164,7 @@ static void test_a_signal_ends_the_wait(void **state)
     int stop_fd = signals_open(signals);
     assert_true(stop_fd >= 0);
     raise(SIGTERM);
-    assert_false(lookup_wait("mute:80", &endpoints, stop_fd, &interrupted, error));
+    assert_false(lookup_wait("mute:80", &endpoints, stop_fd, &interrupted, &error));
     assert_true(interrupted);
     assert_int_equal(signals_next(stop_fd), SIGTERM);
     close(stop_fd);

@@ -84,8 +84,8 @@ static void on_tick(const void *data, struct worker *worker, uint32_t slot_index
 
 static void make_worker(uint32_t i)
 {
-    char error[LISTENER_ERROR_BYTES];
-    assert_true(listen_at(&listeners[i], "127.0.0.1:0", false, 1, error));
+    struct error error;
+    assert_true(listen_at(&listeners[i], "127.0.0.1:0", false, 1, &error));
     contexts[i] = (struct handler_context){.slot = &scoreboard->slots[i], .slot_index = i};
     slot_enter(contexts[i].slot, i, 1, SLOT_LOOP);
     workers[i] = worker_create(&(struct worker_options){

@@ -138,7 +138,7 @@ static void reset_calls(void)
 static int make(void **state)
 {
     (void)state;
-    char error[LISTENER_ERROR_BYTES];
+    struct error error;
     reset_calls();
     clock_ms = START_MS;
     client = -1;
@@ -170,7 +170,7 @@ static int make(void **state)
     slot_enter(context.slot, 0, 1, SLOT_LOOP);
     log_fd = log_file_open(log_path);
     log_use(log_fd);
-    if (log_fd < 0 || !listen_at(&listener, "127.0.0.1:0", false, 1, error)) {
+    if (log_fd < 0 || !listen_at(&listener, "127.0.0.1:0", false, 1, &error)) {
         return -1;
     }
     options = (struct worker_options){

@@ -160,7 +160,7 @@ static bool may_accept(const void *data, uint32_t slot_index)
 static int make(void **state)
 {
     (void)state;
-    char error[LISTENER_ERROR_BYTES];
+    struct error error;
     config = (struct config){.max_request_line_bytes = 8192,
                              .max_header_bytes = 32768,
                              .max_headers = 100,
@@ -207,7 +207,7 @@ static int make(void **state)
     taken_count = 0;
     running = false;
     others_serve = false;
-    return !listen_at(&listener, "127.0.0.1:0", false, 1, error);
+    return !listen_at(&listener, "127.0.0.1:0", false, 1, &error);
 }
 
 static void *run(void *argument)
@@ -719,8 +719,8 @@ static int make_files(void **state)
     if (fd < 0 || write(fd, big, FILE_BYTES) != FILE_BYTES || close(fd) != 0) {
         return -1;
     }
-    char error[DOCUMENT_ROOT_ERROR_BYTES];
-    document_root = document_root_open(root, error);
+    struct error error;
+    document_root = document_root_open(root, &error);
     if (document_root == NULL) {
         return -1;
     }

@@ -23,7 +23,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-static char error[SANDBOX_ERROR_BYTES];
+static struct error error;
 
 /* How a process ends that does something in the sandbox. */
 static int status_of(enum config_seccomp mode, void (*act)(void))
@@ -31,7 +31,7 @@ static int status_of(enum config_seccomp mode, void (*act)(void))
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !sandbox_enter(mode, error)) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !sandbox_enter(mode, &error)) {
             _exit(99);
         }
         act();

@@ -20,7 +20,7 @@ enum { PATH_BYTES = 128 };
 static char directory[] = "/tmp/twinhttpd-test-pid-file-XXXXXX";
 static char path[PATH_BYTES];
 static char other_path[PATH_BYTES];
-static char error[PID_FILE_ERROR_BYTES];
+static struct error error;
 
 static int make_directory(void **state)
 {
@@ -73,7 +73,7 @@ static void assert_holds_own_pid(void)
 /* Reading the file ends the lock: closing any descriptor of it does, in the process that has it. */
 static void create(void)
 {
-    assert_true(pid_file_create(path, false, error));
+    assert_true(pid_file_create(path, false, &error));
     assert_holds_own_pid();
 }
 
@@ -84,16 +84,16 @@ static void assert_gone(void)
 
 static void assert_refused(const char *cause)
 {
-    assert_false(pid_file_create(path, false, error));
-    if (strstr(error, cause) == NULL || strstr(error, "; ") == NULL) {
-        fail_msg("\"%s\" is not in \"%s\", or no fix is named", cause, error);
+    assert_false(pid_file_create(path, false, &error));
+    if (strstr(error.text, cause) == NULL || strstr(error.text, "; ") == NULL) {
+        fail_msg("\"%s\" is not in \"%s\", or no fix is named", cause, error.text);
     }
 }
 
 static void test_none(void **state)
 {
     (void)state;
-    assert_true(pid_file_create(NULL, false, error));
+    assert_true(pid_file_create(NULL, false, &error));
     pid_file_remove();
 }
 
@@ -133,7 +133,7 @@ static void test_a_living_holder(void **state)
     pid_t holder = fork();
     assert_true(holder >= 0);
     if (holder == 0) {
-        if (!pid_file_create(path, false, error) || write(ready[1], "", 1) != 1) {
+        if (!pid_file_create(path, false, &error) || write(ready[1], "", 1) != 1) {
             _exit(1);
         }
         pause();
@@ -159,7 +159,7 @@ static void test_children_do_not_hold_it(void **state)
     pid_t master = fork();
     assert_true(master >= 0);
     if (master == 0) {
-        bool good = pid_file_create(path, false, error);
+        bool good = pid_file_create(path, false, &error);
         worker = fork();
         if (worker == 0) {
             pause();
@@ -180,7 +180,7 @@ static void test_children_do_not_hold_it(void **state)
 static int replace_parent(void)
 {
     char content[32] = "";
-    if (!pid_file_create(path, true, error)) {
+    if (!pid_file_create(path, true, &error)) {
         return 1;
     }
     FILE *in = fopen(path, "r"); /* still the parent's */
@@ -196,7 +196,7 @@ static void test_upgrade(void **state)
 {
     (void)state;
     int status;
-    assert_true(pid_file_create(path, false, error));
+    assert_true(pid_file_create(path, false, &error));
     pid_t successor = fork();
     assert_true(successor >= 0);
     if (successor == 0) {
@@ -217,13 +217,13 @@ static void test_upgrade(void **state)
 static void test_upgrade_beside_a_stranger(void **state)
 {
     (void)state;
-    assert_true(pid_file_create(path, false, error));
+    assert_true(pid_file_create(path, false, &error));
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         pid_t grandchild = fork();
         if (grandchild == 0) {
-            _exit(pid_file_create(path, true, error) ? 1 : 0);
+            _exit(pid_file_create(path, true, &error) ? 1 : 0);
         }
         int status = 1;
         _exit(waitpid(grandchild, &status, 0) == grandchild && status == 0 ? 0 : 1);
@@ -238,7 +238,7 @@ static void test_upgrade_beside_a_stranger(void **state)
 static void test_a_successors_file_stays(void **state)
 {
     (void)state;
-    assert_true(pid_file_create(path, false, error));
+    assert_true(pid_file_create(path, false, &error));
     pid_t successor = fork();
     assert_true(successor >= 0);
     if (successor == 0) {
@@ -275,8 +275,8 @@ static void test_bad_places(void **state)
     assert_int_equal(mkdir(path, 0700), 0);
     assert_refused(path);
     assert_int_equal(rmdir(path), 0);
-    assert_false(pid_file_create("/no/such/directory/pid", false, error));
-    assert_non_null(strstr(error, "/no/such/directory/pid: No such file or directory"));
+    assert_false(pid_file_create("/no/such/directory/pid", false, &error));
+    assert_non_null(strstr(error.text, "/no/such/directory/pid: No such file or directory"));
 }
 
 /* Whoever has put another file there keeps it. */

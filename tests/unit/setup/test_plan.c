@@ -20,7 +20,7 @@ struct result {
     bool made;
     struct plan plan;
     struct rlimit after;
-    char error[PLAN_ERROR_BYTES];
+    struct error error;
 };
 static struct result *result; /* shared with the children */
 
@@ -45,7 +45,7 @@ static bool plan_with(uint64_t soft, uint64_t hard, const struct config *config,
         if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
             _exit(1);
         }
-        result->made = plan_make(&result->plan, &listening, server, result->error);
+        result->made = plan_make(&result->plan, &listening, server, &result->error);
         getrlimit(RLIMIT_NOFILE, &result->after);
         _exit(0);
     }
@@ -137,7 +137,7 @@ static void test_recovery_needs_pool_threads(void **state)
     (void)state;
     struct config config = {.threads = 2, .on_fault = CONFIG_ON_FAULT_RECOVER};
     assert_false(plan(&config, CONFIG_SERVER_THREADPOOL));
-    assert_string_equal(result->error,
+    assert_string_equal(result->error.text,
                         "on_fault recover needs pool threads, since a thread that has an event "
                         "loop cannot be replaced; add --dispatch request with threads, or use "
                         "--on-fault die");
@@ -153,7 +153,7 @@ static void test_spare_threads(void **state)
     struct config config = {
         .threads = 2, .loops = 1, .on_stuck = CONFIG_STUCK_SPARE, .max_spare_threads = 3};
     assert_false(plan(&config, CONFIG_SERVER_THREADPOOL));
-    assert_string_equal(result->error,
+    assert_string_equal(result->error.text,
                         "on_stuck spare needs pool threads, since the connections of an event loop "
                         "that is stuck cannot be served by another; add --dispatch request with "
                         "threads, or use --on-stuck replace");
@@ -237,10 +237,10 @@ static void test_too_few_descriptors(void **state)
     assert_int_equal(result->plan.max_connections, 100);
     assert_int_equal(result->plan.file_cache_entries, 4);
     assert_false(plan_with(132, 132, &config, CONFIG_SERVER_PREFORK));
-    assert_non_null(strstr(result->error, "too few file descriptors"));
-    assert_non_null(strstr(result->error, "needs 133"));
-    assert_non_null(strstr(result->error, "the limit is 132; raise it with ulimit -n"));
-    assert_null(strchr(result->error, '\n'));
+    assert_non_null(strstr(result->error.text, "too few file descriptors"));
+    assert_non_null(strstr(result->error.text, "needs 133"));
+    assert_non_null(strstr(result->error.text, "the limit is 132; raise it with ulimit -n"));
+    assert_null(strchr(result->error.text, '\n'));
     config.max_connections = 0; /* at least 16 */
     assert_true(plan_with(49, 49, &config, CONFIG_SERVER_PREFORK));
     assert_int_equal(result->plan.max_connections, 16);

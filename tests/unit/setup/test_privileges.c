@@ -20,7 +20,7 @@
 static const char ordinary[] = "nobody";
 
 static struct privileges privileges;
-static char error[PRIVILEGES_ERROR_BYTES];
+static struct error error;
 
 static void only_for_root(void)
 {
@@ -32,10 +32,10 @@ static void only_for_root(void)
 
 static void assert_refused(const char *user, const char *cause)
 {
-    error[0] = '\0';
-    assert_false(privileges_resolve(&privileges, user, error));
-    if (strstr(error, cause) == NULL || strstr(error, "; ") == NULL) {
-        fail_msg("\"%s\" is not in \"%s\", or no fix is named", cause, error);
+    error.text[0] = '\0';
+    assert_false(privileges_resolve(&privileges, user, &error));
+    if (strstr(error.text, cause) == NULL || strstr(error.text, "; ") == NULL) {
+        fail_msg("\"%s\" is not in \"%s\", or no fix is named", cause, error.text);
     }
 }
 
@@ -45,7 +45,7 @@ static int status_after_drop(int (*check)(void))
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        _exit(privileges_drop(&privileges, error) ? check() : 99);
+        _exit(privileges_drop(&privileges, &error) ? check() : 99);
     }
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -56,10 +56,10 @@ static int status_after_drop(int (*check)(void))
 static void test_nobody_asked(void **state)
 {
     (void)state;
-    assert_true(privileges_resolve(&privileges, NULL, error));
+    assert_true(privileges_resolve(&privileges, NULL, &error));
     assert_false(privileges.changes);
-    assert_true(privileges_check_root(&privileges, -1, "/", error)); /* nothing to try */
-    assert_true(privileges_give_log(&privileges, -1, "/no/such/file", error));
+    assert_true(privileges_check_root(&privileges, -1, "/", &error)); /* nothing to try */
+    assert_true(privileges_give_log(&privileges, -1, "/no/such/file", &error));
 }
 
 static void test_unknown_names(void **state)
@@ -88,12 +88,12 @@ static void test_user_and_group(void **state)
     assert_non_null(nobody);
     uid_t uid = nobody->pw_uid;
     gid_t gid = nobody->pw_gid;
-    assert_true(privileges_resolve(&privileges, ordinary, error));
+    assert_true(privileges_resolve(&privileges, ordinary, &error));
     assert_true(privileges.changes);
     assert_int_equal(privileges.uid, uid);
     assert_int_equal(privileges.gid, gid);
     assert_int_equal(privileges.groups[0], gid);
-    assert_true(privileges_resolve(&privileges, "nobody:daemon", error));
+    assert_true(privileges_resolve(&privileges, "nobody:daemon", &error));
     assert_int_equal(privileges.uid, uid);
     assert_int_not_equal(privileges.gid, gid);
     assert_int_equal(privileges.groups[0], privileges.gid);
@@ -106,21 +106,21 @@ static void test_numbers(void **state)
     only_for_root();
     const struct passwd *nobody = getpwnam(ordinary);
     char text[64];
-    assert_true(privileges_resolve(&privileges, "4123456789:4123456788", error));
+    assert_true(privileges_resolve(&privileges, "4123456789:4123456788", &error));
     assert_true(privileges.changes);
     assert_int_equal(privileges.uid, 4123456789);
     assert_int_equal(privileges.gid, 4123456788);
     assert_int_equal(privileges.group_count, 1);
     assert_int_equal(privileges.groups[0], 4123456788);
-    assert_true(privileges_resolve(&privileges, "4123456789", error));
+    assert_true(privileges_resolve(&privileges, "4123456789", &error));
     assert_int_equal(privileges.gid, 4123456789);
-    assert_true(privileges_resolve(&privileges, "4123456789:daemon", error));
+    assert_true(privileges_resolve(&privileges, "4123456789:daemon", &error));
     assert_int_not_equal(privileges.gid, 4123456789);
     snprintf(text, sizeof(text), "%u", nobody->pw_uid);
-    assert_true(privileges_resolve(&privileges, text, error)); /* who has an entry has its group */
+    assert_true(privileges_resolve(&privileges, text, &error)); /* who has an entry has its group */
     assert_int_equal(privileges.uid, nobody->pw_uid);
     assert_int_equal(privileges.gid, nobody->pw_gid);
-    assert_true(privileges_resolve(&privileges, "nobody:4123456788", error));
+    assert_true(privileges_resolve(&privileges, "nobody:4123456788", &error));
     assert_int_equal(privileges.gid, 4123456788);
 }
 
@@ -149,7 +149,7 @@ static void test_drop(void **state)
 {
     (void)state;
     only_for_root();
-    assert_true(privileges_resolve(&privileges, ordinary, error));
+    assert_true(privileges_resolve(&privileges, ordinary, &error));
     assert_int_equal(status_after_drop(is_somebody_else), 1);
 }
 
@@ -161,7 +161,7 @@ static int has_no_new_privileges(void)
 static void test_no_new_privileges_in_any_case(void **state)
 {
     (void)state;
-    assert_true(privileges_resolve(&privileges, NULL, error));
+    assert_true(privileges_resolve(&privileges, NULL, &error));
     assert_int_equal(status_after_drop(has_no_new_privileges), 1);
 }
 
@@ -173,11 +173,11 @@ static void test_root_directory(void **state)
     assert_non_null(mkdtemp(directory));
     int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     assert_true(fd >= 0);
-    assert_true(privileges_resolve(&privileges, ordinary, error));
-    assert_false(privileges_check_root(&privileges, fd, "the-root", error));
-    assert_non_null(strstr(error, "user nobody cannot search the document root the-root"));
+    assert_true(privileges_resolve(&privileges, ordinary, &error));
+    assert_false(privileges_check_root(&privileges, fd, "the-root", &error));
+    assert_non_null(strstr(error.text, "user nobody cannot search the document root the-root"));
     assert_int_equal(chmod(directory, 0711), 0);
-    assert_true(privileges_check_root(&privileges, fd, "the-root", error));
+    assert_true(privileges_check_root(&privileges, fd, "the-root", &error));
     close(fd);
     assert_int_equal(rmdir(directory), 0);
 }
@@ -198,22 +198,22 @@ static void test_logs_change_hands(void **state)
     int fd = mkstemp(log);
     assert_true(fd >= 0);
     snprintf(other, sizeof(other), "%s.other", log);
-    assert_true(privileges_resolve(&privileges, ordinary, error));
+    assert_true(privileges_resolve(&privileges, ordinary, &error));
     /* Whoever may write to the directory could lead root to a file that is not the server's. */
     assert_int_equal(link(log, other), 0);
-    assert_true(privileges_give_log(&privileges, fd, log, error));
+    assert_true(privileges_give_log(&privileges, fd, log, &error));
     assert_int_equal(owner_of(fd), 0);
     assert_int_equal(unlink(other), 0);
-    assert_true(privileges_give_log(&privileges, fd, log, error));
+    assert_true(privileges_give_log(&privileges, fd, log, &error));
     assert_int_equal(owner_of(fd), privileges.uid);
     assert_int_equal(unlink(log), 0);
     close(fd);
     int device = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    assert_true(privileges_give_log(&privileges, device, "/dev/null", error));
+    assert_true(privileges_give_log(&privileges, device, "/dev/null", &error));
     assert_int_equal(owner_of(device), 0);
     close(device);
-    assert_false(privileges_give_log(&privileges, device, log, error));
-    assert_non_null(strstr(error, log));
+    assert_false(privileges_give_log(&privileges, device, log, &error));
+    assert_non_null(strstr(error.text, log));
 }
 
 static bool can_read_shadow(void)
@@ -235,7 +235,7 @@ static void test_for_a_moment(void **state)
     gid_t groups[PRIVILEGES_GROUPS];
     int count_before = getgroups(PRIVILEGES_GROUPS, groups_before);
     assert_int_equal(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
-    assert_true(privileges_resolve(&privileges, ordinary, error));
+    assert_true(privileges_resolve(&privileges, ordinary, &error));
     assert_true(privileges_lay_down(&privileges, &own));
     bool could = can_read_shadow();
     uid_t real = getuid();

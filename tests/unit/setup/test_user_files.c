@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 static struct privileges privileges;
-static char error[USER_FILES_ERROR_BYTES];
+static struct error error;
 static char folder[PATH_MAX];
 static int user_error;
 
@@ -30,7 +30,7 @@ static int make(void **state)
     }
     strcpy(folder, "/tmp/twinhttpd-test-user-files-XXXXXX");
     return mkdtemp(folder) == NULL || chmod(folder, 0755) != 0 || chdir(folder) != 0 ||
-           !privileges_resolve(&privileges, "nobody", error) || mkdir("theirs", 0755) != 0 ||
+           !privileges_resolve(&privileges, "nobody", &error) || mkdir("theirs", 0755) != 0 ||
            chown("theirs", privileges.uid, privileges.gid) != 0 || mkdir("closed", 0700) != 0;
 }
 
@@ -52,8 +52,8 @@ static void only_for_root(void)
 
 static int open_log(const char *path)
 {
-    error[0] = '\0';
-    return user_files_open_log(&privileges, path, &user_error, error);
+    error.text[0] = '\0';
+    return user_files_open_log(&privileges, path, &user_error, &error);
 }
 
 static void assert_opens(const char *path, int expected_user_error, uid_t owner)
@@ -71,8 +71,8 @@ static void assert_opens(const char *path, int expected_user_error, uid_t owner)
 static void assert_refuses(const char *path, const char *cause)
 {
     assert_int_equal(open_log(path), -1);
-    if (strstr(error, cause) == NULL) {
-        fail_msg("\"%s\" is not in \"%s\"", cause, error);
+    if (strstr(error.text, cause) == NULL) {
+        fail_msg("\"%s\" is not in \"%s\"", cause, error.text);
     }
 }
 
@@ -189,7 +189,7 @@ static void test_as_oneself(void **state)
 {
     (void)state;
     only_for_root();
-    assert_true(privileges_resolve(&privileges, NULL, error));
+    assert_true(privileges_resolve(&privileges, NULL, &error));
     assert_int_equal(symlink("../closed/log", "theirs/link"), 0);
     assert_opens("theirs/link", 0, 0);
     assert_true(user_files_can_append(&privileges, "theirs/link"));

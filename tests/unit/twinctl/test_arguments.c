@@ -12,7 +12,7 @@
 enum { WORDS_MAX = 10 };
 
 static struct arguments arguments;
-static char error[ARGUMENTS_ERROR_BYTES];
+static struct error error;
 
 static bool read_words(const char *text)
 {
@@ -25,13 +25,13 @@ static bool read_words(const char *text)
     while (argc < WORDS_MAX - 1 && (word = strsep(&rest, " ")) != NULL) {
         argv[argc++] = word;
     }
-    return arguments_read(&arguments, argc, argv, error);
+    return arguments_read(&arguments, argc, argv, &error);
 }
 
 static void assert_request(const char *words, const char *request)
 {
     if (!read_words(words)) {
-        fail_msg("%s: %s", words, error);
+        fail_msg("%s: %s", words, error.text);
     }
     assert_string_equal(arguments.control, "s");
     char *text = json_dumps(arguments.request, JSON_COMPACT);
@@ -73,8 +73,8 @@ static void assert_bad(const char *words, const char *reason)
 {
     assert_false(read_words(words));
     assert_null(arguments.request);
-    if (strstr(error, reason) == NULL) {
-        fail_msg("%s: \"%s\" is not in \"%s\"", words, reason, error);
+    if (strstr(error.text, reason) == NULL) {
+        fail_msg("%s: \"%s\" is not in \"%s\"", words, reason, error.text);
     }
 }
 
