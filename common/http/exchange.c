@@ -32,18 +32,60 @@ void http_exchange_reset(struct http_exchange *exchange)
     exchange->route = NULL;
 }
 
+/* ---- Those that are spare ---- */
+
+struct http_exchange *http_exchange_take(struct http_exchange_pool *pool,
+                                         const struct http_limits *limits)
+{
+    struct http_exchange *exchange = pool->spare;
+    if (exchange == NULL) {
+        return http_exchange_create(limits);
+    }
+    pool->spare = exchange->next;
+    pool->count--;
+    return exchange;
+}
+
+/* Gives back what memory a reset has kept. */
+static void strip(struct http_exchange *exchange)
+{
+    http_request_free(&exchange->request);
+    http_response_free(&exchange->response);
+}
+
+void http_exchange_give(struct http_exchange_pool *pool, struct http_exchange *exchange)
+{
+    if (pool->count == HTTP_EXCHANGES_SPARE) {
+        http_exchange_destroy(exchange);
+        return;
+    }
+    http_exchange_reset(exchange);
+    if (pool->count >= HTTP_EXCHANGES_FULL) {
+        strip(exchange);
+    }
+    exchange->next = pool->spare;
+    pool->spare = exchange;
+    pool->count++;
+}
+
+void http_exchange_pool_free(struct http_exchange_pool *pool)
+{
+    while (pool->spare != NULL) {
+        struct http_exchange *exchange = pool->spare;
+        pool->spare = exchange->next;
+        http_exchange_destroy(exchange);
+    }
+    pool->count = 0;
+}
+
+/* ---- From the head to the answer ---- */
+
 void http_exchange_keep_head(struct http_exchange *exchange)
 {
     struct http_request *request = &exchange->request;
     char *copy = arena_alloc(&request->arena, request->head_bytes);
     memcpy(copy, request->head, request->head_bytes);
     request->head = copy;
-}
-
-void http_exchange_strip(struct http_exchange *exchange)
-{
-    http_request_free(&exchange->request);
-    http_response_free(&exchange->response);
 }
 
 /* Sets path and query; 0, or the status that refuses the target. */

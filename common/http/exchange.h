@@ -7,7 +7,7 @@
 #include "common/http/router.h"
 
 struct connection;
-struct worker;
+struct loop;
 
 struct http_exchange {
     struct http_request request;
@@ -15,21 +15,40 @@ struct http_exchange {
     struct http_parser *parser;
     const struct route *route; /* NULL: the response is already made (an error, OPTIONS) */
     const struct client_address *client;
-    struct http_exchange *next;    /* of whichever list holds it: free, queued, completed */
+    struct http_exchange *next;    /* of whichever list holds it: spare, queued, completed */
     struct connection *connection; /* whose it is; only its loop's thread may look inside */
-    struct worker *owner;          /* whose connection that is */
+    struct loop *owner;            /* whose connection that is */
     /* Hands a finished exchange back to its owner; callable from any thread. */
     void (*complete)(struct http_exchange *exchange);
 };
+
+enum {
+    HTTP_EXCHANGES_SPARE = 1024,
+    HTTP_EXCHANGES_FULL = 64 /* of these, those that keep the memory that they have gathered */
+};
+
+/* Exchanges that have been given back, up to the number above: a connection at rest holds none.
+ * Zero-initialised is empty. It belongs to one thread. */
+struct http_exchange_pool {
+    struct http_exchange *spare;
+    size_t count;
+};
+
+/* One that is ready for a request; limits matter for one that has to be made. */
+struct http_exchange *http_exchange_take(struct http_exchange_pool *pool,
+                                         const struct http_limits *limits);
+
+/* In whatever state: resets it. */
+void http_exchange_give(struct http_exchange_pool *pool, struct http_exchange *exchange);
+
+/* Gives all memory back. */
+void http_exchange_pool_free(struct http_exchange_pool *pool);
 
 struct http_exchange *http_exchange_create(const struct http_limits *limits);
 void http_exchange_destroy(struct http_exchange *exchange);
 
 /* Ready for the next request; memory is kept. */
 void http_exchange_reset(struct http_exchange *exchange);
-
-/* Gives back what memory a reset has kept. */
-void http_exchange_strip(struct http_exchange *exchange);
 
 /* After the head of a request with a body: copies the head, so that the buffer it came in can take
  * the body. */

@@ -12,12 +12,3 @@ const bool http_token_table[256] = {
     ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1,  ['t'] = 1, ['u'] = 1,
     ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
 };
-
-size_t http_token_bytes(const char *text, size_t len)
-{
-    size_t n = 0;
-    while (n < len && http_is_token_byte(text[n])) {
-        n++;
-    }
-    return n;
-}

@@ -13,6 +13,13 @@ static inline bool http_is_token_byte(char c)
 }
 
 /* How many bytes at the start of the text belong to a token. */
-size_t http_token_bytes(const char *text, size_t len);
+static inline size_t http_token_bytes(const char *text, size_t len)
+{
+    size_t n = 0;
+    while (n < len && http_is_token_byte(text[n])) {
+        n++;
+    }
+    return n;
+}
 
 #endif

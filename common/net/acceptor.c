@@ -3,7 +3,7 @@
 #include "common/base/log.h"
 #include "common/http/status_line.h"
 #include "common/net/connection.h"
-#include "common/net/worker_internal.h"
+#include "common/net/loop.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -22,15 +22,14 @@ enum {
     REFUSAL_BYTES = 256
 };
 
-static void set_listening(struct worker *worker, bool on)
+static void set_listening(struct acceptor *acceptor, bool on)
 {
-    struct acceptor *acceptor = &worker->acceptor;
     if (acceptor->listening == on && !acceptor->has_deaf) {
         return;
     }
     acceptor->listening = on;
     acceptor->has_deaf = false;
-    for (size_t i = 0; i < worker->options.listen_count; i++) {
+    for (size_t i = 0; i < acceptor->loop->options.listen_count; i++) {
         if (on) {
             event_add(&acceptor->listen_events[i], NULL);
         } else {
@@ -40,73 +39,75 @@ static void set_listening(struct worker *worker, bool on)
 }
 
 /* Once for each shortage: of descriptors, or of the kernel's memory. errno tells of which. */
-static void report_shortage(struct worker *worker, const char *remedy)
+static void report_shortage(struct acceptor *acceptor, const char *remedy)
 {
-    uint64_t now_ms = worker_now_ms(worker);
-    if (now_ms - worker->acceptor.short_ms > ACCEPT_COMPLAINT_MS) {
+    uint64_t now_ms = loop_now_ms(acceptor->loop);
+    if (now_ms - acceptor->short_ms > ACCEPT_COMPLAINT_MS) {
         log_write(LOG_WARN, "cannot accept connections: %m; %s", remedy);
     }
-    worker->acceptor.short_ms = now_ms;
+    acceptor->short_ms = now_ms;
 }
 
 /* The others are still watched; the tick looks whether it listens again. */
-static void look_away_from(struct worker *worker, int listen_fd)
+static void look_away_from(struct acceptor *acceptor, int listen_fd)
 {
-    for (size_t i = 0; i < worker->options.listen_count; i++) {
-        if (worker->options.listen_fds[i] == listen_fd) {
-            event_del(&worker->acceptor.listen_events[i]);
+    for (size_t i = 0; i < acceptor->loop->options.listen_count; i++) {
+        if (acceptor->loop->options.listen_fds[i] == listen_fd) {
+            event_del(&acceptor->listen_events[i]);
         }
     }
-    worker->acceptor.has_deaf = true;
+    acceptor->has_deaf = true;
 }
 
 /* Without a descriptor the connection cannot be taken from the queue, and the socket would stay
  * readable: better to look away for a moment than to spin. */
-static void pause_listening(struct worker *worker)
+static void pause_listening(struct acceptor *acceptor)
 {
-    report_shortage(worker, "trying again every 100 ms");
-    worker->acceptor.not_before_ms = worker_now_ms(worker) + ACCEPT_PAUSE_MS;
-    set_listening(worker, false);
+    report_shortage(acceptor, "trying again every 100 ms");
+    acceptor->not_before_ms = loop_now_ms(acceptor->loop) + ACCEPT_PAUSE_MS;
+    set_listening(acceptor, false);
 }
 
 /* Another one can be taken, maybe in somebody's place. */
-static bool has_room(struct worker *worker)
+static bool has_room(struct acceptor *acceptor)
 {
-    return worker_has_free_place(worker) ||
-           (worker->connection_count == worker->options.max_connections &&
-            connection_may_evict(worker));
+    struct loop *loop = acceptor->loop;
+    return loop_has_free_place(loop) ||
+           (loop->connection_count == loop->options.max_connections && connection_may_evict(loop));
 }
 
-void acceptor_resume(struct worker *worker)
+void acceptor_resume(struct acceptor *acceptor)
 {
-    bool is_complete = worker->acceptor.listening && !worker->acceptor.has_deaf;
-    if (!is_complete && !worker->draining && !worker->stopped &&
-        worker_now_ms(worker) >= worker->acceptor.not_before_ms && has_room(worker)) {
-        set_listening(worker, true);
+    struct loop *loop = acceptor->loop;
+    bool is_complete = acceptor->listening && !acceptor->has_deaf;
+    if (!is_complete && !loop->draining && !loop->stopped &&
+        loop_now_ms(loop) >= acceptor->not_before_ms && has_room(acceptor)) {
+        set_listening(acceptor, true);
     }
 }
 
 /* Tells a client that it has too many connections. It is not waited for: what it has sent already
  * is read once, so that the close does not become a reset that destroys the answer. */
-static void refuse(struct worker *worker, int fd, const struct client_address *client)
+static void refuse(struct acceptor *acceptor, int fd, const struct client_address *client)
 {
+    struct loop *loop = acceptor->loop;
     char text[REFUSAL_BYTES];
     char discarded[4096];
     int bytes = snprintf(text, sizeof(text),
                          "%.*sServer: twinhttpd\r\n%.*sContent-Length: 0\r\n"
                          "Cache-Control: no-store\r\nRetry-After: 1\r\nConnection: close\r\n\r\n",
                          (int)http_status_line(503).len, http_status_line(503).ptr,
-                         (int)worker->date_line_bytes, worker->date_line);
+                         (int)loop->date_line_bytes, loop->date_line);
     ssize_t ignored = send(fd, text, (size_t)bytes, MSG_NOSIGNAL);
     ignored = recv(fd, discarded, sizeof(discarded), 0);
     (void)ignored;
     close(fd);
-    slot_add(&worker_slot_of(worker)->counters.connections_refused, 1);
-    if (log_budget_allows(&worker->refusals, worker_now_ms(worker))) {
+    slot_add(&loop_slot(loop)->counters.connections_refused, 1);
+    if (log_budget_allows(&loop->refusals, loop_now_ms(loop))) {
         char name[CLIENT_TEXT_BYTES];
         client_address_format(client, name);
         log_write(LOG_INFO, "refused a connection of %s: its address has %llu already", name,
-                  (unsigned long long)worker->options.config->max_connections_per_client);
+                  (unsigned long long)loop->options.config->max_connections_per_client);
     }
 }
 
@@ -117,26 +118,27 @@ static int accept_from(int listen_fd, struct sockaddr_storage *address)
 }
 
 /* Somebody waits, and no descriptor is free: one who will not be missed gives his. */
-static bool free_descriptor(struct worker *worker)
+static bool free_descriptor(struct acceptor *acceptor)
 {
-    if ((errno != EMFILE && errno != ENFILE) || worker->draining) {
+    if ((errno != EMFILE && errno != ENFILE) || acceptor->loop->draining) {
         return false;
     }
     int shortage = errno;
-    bool evicted = connection_evict(worker);
+    bool evicted = connection_evict(acceptor->loop);
     errno = shortage;
     if (evicted) {
-        report_shortage(worker, "connections that are silent make room");
+        report_shortage(acceptor, "connections that are silent make room");
     }
     return evicted;
 }
 
 /* Accepts one connection. False: none is waiting, or none can be had. */
-static bool accept_one(struct worker *worker, int listen_fd)
+static bool accept_one(struct acceptor *acceptor, int listen_fd)
 {
+    struct loop *loop = acceptor->loop;
     struct sockaddr_storage address;
     int fd = accept_from(listen_fd, &address);
-    if (fd < 0 && free_descriptor(worker)) {
+    if (fd < 0 && free_descriptor(acceptor)) {
         fd = accept_from(listen_fd, &address);
     }
     if (fd < 0) {
@@ -145,52 +147,51 @@ static bool accept_one(struct worker *worker, int listen_fd)
         case ENFILE:
         case ENOBUFS:
         case ENOMEM:
-            pause_listening(worker);
+            pause_listening(acceptor);
             return false;
         case EAGAIN:
             return false;
         case EINVAL: /* shut down: the server drains, or somebody else has done it */
-            look_away_from(worker, listen_fd);
+            look_away_from(acceptor, listen_fd);
             return false;
         default: /* that client is gone again; there may be others */
             return true;
         }
     }
     struct client_address client = client_address_pack((struct sockaddr *)&address);
-    uint64_t most = worker->options.config->max_connections_per_client;
-    if (most > 0 && !client_counts_enter(&worker->client_counts, &client, most)) {
-        refuse(worker, fd, &client);
+    uint64_t most = loop->options.config->max_connections_per_client;
+    if (most > 0 && !client_counts_enter(&loop->client_counts, &client, most)) {
+        refuse(acceptor, fd, &client);
         return true;
     }
-    if (!worker_has_free_place(worker) && !worker->draining) {
-        connection_evict(worker); /* if none is silent after all, there is one too many */
+    if (!loop_has_free_place(loop) && !loop->draining) {
+        connection_evict(loop); /* if none is silent after all, there is one too many */
     }
-    connection_create(worker, fd, &client);
+    connection_create(loop, fd, &client);
     return true;
 }
 
 /* Looks away from the socket for a moment, so that others come first. */
-static void yield(struct worker *worker)
+static void yield(struct acceptor *acceptor)
 {
     const struct timeval moment = {.tv_usec = ACCEPT_YIELD_MS * 1000};
-    set_listening(worker, false);
-    event_add(&worker->acceptor.yield_event, &moment);
+    set_listening(acceptor, false);
+    event_add(&acceptor->yield_event, &moment);
 }
 
 static void on_yield_end(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     (void)what;
-    struct worker *worker = argument;
-    worker->acceptor.has_yielded = true;
-    acceptor_resume(worker);
+    struct acceptor *acceptor = argument;
+    acceptor->has_yielded = true;
+    acceptor_resume(acceptor);
 }
 
-static bool should_yield(struct worker *worker, int accepted)
+static bool should_yield(struct acceptor *acceptor, int accepted)
 {
-    const struct worker_options *options = &worker->options;
-    if (options->may_accept == NULL ||
-        (worker->acceptor.has_yielded && accepted < ACCEPT_UNYIELDING)) {
+    const struct worker_options *options = &acceptor->loop->options;
+    if (options->may_accept == NULL || (acceptor->has_yielded && accepted < ACCEPT_UNYIELDING)) {
         return false;
     }
     return !options->may_accept(options->may_accept_data, options->context->slot_index);
@@ -199,65 +200,66 @@ static bool should_yield(struct worker *worker, int accepted)
 static void on_acceptable(evutil_socket_t fd, short what, void *argument)
 {
     (void)what;
-    struct worker *worker = argument;
-    uint64_t begin_ms = worker_now_ms(worker);
+    struct acceptor *acceptor = argument;
+    struct loop *loop = acceptor->loop;
+    uint64_t begin_ms = loop_now_ms(loop);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        if (should_yield(worker, i)) {
-            yield(worker);
+        if (should_yield(acceptor, i)) {
+            yield(acceptor);
             break;
         }
-        if (i > 0 && !worker_has_free_place(worker)) {
+        if (i > 0 && !loop_has_free_place(loop)) {
             break; /* the next event tells whether anybody else waits */
         }
-        if (!has_room(worker)) {
-            set_listening(worker, false);
+        if (!has_room(acceptor)) {
+            set_listening(acceptor, false);
             return;
         }
-        if (!accept_one(worker, fd) || worker_now_ms(worker) - begin_ms > ACCEPT_TURN_MS) {
+        if (!accept_one(acceptor, fd) || loop_now_ms(loop) - begin_ms > ACCEPT_TURN_MS) {
             break;
         }
     }
-    worker->acceptor.has_yielded = false;
+    acceptor->has_yielded = false;
 }
 
-void acceptor_open(struct worker *worker)
+void acceptor_open(struct acceptor *acceptor, struct loop *loop)
 {
-    struct acceptor *acceptor = &worker->acceptor;
-    for (size_t i = 0; i < worker->options.listen_count; i++) {
-        event_assign(&acceptor->listen_events[i], worker->base, worker->options.listen_fds[i],
-                     EV_READ | EV_PERSIST, on_acceptable, worker);
+    acceptor->loop = loop;
+    for (size_t i = 0; i < loop->options.listen_count; i++) {
+        event_assign(&acceptor->listen_events[i], loop->base, loop->options.listen_fds[i],
+                     EV_READ | EV_PERSIST, on_acceptable, acceptor);
     }
-    event_assign(&acceptor->yield_event, worker->base, -1, 0, on_yield_end, worker);
-    set_listening(worker, true);
+    event_assign(&acceptor->yield_event, loop->base, -1, 0, on_yield_end, acceptor);
+    set_listening(acceptor, true);
 }
 
-static void take_queued(struct worker *worker, int listen_fd)
+static void take_queued(struct acceptor *acceptor, int listen_fd)
 {
-    for (int i = 0; i < DRAIN_ACCEPTS && accept_one(worker, listen_fd); i++) {
+    for (int i = 0; i < DRAIN_ACCEPTS && accept_one(acceptor, listen_fd); i++) {
     }
 }
 
-void acceptor_give_up(struct worker *worker)
+void acceptor_give_up(struct acceptor *acceptor)
 {
-    const struct worker_options *options = &worker->options;
+    const struct worker_options *options = &acceptor->loop->options;
     for (size_t i = 0; i < options->listen_count; i++) {
         if (options->may_shut_down != NULL &&
             options->may_shut_down(options->may_shut_down_data, i)) {
-            take_queued(worker, options->listen_fds[i]);
+            take_queued(acceptor, options->listen_fds[i]);
             shutdown(options->listen_fds[i], SHUT_RD);
         }
     }
 }
 
-void acceptor_drain(struct worker *worker)
+void acceptor_drain(struct acceptor *acceptor)
 {
-    for (size_t i = 0; i < worker->options.listen_count; i++) {
-        take_queued(worker, worker->options.listen_fds[i]);
+    for (size_t i = 0; i < acceptor->loop->options.listen_count; i++) {
+        take_queued(acceptor, acceptor->loop->options.listen_fds[i]);
     }
 }
 
-void acceptor_close(struct worker *worker)
+void acceptor_close(struct acceptor *acceptor)
 {
-    set_listening(worker, false);
-    event_del(&worker->acceptor.yield_event);
+    set_listening(acceptor, false);
+    event_del(&acceptor->yield_event);
 }

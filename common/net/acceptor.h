@@ -9,10 +9,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct worker;
+struct loop;
 
 /* A part of its worker. */
 struct acceptor {
+    struct loop *loop; /* for which it accepts */
     struct event listen_events[ENDPOINTS_MOST];
     struct event yield_event; /* ends a moment in which connections are left to others */
     bool listening;           /* the sockets are being watched */
@@ -22,21 +23,21 @@ struct acceptor {
     uint64_t short_ms;        /* when that was so the last time */
 };
 
-/* Begins to watch the worker's listening sockets. Undone by acceptor_close, which may be called
+/* Begins to watch the loop's listening sockets. Undone by acceptor_close, which may be called
  * twice. */
-void acceptor_open(struct worker *worker);
-void acceptor_close(struct worker *worker);
+void acceptor_open(struct acceptor *acceptor, struct loop *loop);
+void acceptor_close(struct acceptor *acceptor);
 
 /* Looks at the sockets again if there is room and no reason to wait. Called after a connection has
  * ended, and from the tick. */
-void acceptor_resume(struct worker *worker);
+void acceptor_resume(struct acceptor *acceptor);
 
 /* Where nobody is to serve any more: takes what the kernel has queued (in the clients' eyes it was
  * accepted), then shuts the socket down for all that share it, so that whoever comes later is
  * refused at once. */
-void acceptor_give_up(struct worker *worker);
+void acceptor_give_up(struct acceptor *acceptor);
 
-/* The server ends: takes what is queued wherever the worker listens. */
-void acceptor_drain(struct worker *worker);
+/* The server ends: takes what is queued wherever the loop listens. */
+void acceptor_drain(struct acceptor *acceptor);
 
 #endif

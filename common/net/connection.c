@@ -29,7 +29,7 @@ struct connection *connection_next(const struct connection *connection)
 
 static void set_event(struct connection *c, short what)
 {
-    event_assign(&c->event, c->worker->base, c->fd, (short)(what | EV_PERSIST), on_event, c);
+    event_assign(&c->event, c->loop->base, c->fd, (short)(what | EV_PERSIST), on_event, c);
 }
 
 void connection_watch_read(struct connection *c)
@@ -60,19 +60,19 @@ void connection_watch_nothing(struct connection *c)
 
 static struct connection_list *list_of(struct connection *c)
 {
-    return &c->worker->places[c->place];
+    return &c->loop->places[c->place];
 }
 
 static void enter_list(struct connection *c, enum connection_place place)
 {
     c->place = place;
-    c->worker->asking_count += place == PLACE_ASKING;
+    c->loop->asking_count += place == PLACE_ASKING;
     TAILQ_INSERT_TAIL(list_of(c), c, link);
 }
 
 static void leave_list(struct connection *c)
 {
-    c->worker->asking_count -= c->place == PLACE_ASKING;
+    c->loop->asking_count -= c->place == PLACE_ASKING;
     TAILQ_REMOVE(list_of(c), c, link);
 }
 
@@ -88,8 +88,8 @@ void connection_move(struct connection *c, enum connection_place place)
 /* In a drain a request that may be on its way gets a short last chance. */
 void connection_wait_for_request(struct connection *c, uint64_t timeout_ms)
 {
-    uint64_t now_ms = worker_now_ms(c->worker);
-    if (c->worker->hurrying && timeout_ms > DRAIN_CHANCE_MS) {
+    uint64_t now_ms = loop_now_ms(c->loop);
+    if (c->loop->hurrying && timeout_ms > DRAIN_CHANCE_MS) {
         timeout_ms = DRAIN_CHANCE_MS;
     }
     c->phase = PHASE_WAITING;
@@ -99,29 +99,28 @@ void connection_wait_for_request(struct connection *c, uint64_t timeout_ms)
     }
 }
 
-struct connection *connection_enter(struct worker *worker, int fd,
-                                    const struct client_address *client)
+struct connection *connection_enter(struct loop *loop, int fd, const struct client_address *client)
 {
     struct connection *c = memory_alloc_zeroed(1, sizeof(*c));
     /* What it asks for was asked after what came before it. */
-    handler_context_next_turn(worker->options.context);
-    c->worker = worker;
+    handler_context_next_turn(loop->options.context);
+    c->loop = loop;
     c->fd = fd;
     c->client = *client;
     c->counted = true;
     enter_list(c, PLACE_ASKING);
-    worker->connection_count++;
-    slot_add(&worker_slot_of(worker)->connections_open, 1);
+    loop->connection_count++;
+    slot_add(&loop_slot(loop)->connections_open, 1);
     set_event(c, EV_READ);
     return c;
 }
 
-void connection_create(struct worker *worker, int fd, const struct client_address *client)
+void connection_create(struct loop *loop, int fd, const struct client_address *client)
 {
-    struct connection *c = connection_enter(worker, fd, client);
-    slot_add(&worker_slot_of(worker)->counters.connections_accepted, 1);
+    struct connection *c = connection_enter(loop, fd, client);
+    slot_add(&loop_slot(loop)->counters.connections_accepted, 1);
     connection_wait_for_request(c, connection_config(c)->header_timeout_ms);
-    if (worker->draining) { /* first of all, the queue is to be emptied */
+    if (loop->draining) { /* first of all, the queue is to be emptied */
         connection_watch_read(c);
     } else { /* the request has often come already; then nothing need be watched for it */
         on_readable(c);
@@ -130,7 +129,7 @@ void connection_create(struct worker *worker, int fd, const struct client_addres
 
 void connection_give_back_input(struct connection *c)
 {
-    lending_give_buffer(&c->worker->lending, &c->input);
+    lending_give_buffer(&c->loop->lending, &c->input);
     c->input_used = 0;
 }
 
@@ -138,7 +137,7 @@ void connection_give_back_input(struct connection *c)
 static void doom(struct connection *c)
 {
     connection_watch_nothing(c);
-    connection_journal_log_cut(c);
+    connection_sending_log_cut(c);
     connection_sending_drop(c);
     c->sending = false;
     c->doomed = true;
@@ -146,38 +145,38 @@ static void doom(struct connection *c)
 
 void connection_log_cut(struct connection *c)
 {
-    connection_journal_log_cut(c);
+    connection_sending_log_cut(c);
 }
 
 void connection_destroy(struct connection *c)
 {
-    struct worker *worker = c->worker;
-    struct worker_slot *slot = worker_slot_of(worker);
-    if (c->phase == PHASE_HANDLING && !worker->stopped) {
+    struct loop *loop = c->loop;
+    struct worker_slot *slot = loop_slot(loop);
+    if (c->phase == PHASE_HANDLING && !loop->stopped) {
         doom(c);
         return;
     }
     event_del(&c->event);
     close(c->fd);
-    connection_journal_log_cut(c);
+    connection_sending_log_cut(c);
     connection_journal_leave(c);
     if (c->unfinished > 0) {
         slot_add(&slot->counters.requests_aborted, c->unfinished);
         slot_subtract(&slot->connections_busy, 1);
     }
     if (c->exchange != NULL) {
-        lending_give_exchange(&worker->lending, c->exchange);
+        http_exchange_give(&loop->exchanges, c->exchange);
     }
     connection_give_back_input(c);
     connection_sending_drop(c);
-    lending_give_buffer(&worker->lending, &c->output.bytes);
+    lending_give_buffer(&loop->lending, &c->output.bytes);
     leave_list(c);
-    if (worker->options.config->max_connections_per_client > 0) {
-        client_counts_leave(&worker->client_counts, &c->client);
+    if (loop->options.config->max_connections_per_client > 0) {
+        client_counts_leave(&loop->client_counts, &c->client);
     }
     free(c);
-    worker->connection_count--;
-    acceptor_resume(worker);
+    loop->connection_count--;
+    loop->place_freed(loop->place_freed_data);
 }
 
 bool connection_has_unread_input(const struct connection *c)
@@ -201,13 +200,13 @@ static void hold_little_input(struct connection *c)
         connection_give_back_input(c);
     } else if (c->input.capacity >= CONNECTION_READ_BYTES) {
         drop_used_input(c);
-        lending_trim_buffer(&c->worker->lending, &c->input);
+        lending_trim_buffer(&c->loop->lending, &c->input);
     }
 }
 
 void connection_hold_little(struct connection *c)
 {
-    struct lending *lending = &c->worker->lending;
+    struct lending *lending = &c->loop->lending;
     output_drop_sent(&c->output);
     lending_trim_buffer(lending, &c->output.bytes);
     if (c->phase == PHASE_HANDLING) { /* the request that is being handled lies in the input */
@@ -215,7 +214,7 @@ void connection_hold_little(struct connection *c)
     }
     hold_little_input(c);
     if (c->exchange != NULL && (c->phase == PHASE_WAITING || c->phase == PHASE_CLOSING)) {
-        lending_give_exchange(lending, c->exchange);
+        http_exchange_give(&c->loop->exchanges, c->exchange);
         c->exchange = NULL;
     }
 }
@@ -249,7 +248,7 @@ static void advance(struct connection *c)
 static void prepare_input(struct connection *c)
 {
     if (c->input.capacity == 0) {
-        c->input = lending_take_buffer(&c->worker->lending, CONNECTION_READ_BYTES);
+        c->input = lending_take_buffer(&c->loop->lending, CONNECTION_READ_BYTES);
     } else {
         drop_used_input(c);
     }
@@ -278,7 +277,7 @@ static void on_readable(struct connection *c)
     }
     if (c->idle) {
         c->idle = false;
-        slot_subtract(&worker_slot_of(c->worker)->connections_idle, 1);
+        slot_subtract(&loop_slot(c->loop)->connections_idle, 1);
     }
     if (c->place == PLACE_PARKED) {
         connection_move(c, PLACE_IN_USE);
@@ -302,7 +301,8 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     }
 }
 
-void connection_complete(struct http_exchange *exchange)
+/* The handler has finished elsewhere. */
+static void complete(struct http_exchange *exchange)
 {
     struct connection *c = exchange->connection;
     CHECK(c->phase == PHASE_HANDLING && c->exchange == exchange);
@@ -317,6 +317,16 @@ void connection_complete(struct http_exchange *exchange)
     }
     connection_watch_read(c);
     advance(c);
+}
+
+void connection_complete_all(struct loop *loop)
+{
+    struct http_exchange *completed = loop_take_completed(loop);
+    while (completed != NULL) {
+        struct http_exchange *next = completed->next;
+        complete(completed);
+        completed = next;
+    }
 }
 
 /* ---- Time ---- */
@@ -375,7 +385,7 @@ void connection_sweep(struct connection *c, uint64_t now_ms)
     }
     if (is_newly_idle(c, now_ms)) {
         c->idle = true;
-        slot_add(&worker_slot_of(c->worker)->connections_idle, 1);
+        slot_add(&loop_slot(c->loop)->connections_idle, 1);
         if (c->served) {
             connection_move(c, PLACE_PARKED);
         }

@@ -6,14 +6,14 @@
 #include "common/http/exchange.h"
 
 struct connection;
-struct worker;
+struct loop;
 
-/* Takes over an accepted, non-blocking socket and serves it until it ends; the worker's list holds
+/* Takes over an accepted, non-blocking socket and serves it until it ends; the loop's list holds
  * the connection. With max_connections_per_client the client has been counted. */
-void connection_create(struct worker *worker, int fd, const struct client_address *client);
+void connection_create(struct loop *loop, int fd, const struct client_address *client);
 
-/* The handler of its request has finished elsewhere; called on the loop's thread. */
-void connection_complete(struct http_exchange *exchange);
+/* On the loop's thread: goes on with all whose handlers have finished elsewhere. */
+void connection_complete_all(struct loop *loop);
 
 /* Whether its deadline has passed. */
 bool connection_is_due(const struct connection *connection, uint64_t now_ms);
@@ -29,18 +29,25 @@ void connection_drain(struct connection *connection, uint64_t now_ms);
  * first second; then who has been answered for the last time and sends on; then the longest idle.
  * While many have just come and not asked, no idle one goes: the newcomer waits for the second to
  * be over. False: there is none. */
-bool connection_evict(struct worker *worker);
+bool connection_evict(struct loop *loop);
 
 /* Whether there probably is one; at no cost. */
-bool connection_may_evict(struct worker *worker);
+bool connection_may_evict(struct loop *loop);
 
 /* It will not send any more, whatever is left: the access log is told. */
 void connection_log_cut(struct connection *connection);
 
+/* Sends up to count connections, of those that are in use but between two requests just now, to
+ * whoever reads the other end of to_fd; see worker_hand_over. */
+uint64_t connection_hand_over(struct loop *loop, int to_fd, uint64_t count);
+
+/* Takes connections that others have sent to from_fd; see worker_take_over. */
+bool connection_take_over(struct loop *loop, int from_fd);
+
 /* Ends it now, whatever it was doing. */
 void connection_destroy(struct connection *connection);
 
-/* The one behind it in the worker's list. */
+/* The one behind it in the loop's list. */
 struct connection *connection_next(const struct connection *connection);
 
 #endif

@@ -14,50 +14,50 @@ static struct connection *first_silent(struct connection *c)
     return c;
 }
 
-static struct connection *first_at(const struct worker *worker, enum connection_place place)
+static struct connection *first_at(const struct loop *loop, enum connection_place place)
 {
-    return TAILQ_FIRST(&worker->places[place]);
+    return TAILQ_FIRST(&loop->places[place]);
 }
 
 static bool is_older(const struct connection *c, uint64_t age_ms)
 {
-    return c != NULL && worker_now_ms(c->worker) - c->waiting_since_ms >= age_ms;
+    return c != NULL && loop_now_ms(c->loop) - c->waiting_since_ms >= age_ms;
 }
 
 /* Those who only connect may not push out those who come back. */
-static bool is_crowded(const struct worker *worker)
+static bool is_crowded(const struct loop *loop)
 {
-    return worker->asking_count * ASKING_SHARE > worker->connection_count;
+    return loop->asking_count * ASKING_SHARE > loop->connection_count;
 }
 
 /* Who goes first. Of the first two lists, which are by age, only those count that have had their
  * time. */
-static struct connection *victim(struct worker *worker)
+static struct connection *victim(struct loop *loop)
 {
-    struct connection *c = first_at(worker, PLACE_ASKING);
+    struct connection *c = first_at(loop, PLACE_ASKING);
     if (is_older(c, FAIR_CHANCE_MS)) { /* else nobody behind it is */
         c = first_silent(c);
     }
     if (is_older(c, FAIR_CHANCE_MS)) {
         return c;
     }
-    c = first_at(worker, PLACE_LINGERING);
-    if (is_older(c, worker->options.config->linger_timeout_ms)) {
+    c = first_at(loop, PLACE_LINGERING);
+    if (is_older(c, loop->options.config->linger_timeout_ms)) {
         return c;
     }
-    return is_crowded(worker) ? NULL : first_silent(first_at(worker, PLACE_PARKED));
+    return is_crowded(loop) ? NULL : first_silent(first_at(loop, PLACE_PARKED));
 }
 
-bool connection_may_evict(struct worker *worker)
+bool connection_may_evict(struct loop *loop)
 {
-    return is_older(first_at(worker, PLACE_ASKING), FAIR_CHANCE_MS) ||
-           is_older(first_at(worker, PLACE_LINGERING), worker->options.config->linger_timeout_ms) ||
-           (!is_crowded(worker) && first_at(worker, PLACE_PARKED) != NULL);
+    return is_older(first_at(loop, PLACE_ASKING), FAIR_CHANCE_MS) ||
+           is_older(first_at(loop, PLACE_LINGERING), loop->options.config->linger_timeout_ms) ||
+           (!is_crowded(loop) && first_at(loop, PLACE_PARKED) != NULL);
 }
 
-bool connection_evict(struct worker *worker)
+bool connection_evict(struct loop *loop)
 {
-    struct connection *c = victim(worker);
+    struct connection *c = victim(loop);
     if (c != NULL) {
         connection_destroy(c);
     }

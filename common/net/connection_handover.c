@@ -13,7 +13,7 @@ enum {
 };
 
 /* What goes with the socket. Both ends are threads of one program; what has another form was sent
- * by somebody who has taken over a worker, and is thrown away. */
+ * by somebody who has taken over a loop, and is thrown away. */
 struct passport {
     uint64_t deadline_ms;
     uint64_t waiting_since_ms;
@@ -51,18 +51,18 @@ static bool send_connection(const struct connection *c, int to_fd)
     return sendmsg(to_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
 
-static void report(struct worker *worker, const char *failure)
+static void report(struct loop *loop, const char *failure)
 {
-    if (log_budget_allows(&worker->refusals, worker_now_ms(worker))) {
+    if (log_budget_allows(&loop->refusals, loop_now_ms(loop))) {
         log_write(LOG_WARN, "cannot %s a connection: %m", failure);
     }
 }
 
-static bool hand_over_one(struct worker *worker, struct connection *c, int to_fd)
+static bool hand_over_one(struct loop *loop, struct connection *c, int to_fd)
 {
     if (!send_connection(c, to_fd)) {
         if (errno != EAGAIN) { /* that queue is full: the rest can wait */
-            report(worker, "hand over");
+            report(loop, "hand over");
         }
         return false;
     }
@@ -70,14 +70,14 @@ static bool hand_over_one(struct worker *worker, struct connection *c, int to_fd
     return true;
 }
 
-uint64_t worker_hand_over(struct worker *worker, int to_fd, uint64_t count)
+uint64_t connection_hand_over(struct loop *loop, int to_fd, uint64_t count)
 {
     uint64_t sent = 0;
-    struct connection *c = TAILQ_FIRST(&worker->places[PLACE_IN_USE]);
-    while (c != NULL && sent < count && !worker->draining) {
+    struct connection *c = TAILQ_FIRST(&loop->places[PLACE_IN_USE]);
+    while (c != NULL && sent < count && !loop->draining) {
         struct connection *next = connection_next(c);
         if (is_at_rest(c) && !c->idle) {
-            if (!hand_over_one(worker, c, to_fd)) {
+            if (!hand_over_one(loop, c, to_fd)) {
                 break;
             }
             sent++;
@@ -98,17 +98,17 @@ enum message {
     MESSAGE_END      /* the inbox was shut down: this comes again and again */
 };
 
-static void adopt(struct worker *worker, int fd, const struct client_address *client,
+static void adopt(struct loop *loop, int fd, const struct client_address *client,
                   const struct passport *passport)
 {
-    if (worker->options.config->max_connections_per_client > 0) { /* it was let in before */
-        client_counts_enter(&worker->client_counts, client, UINT64_MAX);
+    if (loop->options.config->max_connections_per_client > 0) { /* it was let in before */
+        client_counts_enter(&loop->client_counts, client, UINT64_MAX);
     }
-    if (!worker_has_free_place(worker)) {
-        connection_evict(worker); /* if none is silent after all, there is one too many */
+    if (!loop_has_free_place(loop)) {
+        connection_evict(loop); /* if none is silent after all, there is one too many */
     }
-    struct connection *c = connection_enter(worker, fd, client);
-    slot_add(&worker_slot_of(worker)->counters.connections_adopted, 1);
+    struct connection *c = connection_enter(loop, fd, client);
+    slot_add(&loop_slot(loop)->counters.connections_adopted, 1);
     c->served = passport->served != 0;
     connection_move(c, PLACE_IN_USE); /* only such are handed over */
     connection_wait_for_request(c, connection_config(c)->idle_timeout_ms);
@@ -156,7 +156,7 @@ static int descriptor_in(struct msghdr *message)
     return fd;
 }
 
-static enum message take_one(struct worker *worker, int from_fd)
+static enum message take_one(struct loop *loop, int from_fd)
 {
     struct passport passport;
     struct client_address client;
@@ -174,7 +174,7 @@ static enum message take_one(struct worker *worker, int from_fd)
     bool whole = bytes == sizeof(passport) && (message.msg_flags & MSG_TRUNC) == 0;
     if (whole && fd < 0 && (message.msg_flags & MSG_CTRUNC) != 0) {
         errno = EMFILE;
-        report(worker, "take over");
+        report(loop, "take over");
         return MESSAGE_LOST;
     }
     if (!whole || fd < 0 || !is_connection(fd, &client)) {
@@ -183,15 +183,15 @@ static enum message take_one(struct worker *worker, int from_fd)
         }
         return MESSAGE_STRANGE;
     }
-    adopt(worker, fd, &client, &passport);
+    adopt(loop, fd, &client, &passport);
     return MESSAGE_CONNECTION;
 }
 
-static void report_strange(struct worker *worker)
+static void report_strange(struct loop *loop)
 {
-    uint64_t now_ms = worker_now_ms(worker);
-    if (worker->strange_told_ms == 0 || now_ms - worker->strange_told_ms >= STRANGE_TOLD_MS) {
-        worker->strange_told_ms = now_ms;
+    uint64_t now_ms = loop_now_ms(loop);
+    if (loop->strange_told_ms == 0 || now_ms - loop->strange_told_ms >= STRANGE_TOLD_MS) {
+        loop->strange_told_ms = now_ms;
         log_write(LOG_ERROR,
                   "what has come into this loop's inbox is no connection: another worker "
                   "has gone wrong, or the inbox was shut down");
@@ -209,21 +209,21 @@ static bool has_free_descriptor(int any_fd)
     return fd >= 0;
 }
 
-bool worker_take_over(struct worker *worker, int from_fd)
+bool connection_take_over(struct loop *loop, int from_fd)
 {
     bool strange = false;
     for (int i = 0; i < TAKEN_AT_ONCE; i++) {
         if (!has_free_descriptor(from_fd)) {
             return false;
         }
-        enum message message = take_one(worker, from_fd);
+        enum message message = take_one(loop, from_fd);
         strange = strange || message == MESSAGE_STRANGE || message == MESSAGE_END;
         if (message == MESSAGE_NONE || message == MESSAGE_END) {
             break;
         }
     }
     if (strange) {
-        report_strange(worker);
+        report_strange(loop);
     }
     return !strange;
 }

@@ -1,14 +1,14 @@
 /* A connection from inside: what the connection_*.c files share. connection.c owns it, and decides
- * when; connection_requests.c reads and answers, connection_sending.c sends, connection_linger.c
- * sees it out, connection_eviction.c makes room, connection_journal.c keeps the books,
- * connection_handover.c moves it to another worker. */
+ * when; connection_requests.c reads and answers, connection_sending.c sends and logs,
+ * connection_linger.c sees it out, connection_eviction.c makes room, connection_journal.c keeps the
+ * books, connection_handover.c moves it to another worker. */
 #ifndef TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
 #define TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
 
 #include "common/net/connection.h"
+#include "common/net/loop.h"
 #include "common/net/output.h"
 #include "common/net/reader_pace.h"
-#include "common/net/worker_internal.h"
 
 #include <event2/event_struct.h>
 
@@ -42,7 +42,7 @@ struct connection {
     uint64_t waiting_since_ms; /* for a request; of a lingering one, for its end */
     uint64_t discarded_bytes;  /* while it lingers */
     struct reader_pace pace;   /* while output is blocked */
-    struct worker *worker;
+    struct loop *loop;
     struct http_exchange *exchange; /* while a request is being read, handled or answered */
     struct buffer input;
     size_t input_used; /* bytes of input that earlier requests took */
@@ -56,16 +56,15 @@ struct connection {
 
 static inline const struct config *connection_config(const struct connection *c)
 {
-    return c->worker->options.config;
+    return c->loop->options.config;
 }
 
 /* ---- connection.c ---- */
 
-/* One more in the worker's list and gauge; nothing is watched and no deadline set. */
-struct connection *connection_enter(struct worker *worker, int fd,
-                                    const struct client_address *client);
+/* One more in the loop's list and gauge; nothing is watched and no deadline set. */
+struct connection *connection_enter(struct loop *loop, int fd, const struct client_address *client);
 
-/* Puts it at the end of another of the worker's lists. */
+/* Puts it at the end of another of the loop's lists. */
 void connection_move(struct connection *c, enum connection_place place);
 
 /* Which of the socket's events are waited for. */
@@ -114,7 +113,14 @@ void connection_linger_expire(struct connection *c, uint64_t now_ms);
  * has ended and is gone. */
 bool connection_sending_flush(struct connection *c);
 
-/* Drops what is in the output, and what the worker has counted for it. */
+/* An answer is in the output: it becomes a line of the access log when it has been sent. where is
+ * how it lies in all that the connection sends; the exchange is still what it was answered with. */
+void connection_sending_note(struct connection *c, const struct access_log_extent *where);
+
+/* Nothing more will be sent: writes the lines of what has not been, or in part. */
+void connection_sending_log_cut(struct connection *c);
+
+/* Drops what is in the output, and what the loop has counted for it. */
 void connection_sending_drop(struct connection *c);
 
 /* Moves the deadline of a blocked output if the client has taken something. */
@@ -126,17 +132,6 @@ void connection_sending_cut(struct connection *c);
 /* ---- connection_journal.c ---- */
 
 void connection_journal_started(struct connection *c);
-
-/* The same in the access log: what is in the output is a line once it has been sent. where is how
- * the answer lies in all that the connection sends; its exchange is still what it was answered
- * with. */
-void connection_journal_note(struct connection *c, const struct access_log_extent *where);
-
-/* After each attempt to send: writes the lines of what has been sent by now. */
-void connection_journal_log_sent(struct connection *c, bool all);
-
-/* Nothing more will be sent: writes the lines of what has not been, or in part. */
-void connection_journal_log_cut(struct connection *c);
 
 /* Books the answers in the output as sent; returns how many. */
 uint32_t connection_journal_finished(struct connection *c);

@@ -8,7 +8,7 @@ enum { DISCARD_BYTES = 65536 /* at a time */ };
 void connection_linger_begin(struct connection *c)
 {
     const struct config *config = connection_config(c);
-    uint64_t now_ms = worker_now_ms(c->worker);
+    uint64_t now_ms = loop_now_ms(c->loop);
     connection_give_back_input(c);
     c->phase = PHASE_LINGERING;
     c->waiting_since_ms = now_ms;
@@ -21,11 +21,11 @@ void connection_linger_begin(struct connection *c)
 /* For as long as bytes come, but not for ever, and not when the server is to end. */
 static void extend(struct connection *c)
 {
-    if (c->worker->hurrying) {
+    if (c->loop->hurrying) {
         return;
     }
     const struct config *config = connection_config(c);
-    uint64_t deadline_ms = worker_now_ms(c->worker) + config->linger_timeout_ms;
+    uint64_t deadline_ms = loop_now_ms(c->loop) + config->linger_timeout_ms;
     uint64_t last_ms = c->waiting_since_ms + config->max_linger_ms;
     c->deadline_ms = deadline_ms < last_ms ? deadline_ms : last_ms;
 }

@@ -11,7 +11,7 @@ enum {
 
 static void log_refusal(const struct connection *c, struct http_refusal refusal)
 {
-    if (log_budget_allows(&c->worker->refusals, worker_now_ms(c->worker))) {
+    if (log_budget_allows(&c->loop->refusals, loop_now_ms(c->loop))) {
         char client[CLIENT_TEXT_BYTES];
         client_address_format(&c->client, client);
         log_write(LOG_INFO, "refused a request of %s with %u: %s", client, refusal.status,
@@ -22,16 +22,15 @@ static void log_refusal(const struct connection *c, struct http_refusal refusal)
 static struct buffer *output_bytes(struct connection *c)
 {
     if (c->output.bytes.capacity == 0) {
-        c->output.bytes = lending_take_buffer(&c->worker->lending, CONNECTION_READ_BYTES);
+        c->output.bytes = lending_take_buffer(&c->loop->lending, CONNECTION_READ_BYTES);
     }
     return &c->output.bytes;
 }
 
 /* The flag comes before the order, which a busy loop reads only after its handler. */
-static bool is_draining(struct worker *worker)
+static bool is_draining(struct loop *loop)
 {
-    return worker->draining ||
-           atomic_load_explicit(&worker_slot_of(worker)->draining, memory_order_relaxed);
+    return loop->draining || atomic_load_explicit(&loop_slot(loop)->draining, memory_order_relaxed);
 }
 
 /* Whether what the client sent goes back to it. */
@@ -63,14 +62,14 @@ static void answer_later(struct http_response *response)
 /* Slow readers of long texts get few of them at a time. */
 static void bound_texts(struct connection *c)
 {
-    struct worker *worker = c->worker;
+    struct loop *loop = c->loop;
     size_t bytes = text_bytes(c->exchange);
-    if (bytes > 0 && worker->text_bytes > 0 && worker->text_bytes + bytes > TEXTS_BYTES) {
+    if (bytes > 0 && loop->text_bytes > 0 && loop->text_bytes + bytes > TEXTS_BYTES) {
         log_refusal(c, (struct http_refusal){503, "too many long answers are still being read"});
         answer_later(&c->exchange->response);
         return;
     }
-    worker->text_bytes += bytes;
+    loop->text_bytes += bytes;
     c->output.counted |= bytes > 0;
 }
 
@@ -100,10 +99,10 @@ static void put_body(struct connection *c)
 /* Puts the response into the output, and its line into the books. */
 static void put_response(struct connection *c)
 {
-    struct worker *worker = c->worker;
+    struct loop *loop = c->loop;
     const struct http_request *request = &c->exchange->request;
     const struct http_response *response = &c->exchange->response;
-    struct span date = worker_date_line(worker, response->file);
+    struct span date = loop_date_line(loop, response->file);
     struct buffer *bytes = output_bytes(c);
     const size_t start = bytes->len;
     const uint64_t body =
@@ -116,7 +115,7 @@ static void put_response(struct connection *c)
         put_body(c);
     }
     c->put_bytes = where.end;
-    connection_journal_note(c, &where);
+    connection_sending_note(c, &where);
 }
 
 void connection_requests_respond(struct connection *c)
@@ -124,7 +123,7 @@ void connection_requests_respond(struct connection *c)
     struct http_exchange *exchange = c->exchange;
     struct http_response *response = &exchange->response;
     bound_texts(c);
-    response->close |= !exchange->request.keep_alive || is_draining(c->worker);
+    response->close |= !exchange->request.keep_alive || is_draining(c->loop);
     put_response(c);
     c->answered++;
     c->served = true;
@@ -163,8 +162,8 @@ static void answer_overload(struct connection *c)
 
 static void run_inline(struct connection *c)
 {
-    struct handler_context *context = c->worker->options.context;
-    context->now_ms = worker_now_ms(c->worker);
+    struct handler_context *context = c->loop->options.context;
+    context->now_ms = loop_now_ms(c->loop);
     bool blocks = c->exchange->route->blocks;
     http_exchange_run(c->exchange, context);
     if (blocks) {
@@ -176,7 +175,7 @@ static void run_inline(struct connection *c)
 /* The request is complete: has it handled, here or elsewhere. */
 static void handle(struct connection *c)
 {
-    const struct worker_dispatch *dispatch = &c->worker->options.dispatch;
+    const struct worker_dispatch *dispatch = &c->loop->options.dispatch;
     if (c->exchange->route == NULL) {
         connection_requests_respond(c);
         return;
@@ -206,7 +205,7 @@ static void begin_body(struct connection *c)
     struct http_exchange *exchange = c->exchange;
     bool body_has_begun = c->input.len > c->input_used;
     c->phase = PHASE_BODY;
-    c->deadline_ms = worker_now_ms(c->worker) + connection_config(c)->body_timeout_ms;
+    c->deadline_ms = loop_now_ms(c->loop) + connection_config(c)->body_timeout_ms;
     if (!exchange->request.expects_continue || body_has_begun) {
         return;
     }
@@ -228,28 +227,28 @@ static void on_head(struct connection *c)
     connection_move(c, PLACE_IN_USE);
     c->input_used += exchange->request.head_bytes;
     if (!exchange->request.has_body) {
-        http_exchange_route(exchange, c->worker->options.router);
+        http_exchange_route(exchange, c->loop->options.router);
         handle(c);
         return;
     }
     http_exchange_keep_head(exchange);
-    http_exchange_route(exchange, c->worker->options.router);
+    http_exchange_route(exchange, c->loop->options.router);
     begin_body(c);
 }
 
 static void begin_request(struct connection *c)
 {
     if (c->exchange == NULL) {
-        c->exchange = lending_take_exchange(&c->worker->lending, &c->worker->limits);
-        c->exchange->complete = worker_complete;
+        c->exchange = http_exchange_take(&c->loop->exchanges, &c->loop->limits);
+        c->exchange->complete = loop_complete;
         c->exchange->connection = c;
-        c->exchange->owner = c->worker;
+        c->exchange->owner = c->loop;
         c->exchange->client = &c->client;
     } else { /* it still holds what was answered last */
         http_exchange_reset(c->exchange);
     }
     c->phase = PHASE_HEAD;
-    c->deadline_ms = worker_now_ms(c->worker) + connection_config(c)->header_timeout_ms;
+    c->deadline_ms = loop_now_ms(c->loop) + connection_config(c)->header_timeout_ms;
 }
 
 /* Both return whether there is more to do with the input at hand. */

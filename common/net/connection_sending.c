@@ -17,10 +17,50 @@ static void finish(struct connection *c)
     connection_linger_begin(c);
 }
 
+/* ---- The access log ---- */
+
+void connection_sending_note(struct connection *c, const struct access_log_extent *where)
+{
+    struct access_log *log = c->loop->access_log;
+    if (log != NULL) {
+        access_log_note(log, c->exchange, where);
+        if (c->sending) { /* other connections come before its turn */
+            access_log_defer(log, &c->unlogged);
+        }
+    }
+}
+
+/* After each attempt to send: writes the lines of what has been sent by now. */
+static void log_sent(struct connection *c, bool all)
+{
+    struct access_log *log = c->loop->access_log;
+    if (log == NULL) {
+        return;
+    }
+    if (!all) {
+        access_log_defer(log, &c->unlogged);
+    }
+    if (c->unlogged.len > 0) {
+        access_log_settle(log, &c->unlogged, c->sent_bytes);
+    }
+    access_log_sent(log);
+}
+
+void connection_sending_log_cut(struct connection *c)
+{
+    struct access_log *log = c->loop->access_log;
+    if (log != NULL) {
+        access_log_defer(log, &c->unlogged);
+        access_log_cut(log, &c->unlogged, c->sent_bytes);
+    }
+}
+
+/* ---- Sending ---- */
+
 static void forget_text(struct connection *c)
 {
     if (c->output.counted) {
-        c->worker->text_bytes -= (size_t)c->output.body_bytes;
+        c->loop->text_bytes -= (size_t)c->output.body_bytes;
         c->output.counted = false;
     }
 }
@@ -33,7 +73,7 @@ void connection_sending_drop(struct connection *c)
 
 void connection_sending_extend(struct connection *c, uint64_t sent)
 {
-    uint64_t now_ms = worker_now_ms(c->worker);
+    uint64_t now_ms = loop_now_ms(c->loop);
     c->deadline_ms = c->sending ? reader_pace_extend(&c->pace, c->fd, connection_config(c), now_ms,
                                                      sent, c->deadline_ms)
                                 : reader_pace_begin(&c->pace, c->fd, connection_config(c), now_ms);
@@ -48,7 +88,7 @@ static enum output_result flush_and_count(struct connection *c)
     uint32_t counted = in_one_send ? connection_journal_finished(c) : 0;
     uint64_t sent = 0;
     enum output_result result = output_flush(&c->output, c->fd, &sent);
-    slot_add(&worker_slot_of(c->worker)->counters.bytes_sent, sent);
+    slot_add(&loop_slot(c->loop)->counters.bytes_sent, sent);
     c->sent_bytes += sent;
     if (result == OUTPUT_DONE && !in_one_send) {
         connection_journal_finished(c);
@@ -64,8 +104,8 @@ static enum output_result flush_and_count(struct connection *c)
 /* Whoever put a file there while it is served may want to know. */
 static void log_cut_short(struct connection *c)
 {
-    struct worker *worker = c->worker;
-    if (!log_budget_allows(&worker->cut_files, worker_now_ms(worker))) {
+    struct loop *loop = c->loop;
+    if (!log_budget_allows(&loop->cut_files, loop_now_ms(loop))) {
         return;
     }
     const struct file_entry *file = c->output.file;
@@ -85,7 +125,7 @@ static void log_cut_short(struct connection *c)
 static void restore_deadline(struct connection *c)
 {
     const struct config *config = connection_config(c);
-    uint64_t now_ms = worker_now_ms(c->worker);
+    uint64_t now_ms = loop_now_ms(c->loop);
     if (c->phase == PHASE_WAITING) {
         connection_wait_for_request(c, config->idle_timeout_ms);
     } else if (c->phase == PHASE_HEAD) {
@@ -109,7 +149,7 @@ bool connection_sending_flush(struct connection *c)
         connection_destroy(c);
         return false;
     case OUTPUT_BLOCKED:
-        connection_journal_log_sent(c, false);
+        log_sent(c, false);
         if (!c->sending) {
             c->sending = true;
             connection_watch_write(c);
@@ -117,7 +157,7 @@ bool connection_sending_flush(struct connection *c)
         connection_hold_little(c);
         return false;
     case OUTPUT_DONE:
-        connection_journal_log_sent(c, true);
+        log_sent(c, true);
         forget_text(c);
         break;
     }
@@ -139,7 +179,7 @@ void connection_sending_cut(struct connection *c)
 {
     const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    if (log_budget_allows(&c->worker->refusals, worker_now_ms(c->worker))) {
+    if (log_budget_allows(&c->loop->refusals, loop_now_ms(c->loop))) {
         char client[CLIENT_TEXT_BYTES];
         client_address_format(&c->client, client);
         log_write(LOG_INFO, "cut %s, which reads its response too slowly", client);

@@ -37,41 +37,9 @@ void lending_trim_buffer(struct lending *lending, struct buffer *buffer)
     *buffer = trimmed;
 }
 
-struct http_exchange *lending_take_exchange(struct lending *lending, const struct http_limits *limits)
-{
-    struct http_exchange *exchange = lending->exchanges;
-    if (exchange == NULL) {
-        return http_exchange_create(limits);
-    }
-    lending->exchanges = exchange->next;
-    lending->exchange_count--;
-    return exchange;
-}
-
-void lending_give_exchange(struct lending *lending, struct http_exchange *exchange)
-{
-    if (lending->exchange_count == LENDING_EXCHANGES) {
-        http_exchange_destroy(exchange);
-        return;
-    }
-    http_exchange_reset(exchange);
-    if (lending->exchange_count >= LENDING_FULL_EXCHANGES) {
-        http_exchange_strip(exchange);
-    }
-    exchange->next = lending->exchanges;
-    lending->exchanges = exchange;
-    lending->exchange_count++;
-}
-
 void lending_free(struct lending *lending)
 {
     while (lending->buffer_count > 0) {
         buffer_free(&lending->buffers[--lending->buffer_count]);
     }
-    while (lending->exchanges != NULL) {
-        struct http_exchange *exchange = lending->exchanges;
-        lending->exchanges = exchange->next;
-        http_exchange_destroy(exchange);
-    }
-    lending->exchange_count = 0;
 }

@@ -4,21 +4,15 @@
 #define TWINHTTPD_COMMON_NET_LENDING_H
 
 #include "common/base/buffer.h"
-#include "common/http/exchange.h"
 
-enum {
-    LENDING_BUFFERS = 64,
-    LENDING_BUFFER_BYTES = 65536,
-    LENDING_EXCHANGES = 1024,
-    LENDING_FULL_EXCHANGES = 64 /* of these, those that keep the memory that they have gathered */
-};
+#include <stddef.h>
 
-/* What has been given back, up to the numbers above. Zero-initialised is empty. */
+enum { LENDING_BUFFERS = 64, LENDING_BUFFER_BYTES = 65536 };
+
+/* What has been given back, up to that number. Zero-initialised is empty. */
 struct lending {
     struct buffer buffers[LENDING_BUFFERS];
     size_t buffer_count;
-    struct http_exchange *exchanges;
-    size_t exchange_count;
 };
 
 /* An empty buffer with room for at least bytes. Given back by lending_give_buffer, which leaves the
@@ -29,10 +23,6 @@ void lending_give_buffer(struct lending *lending, struct buffer *buffer);
 /* For a buffer that its connection keeps while it waits: if much of it is empty its content moves
  * into memory of its own size; if all of it is, it is given back. */
 void lending_trim_buffer(struct lending *lending, struct buffer *buffer);
-
-/* An exchange that is ready for a request; limits matter for one that has to be made. */
-struct http_exchange *lending_take_exchange(struct lending *lending, const struct http_limits *limits);
-void lending_give_exchange(struct lending *lending, struct http_exchange *exchange);
 
 /* Gives all memory back. */
 void lending_free(struct lending *lending);

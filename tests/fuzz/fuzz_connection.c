@@ -304,7 +304,7 @@ static void receive(struct client *client)
 static void turn(void)
 {
     handler_context_next_turn(&context);
-    FUZZ_CHECK(event_base_loop(worker->base, EVLOOP_NONBLOCK) >= 0);
+    FUZZ_CHECK(event_base_loop(worker->loop.base, EVLOOP_NONBLOCK) >= 0);
     for (size_t i = 0; reading && i < CLIENTS; i++) {
         receive(&clients[i]);
     }
@@ -343,10 +343,10 @@ static void sweep(const struct connection_list *list, uint64_t now_ms)
 
 static void pass_time(void)
 {
-    uint64_t later_ms = worker_now_ms(worker) + 2 * (uint64_t)LONG_MS;
+    uint64_t later_ms = loop_now_ms(&worker->loop) + 2 * (uint64_t)LONG_MS;
     timed_out = true;
     for (int place = 0; place < CONNECTION_PLACES; place++) {
-        sweep(&worker->places[place], later_ms);
+        sweep(&worker->loop.places[place], later_ms);
     }
 }
 
@@ -359,7 +359,7 @@ static void open_pair(struct client *client)
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
     FUZZ_CHECK(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) == 0);
     client->fd = fds[0];
-    connection_create(worker, fds[1], &address);
+    connection_create(&worker->loop, fds[1], &address);
 }
 
 static void open_client(struct client *client, bool small)
@@ -506,7 +506,7 @@ static void play(struct span script, struct span text, bool small)
 /* What the parser makes of all that a client has sent. */
 static void read_requests(struct span text, struct request_list *list)
 {
-    struct http_exchange *exchange = http_exchange_create(&worker->limits);
+    struct http_exchange *exchange = http_exchange_create(&worker->loop.limits);
     struct http_request *request = &exchange->request;
     *list = (struct request_list){0};
     while (text.len > 0 && list->complete < MOST_REQUESTS) {
@@ -865,9 +865,9 @@ static void end(void)
     }
     if (!stopped) {
         settle();
-        FUZZ_CHECK(worker->connection_count == 0 && worker->asking_count == 0);
+        FUZZ_CHECK(worker->loop.connection_count == 0 && worker->loop.asking_count == 0);
         for (int place = 0; place < CONNECTION_PLACES; place++) {
-            FUZZ_CHECK(TAILQ_EMPTY(&worker->places[place]));
+            FUZZ_CHECK(TAILQ_EMPTY(&worker->loop.places[place]));
         }
         check_journal();
     }

@@ -308,7 +308,89 @@ static void test_reset(void **state)
     assert_routed("/get", "/get", "/get", "");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
+/* ---- Those that are spare ---- */
+
+static struct http_exchange_pool pool;
+
+static int empty_pool(void **state)
+{
+    (void)state;
+    http_exchange_pool_free(&pool);
+    assert_int_equal(pool.count, 0);
+    http_exchange_pool_free(&pool); /* of nothing is nothing */
+    return 0;
+}
+
+/* Of many that come back most keep nothing, whatever they have been through. */
+static void test_what_exchanges_keep(void **state)
+{
+    (void)state;
+    enum { MANY = HTTP_EXCHANGES_FULL + 2 };
+    static struct http_exchange *exchanges[MANY];
+    for (size_t i = 0; i < MANY; i++) {
+        exchanges[i] = http_exchange_take(&pool, &limits);
+        buffer_append(&exchanges[i]->response.text, "text", 4);
+        buffer_append(&exchanges[i]->response.headers, "line", 4);
+        buffer_append(&exchanges[i]->request.body, "body", 4);
+        arena_alloc(&exchanges[i]->request.arena, 10);
+        arena_alloc(&exchanges[i]->response.arena, 10);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        bool keeps = i < HTTP_EXCHANGES_FULL;
+        struct http_exchange *given = exchanges[i];
+        http_exchange_give(&pool, given);
+        assert_int_equal(given->response.text.capacity > 0, keeps);
+        assert_int_equal(given->response.headers.capacity > 0, keeps);
+        assert_int_equal(given->request.body.capacity > 0, keeps);
+        assert_int_equal(given->request.arena.newest != NULL, keeps);
+        assert_int_equal(given->response.arena.newest != NULL, keeps);
+        assert_int_equal(given->response.status, 200);
+    }
+}
+
+static void test_an_exchange_comes_back_reset(void **state)
+{
+    (void)state;
+    struct http_exchange *first = http_exchange_take(&pool, &limits);
+    first->response.status = 404;
+    first->request.body_bytes = 5;
+    buffer_append(&first->response.text, "secret", 6);
+    http_exchange_give(&pool, first);
+    struct http_exchange *second = http_exchange_take(&pool, &limits);
+    assert_ptr_equal(second, first);
+    assert_int_equal(second->response.status, 200);
+    assert_int_equal(second->request.body_bytes, 0);
+    assert_int_equal(second->response.text.len, 0);
+    struct http_exchange *third = http_exchange_take(&pool, &limits);
+    assert_ptr_not_equal(third, second);
+    http_exchange_give(&pool, second);
+    http_exchange_give(&pool, third);
+}
+
+/* After a rush most of its memory goes back to the system; the leak check sees the rest. */
+static void test_how_many_exchanges_are_kept(void **state)
+{
+    (void)state;
+    enum { RUSH = HTTP_EXCHANGES_SPARE + 3 };
+    static struct http_exchange *exchanges[RUSH];
+    for (size_t i = 0; i < RUSH; i++) {
+        exchanges[i] = http_exchange_take(&pool, &limits);
+    }
+    assert_int_equal(pool.count, 0);
+    for (size_t i = 0; i < RUSH; i++) {
+        http_exchange_give(&pool, exchanges[i]);
+        assert_int_equal(pool.count, i < HTTP_EXCHANGES_SPARE ? i + 1 : HTTP_EXCHANGES_SPARE);
+    }
+    for (size_t i = HTTP_EXCHANGES_SPARE; i > 0; i--) { /* the warmest first */
+        struct http_exchange *taken = http_exchange_take(&pool, &limits);
+        assert_ptr_equal(taken, exchanges[i - 1]);
+        http_exchange_destroy(taken);
+    }
+    assert_null(pool.spare);
+}
+
+#define POOL_TEST(name) cmocka_unit_test_teardown(name, empty_pool)
+#define TEST(name)      cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
 {
@@ -327,6 +409,9 @@ int main(void)
         TEST(test_8_bit_target_is_noted_escaped),
         TEST(test_run_with_gzip),
         TEST(test_reset),
+        POOL_TEST(test_what_exchanges_keep),
+        POOL_TEST(test_an_exchange_comes_back_reset),
+        POOL_TEST(test_how_many_exchanges_are_kept),
     };
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);
 }

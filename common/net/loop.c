@@ -1,0 +1,117 @@
+#include "common/net/loop.h"
+
+#include "common/base/clock.h"
+#include "common/http/file_cache.h"
+#include "common/http/http_date.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* ---- Life ---- */
+
+void loop_open(struct loop *loop, const struct worker_options *options, struct event_base *base,
+               int wake_fd)
+{
+    const struct config *config = options->config;
+    *loop = (struct loop){.options = *options, .base = base, .wake_fd = wake_fd};
+    loop->cut_files.warns = true;
+    loop->limits = (struct http_limits){
+        .request_line_bytes = config->max_request_line_bytes,
+        .header_bytes = config->max_header_bytes,
+        .headers = config->max_headers,
+        .body_bytes = config->max_body_bytes,
+    };
+    for (int place = 0; place < CONNECTION_PLACES; place++) {
+        TAILQ_INIT(&loop->places[place]);
+    }
+    pthread_mutex_init(&loop->completed_lock, NULL);
+    if (options->access_log_fd >= 0) {
+        loop->access_log = access_log_create(options->access_log_fd, config->access_log_format);
+    }
+    handler_context_next_turn(options->context); /* so that the first look at the clock reads it */
+    loop_render_date(loop);
+}
+
+void loop_close(struct loop *loop)
+{
+    lending_free(&loop->lending);
+    http_exchange_pool_free(&loop->exchanges);
+    if (loop->access_log != NULL) {
+        access_log_destroy(loop->access_log);
+    }
+    event_base_free(loop->base);
+    close(loop->wake_fd);
+    pthread_mutex_destroy(&loop->completed_lock);
+}
+
+/* ---- Time ---- */
+
+uint64_t loop_now_ms(struct loop *loop)
+{
+    struct handler_context *context = loop->options.context;
+    if (loop->now_turn != context->turn) {
+        loop->now_turn = context->turn;
+        context->now_ms = clock_monotonic_ms();
+    }
+    return context->now_ms;
+}
+
+void loop_render_date(struct loop *loop)
+{
+    int64_t second = (int64_t)(clock_realtime_ms() / 1000);
+    if (second == loop->date_second) {
+        return;
+    }
+    char date[HTTP_DATE_BYTES];
+    http_date_format(second, date);
+    int bytes = snprintf(loop->date_line, DATE_LINE_BYTES, "Date: %s\r\n", date);
+    loop->date_line_bytes = (size_t)bytes;
+    loop->date_second = second;
+}
+
+struct span loop_date_line(struct loop *loop, const struct file_entry *file)
+{
+    if (file != NULL && file->last_modified > loop->date_second) {
+        loop_render_date(loop);
+    }
+    return (struct span){loop->date_line, loop->date_line_bytes};
+}
+
+/* ---- What other threads have finished ---- */
+
+void loop_wake(struct loop *loop)
+{
+    /* Can only fail when the counter is full, and then the loop is awake anyway. */
+    ssize_t ignored = write(loop->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)ignored;
+}
+
+void loop_complete(struct http_exchange *exchange)
+{
+    struct loop *loop = exchange->owner;
+    pthread_mutex_lock(&loop->completed_lock);
+    bool was_empty = loop->completed == NULL;
+    exchange->next = loop->completed;
+    loop->completed = exchange;
+    pthread_mutex_unlock(&loop->completed_lock);
+    if (was_empty) {
+        loop_wake(loop);
+    }
+}
+
+struct http_exchange *loop_take_completed(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->completed_lock);
+    struct http_exchange *newest = loop->completed;
+    loop->completed = NULL;
+    pthread_mutex_unlock(&loop->completed_lock);
+    struct http_exchange *oldest = NULL; /* turn the list round: first finished, first answered */
+    while (newest != NULL) {
+        struct http_exchange *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    return oldest;
+}

@@ -1,0 +1,101 @@
+/* What a connection borrows of its worker's event loop. It belongs to the loop's thread. */
+#ifndef TWINHTTPD_COMMON_NET_LOOP_H
+#define TWINHTTPD_COMMON_NET_LOOP_H
+
+#include "common/http/exchange.h"
+#include "common/net/access_log.h"
+#include "common/net/client_counts.h"
+#include "common/net/lending.h"
+#include "common/net/log_budget.h"
+#include "common/net/worker_options.h"
+#include "common/scoreboard/slot.h"
+
+#include <event2/event_struct.h>
+#include <pthread.h>
+#include <sys/queue.h>
+
+enum { DATE_LINE_BYTES = 40 };
+
+struct connection;
+TAILQ_HEAD(connection_list, connection);
+
+/* In which of the loop's lists a connection is; each is in the order of arrival there. */
+enum connection_place {
+    PLACE_ASKING,    /* it has not asked for anything yet, or its next head stands still */
+    PLACE_IN_USE,    /* it has asked */
+    PLACE_LINGERING, /* answered for the last time */
+    PLACE_PARKED,    /* idle and served before: not looked at before its deadline, the first's */
+    CONNECTION_PLACES
+};
+
+struct loop {
+    struct worker_options options;
+    struct event_base *base;
+    struct access_log *access_log; /* NULL: off */
+    struct http_limits limits;
+
+    struct connection_list places[CONNECTION_PLACES];
+    uint64_t connection_count;
+    uint64_t asking_count;              /* of these, at PLACE_ASKING */
+    struct client_counts client_counts; /* only with max_connections_per_client */
+    void (*place_freed)(void *data);    /* called when a connection has ended */
+    void *place_freed_data;
+
+    struct lending lending;
+    struct http_exchange_pool exchanges;
+    size_t text_bytes; /* of handlers, in the outputs of all connections */
+    struct log_budget refusals;
+    struct log_budget cut_files;
+    uint64_t strange_told_ms; /* that no connection was in the inbox; 0: never */
+    bool draining;            /* retiring, or on the way to the server's end */
+    bool hurrying;            /* the latter: silent connections have a second */
+    bool stopped;             /* nothing runs any more, on no thread */
+
+    uint64_t now_turn; /* the turn that context->now_ms belongs to */
+    int64_t date_second;
+    char date_line[DATE_LINE_BYTES];
+    size_t date_line_bytes;
+
+    int wake_fd; /* eventfd */
+    pthread_mutex_t completed_lock;
+    struct http_exchange *completed; /* newest first; filled by pool threads */
+};
+
+/* Everything options points to must outlive the loop. Takes over the base and the eventfd. */
+void loop_open(struct loop *loop, const struct worker_options *options, struct event_base *base,
+               int wake_fd);
+
+/* When its connections are gone. */
+void loop_close(struct loop *loop);
+
+/* CLOCK_MONOTONIC of the current turn: read at most once a turn. */
+uint64_t loop_now_ms(struct loop *loop);
+
+/* The line "Date: ..." for a response, as of the last loop_render_date. file is what it is made
+ * from (NULL: none): Last-Modified must not be later than Date (RFC 9110, 8.8.2.1), so for one that
+ * has just been written the clock is read anew. */
+struct span loop_date_line(struct loop *loop, const struct file_entry *file);
+
+/* To be called in each tick: what the date is by now. */
+void loop_render_date(struct loop *loop);
+
+/* From any thread: ends the loop's wait. */
+void loop_wake(struct loop *loop);
+
+/* Hands a finished exchange to its owner; the complete function of every exchange. Any thread. */
+void loop_complete(struct http_exchange *exchange);
+
+/* Takes what has been handed over meanwhile, the first finished first. */
+struct http_exchange *loop_take_completed(struct loop *loop);
+
+static inline struct worker_slot *loop_slot(struct loop *loop)
+{
+    return loop->options.context->slot;
+}
+
+static inline bool loop_has_free_place(const struct loop *loop)
+{
+    return loop->connection_count < loop->options.max_connections;
+}
+
+#endif
