@@ -15,7 +15,7 @@ void log_use(int fd);
 /* Lines below this level are dropped. The default is LOG_INFO. */
 void log_set_level(enum log_level level);
 
-/* Names the calling thread in its lines ("master", "worker 3"); at most 31 bytes are kept. */
+/* Names the calling thread in its lines ("master", "slot 3"); at most 31 bytes are kept. */
 void log_set_name(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Lines that this process and those that it forks from now on lose are counted together: whoever

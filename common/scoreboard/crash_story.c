@@ -171,11 +171,11 @@ void crash_log_stack(enum log_level level, const char *who, const struct stack_s
     }
 }
 
-void crash_log(const struct crash_story *story, uint32_t worker)
+void crash_log(const struct crash_story *story, uint32_t process)
 {
     char text[CRASH_TEXT_BYTES], who[WHO_BYTES];
     crash_describe(story, text);
-    snprintf(who, sizeof(who), "worker %u", worker);
+    snprintf(who, sizeof(who), "process %u", process);
     log_write(LOG_ERROR, "%s: %s", who, text);
     crash_log_stack(LOG_ERROR, who, &story->stack);
 }

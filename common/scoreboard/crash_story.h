@@ -36,7 +36,7 @@ void crash_frame_describe(const struct crash_frame *frame, char out[CRASH_TEXT_B
 void crash_log_stack(enum log_level level, const char *who, const struct stack_story *stack);
 
 /* Writes the story to the log, at level error: the description, then a line for each frame, all of
- * them behind "worker <worker>: ". Allocates nothing. */
-void crash_log(const struct crash_story *story, uint32_t worker);
+ * them behind "process <process>: ". Allocates nothing. */
+void crash_log(const struct crash_story *story, uint32_t process);
 
 #endif

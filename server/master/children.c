@@ -90,14 +90,14 @@ static void on_start_failure(struct master *master, uint32_t number)
 {
     if (master->phase == MASTER_STARTING) {
         log_write(LOG_ERROR,
-                  "cannot fork worker process %u: %m; raise the limit of processes (ulimit -u, the "
+                  "cannot fork process %u: %m; raise the limit of processes (ulimit -u, the "
                   "pids cgroup), or ask for fewer workers",
                   number);
         master->exit_status = 1;
         master_stop(master);
         return;
     }
-    log_write(LOG_ERROR, "cannot fork worker process %u: %m; trying again in %d ms", number,
+    log_write(LOG_ERROR, "cannot fork process %u: %m; trying again in %d ms", number,
               START_RETRY_MS);
     master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
 }
@@ -130,8 +130,7 @@ void children_start(struct master *master, uint32_t number, struct child **place
     pid_t master_pid = getpid();
     uint32_t first_slot = ledger_claim(ledger, master->server->plan.slots_per_process);
     if (first_slot == LEDGER_FULL) {
-        log_write(LOG_WARN, "no room for worker process %u: its predecessors are still draining",
-                  number);
+        log_write(LOG_WARN, "no room for process %u: its predecessors are still draining", number);
         master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
         return;
     }
@@ -188,7 +187,7 @@ static void note_recovery(struct master *master, struct seat *seat, const struct
     uint64_t recovery_ns = ready_ns > seat->died_ns ? ready_ns - seat->died_ns : 1;
     ledger_note_recovery(master->server->ledger, seat->death, recovery_ns);
     log_write(LOG_NOTICE,
-              "worker %u (pid %d, generation %u) is ready %.3f ms after the death of its "
+              "process %u (pid %d, generation %u) is ready %.3f ms after the death of its "
               "predecessor",
               child->number, (int)child->pid, child->generation, (double)recovery_ns / 1e6);
 }
@@ -280,7 +279,7 @@ static void order(struct master *master, const struct child *child, int number, 
     }
     master->powerless = true;
     log_write(LOG_ERROR,
-              "cannot send a signal to worker %u (pid %d): %m; let the master have CAP_KILL",
+              "cannot send a signal to process %u (pid %d): %m; let the master have CAP_KILL",
               child->number, (int)child->pid);
 }
 
@@ -388,7 +387,7 @@ void children_kill_late(struct master *master)
     TAILQ_FOREACH(child, &master->children, link)
     {
         if (child->kill_at_ms != 0 && now_ms >= child->kill_at_ms) {
-            log_write(LOG_WARN, "killing worker %u (pid %d), which has not %s in time",
+            log_write(LOG_WARN, "killing process %u (pid %d), which has not %s in time",
                       child->number, (int)child->pid,
                       child->ready || child->retiring ? "ended" : "become ready");
             children_order(master, child, SIGKILL);

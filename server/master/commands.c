@@ -33,7 +33,8 @@ static void put_thread(struct json_writer *json, const struct worker_slot *slot,
 {
     struct request_copy current;
     json_object_begin(json);
-    json_put_uint(json, "worker", index);
+    json_put_uint(json, "slot", index);
+    json_put_uint(json, "worker", index); /* its name until now, for one release more */
     json_put_int(json, "tid", atomic_load(&slot->tid));
     json_put_text(json, "role", atomic_load(&slot->role) == SLOT_POOL ? "pool" : "loop");
     json_put_text(json, "state", slot_state_name(atomic_load(&slot->state)));

@@ -28,7 +28,7 @@ static void log_death(const struct death_record *death, const struct child *chil
     char cause[64];
     describe_cause(death, child, cause, sizeof(cause));
     log_write(LOG_ERROR,
-              "worker %u (pid %d, generation %u) %s after %.3f s: %llu requests lost (%llu in "
+              "process %u (pid %d, generation %u) %s after %.3f s: %llu requests lost (%llu in "
               "progress, %llu awaited on open connections); %llu idle connections cut",
               death->process, death->pid, death->generation, cause, (double)death->lived_ns / 1e9,
               (unsigned long long)deaths_requests_lost(death),
@@ -36,8 +36,8 @@ static void log_death(const struct death_record *death, const struct child *chil
               (unsigned long long)death->idle_cut);
     for (uint32_t i = 0; i < death->request_count; i++) {
         const struct request_copy *request = &death->requests[i];
-        log_write(LOG_ERROR, "in progress in worker %u: \"%s\" from %s", request->slot,
-                  request->line, request->client);
+        log_write(LOG_ERROR, "in progress in slot %u: \"%s\" from %s", request->slot, request->line,
+                  request->client);
     }
 }
 
@@ -83,7 +83,7 @@ static void schedule_respawn(struct seat *seat, const struct death_record *death
     uint64_t delay_ms = respawn_delay_ms(&seat->respawn, lived_ms, now_ms, death->died_ns);
     seat->start_at_ms = now_ms + delay_ms;
     if (delay_ms > 0) {
-        log_write(LOG_WARN, "worker %u keeps dying at once: the next one starts in %llu ms",
+        log_write(LOG_WARN, "process %u keeps dying at once: the next one starts in %llu ms",
                   death->process, (unsigned long long)delay_ms);
     }
 }
@@ -134,7 +134,7 @@ static void on_death(struct master *master, struct child *child, int wait_status
         return;
     }
     if (master->phase == MASTER_STARTING) {
-        log_write(LOG_ERROR, "a worker cannot start: giving up; the reason stands above");
+        log_write(LOG_ERROR, "a process cannot start: giving up; the reason stands above");
         master->exit_status = 1;
         master_stop(master);
     } else if (reload_is_decided_by(master, child)) {

@@ -95,8 +95,8 @@ static void look_at(struct master *master, struct child *child)
     if ((has_served_enough(master, child, reason) || is_old(master, child, reason) ||
          is_large(master, child, reason)) &&
         rolling_request(master, child)) {
-        log_write(LOG_NOTICE, "recycling worker process %u (pid %d, generation %u): %s",
-                  child->number, (int)child->pid, child->generation, reason);
+        log_write(LOG_NOTICE, "recycling process %u (pid %d, generation %u): %s", child->number,
+                  (int)child->pid, child->generation, reason);
     }
 }
 

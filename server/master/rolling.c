@@ -146,7 +146,7 @@ void rolling_fail(struct master *master, struct seat *seat)
     seat->start_at_ms = now_ms + delay_ms;
     if (master->phase == MASTER_RUNNING && !master->on_trial) {
         log_write(LOG_ERROR,
-                  "the successor of worker %u could not start: the old one goes on, and the next "
+                  "the successor of process %u could not start: the old one goes on, and the next "
                   "try is in %llu ms",
                   number, (unsigned long long)delay_ms);
     }

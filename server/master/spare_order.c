@@ -15,8 +15,7 @@ static void order(struct child *child, struct worker_slot *slot, uint32_t count)
     if (count == before) {
         return;
     }
-    log_write(LOG_NOTICE,
-              "watchdog: worker process %u (pid %d) is to have %u spare threads (of %u)",
+    log_write(LOG_NOTICE, "watchdog: process %u (pid %d) is to have %u spare threads (of %u)",
               child->number, (int)child->pid, count, child->spare_count);
     if (count > before) {
         kill(child->pid, SIGWINCH);

@@ -8,9 +8,9 @@
 #include "server/master/stuck_inquiry.h"
 
 #include "common/base/clock.h"
-#include "common/scoreboard/crash_story.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/scoreboard/crash_story.h"
 #include "common/scoreboard/stuck_record.h"
 #include "server/crash/crash_symbols.h"
 #include "server/crash/stack_report.h"
@@ -180,13 +180,13 @@ static const char *missing_stack(const struct stuck_thread *thread)
 static void log_thread(const struct stuck_record *record, const struct stuck_thread *thread,
                        const char *kernel)
 {
-    char who[WHO_BYTES], worker[WHO_BYTES] = "no worker", request[REQUEST_PHRASE_BYTES];
+    char who[WHO_BYTES], slot[WHO_BYTES] = "no slot", request[REQUEST_PHRASE_BYTES];
     if (thread->slot >= 0) {
-        snprintf(worker, sizeof(worker), "worker %d", thread->slot);
+        snprintf(slot, sizeof(slot), "slot %d", thread->slot);
     }
     describe_request(thread, request);
     log_write(LOG_WARN, "watchdog: pid %d thread %d (%s): %s%s, %s%s", record->pid, thread->tid,
-              worker, kernel, slot_verdict_is_stuck(thread->verdict) ? ", stuck" : "", request,
+              slot, kernel, slot_verdict_is_stuck(thread->verdict) ? ", stuck" : "", request,
               missing_stack(thread));
     snprintf(who, sizeof(who), "watchdog: thread %d", thread->tid);
     crash_log_stack(LOG_WARN, who, &thread->stack);

@@ -74,7 +74,7 @@ static void tell(enum log_level level, const struct look *look, const char *what
 {
     char request[NOTE_LINE_BYTES + CLIENT_TEXT_BYTES + 16];
     describe_request(look->slot, request, sizeof(request));
-    log_write(level, "watchdog: worker %u (pid %d, thread %d) %s: heartbeat %llu ms ago, %s",
+    log_write(level, "watchdog: slot %u (pid %d, thread %d) %s: heartbeat %llu ms ago, %s",
               look->index, (int)look->child->pid, atomic_load(&look->slot->tid), what,
               (unsigned long long)(clock_monotonic_ms() - look->watch->heartbeat_ms), request);
 }
@@ -103,7 +103,7 @@ static void acquit(const struct look *look, uint64_t heartbeat_ms)
 {
     struct watch *watch = look->watch;
     if (is_stuck(watch) && watch->generation == look->child->generation) {
-        log_write(LOG_NOTICE, "watchdog: worker %u (pid %d, thread %d) moves again", look->index,
+        log_write(LOG_NOTICE, "watchdog: slot %u (pid %d, thread %d) moves again", look->index,
                   (int)look->child->pid, atomic_load(&look->slot->tid));
     }
     *watch = (struct watch){.generation = look->child->generation, .heartbeat_ms = heartbeat_ms};
@@ -205,7 +205,7 @@ static void abort_child(struct master *master, struct child *child)
     if (child->aborted) {
         return;
     }
-    log_write(LOG_ERROR, "watchdog: aborting worker process %u (pid %d): nobody in it works",
+    log_write(LOG_ERROR, "watchdog: aborting process %u (pid %d): nobody in it works",
               child->number, (int)child->pid);
     child->aborted = true;
     child->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
@@ -228,10 +228,9 @@ static void replace(struct master *master, struct child *child, const char *why)
     if (stuck == threads) {
         abort_child(master, child);
     } else if (rolling_request(master, child)) {
-        log_write(LOG_ERROR,
-                  "watchdog: replacing worker process %u (pid %d): %u of its %u threads stuck%s%s",
-                  child->number, (int)child->pid, stuck, threads, why[0] != '\0' ? ", and " : "",
-                  why);
+        log_write(
+            LOG_ERROR, "watchdog: replacing process %u (pid %d): %u of its %u threads stuck%s%s",
+            child->number, (int)child->pid, stuck, threads, why[0] != '\0' ? ", and " : "", why);
     }
 }
 

@@ -82,7 +82,7 @@ void process_enter(struct process *process, uint32_t slot_in_process, enum slot_
                                    etag_of(server->config.etag)),
         .gzip = server->config.gzip,
     };
-    log_set_name("worker %u", index);
+    log_set_name("slot %u", index);
     slot_enter(context->slot, process->number, process->generation, role);
     crash_report_enter_thread(index);
     stack_report_enter_thread(context->slot);

@@ -143,7 +143,7 @@ static void retire(struct pool_member *member, const struct crash_story *story)
 {
     const struct threadpool *pool = member->pool;
     const struct process *process = pool->process;
-    log_write(LOG_ERROR, "worker %u: a handler has faulted: this thread answers 500 and retires",
+    log_write(LOG_ERROR, "slot %u: a handler has faulted: this thread answers 500 and retires",
               process->number);
     atomic_store(&member->retired, true);
     ssize_t ignored = write(pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));

@@ -72,8 +72,8 @@ def test_an_attacker_without_result_is_shown_to_the_user(table, output, cause):
 
 def test_lines_of_the_error_log_by_level():
     log = ("2026-11-21T04:40:08.643Z [notice] master pid 1: stopping\n"
-           "2026-11-21T04:40:08.643Z [info] worker 1 pid 2: refused a request of 127.0.0.1 with 408: [error] slow\n"
-           "2026-11-21T04:40:08.644Z [info] worker 1 pid 2: again\nno level [info] here\n")
+           "2026-11-21T04:40:08.643Z [info] slot 1 pid 2: refused a request of 127.0.0.1 with 408: [error] slow\n"
+           "2026-11-21T04:40:08.644Z [info] slot 1 pid 2: again\nno level [info] here\n")
     assert count_levels(log) == {"notice": 1, "info": 2}
 
 

@@ -142,7 +142,9 @@ static void counter(const struct http_request *request, struct http_response *re
     json_put_uint(&json, "shared", shared_value);
     json_put_uint(&json, "recoveries", atomic_load(&env->shared_cell->recoveries));
     json_put_int(&json, "pid", getpid());
-    json_put_uint(&json, "worker", context->slot_index);
+    json_put_uint(&json, "slot", context->slot_index);
+    json_put_uint(&json, "worker",
+                  context->slot_index); /* its name until now, for one release more */
     json_object_end(&json);
     response->content_type = "application/json";
 }

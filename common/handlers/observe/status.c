@@ -68,7 +68,8 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     struct request_copy current;
     add_counters(&own, &slot->counters);
     json_object_begin(json);
-    json_put_uint(json, "worker", index);
+    json_put_uint(json, "slot", index);
+    json_put_uint(json, "worker", index); /* the name of slot until now, for one release more */
     json_put_uint(json, "process", atomic_load(&slot->process));
     json_put_text(json, "role", atomic_load(&slot->role) == SLOT_POOL ? "pool" : "loop");
     json_put_int(json, "pid", atomic_load(&slot->pid));
@@ -119,7 +120,8 @@ static void put_requests(struct json_writer *json, const struct death_record *de
     json_array_begin(json);
     for (uint32_t i = 0; i < death->request_count; i++) {
         json_object_begin(json);
-        json_put_uint(json, "worker", death->requests[i].slot);
+        json_put_uint(json, "slot", death->requests[i].slot);
+        json_put_uint(json, "worker", death->requests[i].slot); /* as above */
         status_put_line(json, "line", death->requests[i].line);
         json_put_text(json, "client", death->requests[i].client);
         json_object_end(json);

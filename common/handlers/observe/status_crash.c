@@ -117,8 +117,10 @@ void status_put_crash(struct json_writer *json, const struct crash_story *story)
     put_sender(json, story);
     json_put_int(json, "tid", story->tid);
     if (story->slot < 0) {
-        json_put_null(json, "worker");
+        json_put_null(json, "slot");
+        json_put_null(json, "worker"); /* the name of slot until now, for one release more */
     } else {
+        json_put_int(json, "slot", story->slot);
         json_put_int(json, "worker", story->slot);
     }
     status_put_request(json, story->has_request ? &story->request : NULL);

@@ -2,8 +2,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/memory.h"
-#include "common/scoreboard/stuck_record.h"
 #include "common/handlers/observe/status_crash.h"
+#include "common/scoreboard/stuck_record.h"
 
 #include <stdlib.h>
 
@@ -17,10 +17,12 @@ const char *status_stuck_name(uint32_t verdict)
 static void put_place(struct json_writer *json, const struct stuck_thread *thread)
 {
     if (thread->slot < 0) {
-        json_put_null(json, "worker");
+        json_put_null(json, "slot");
+        json_put_null(json, "worker"); /* the name of slot until now, for one release more */
         json_put_null(json, "role");
         return;
     }
+    json_put_int(json, "slot", thread->slot);
     json_put_int(json, "worker", thread->slot);
     json_put_text(json, "role", thread->role == SLOT_POOL ? "pool" : "loop");
 }

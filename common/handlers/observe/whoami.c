@@ -18,7 +18,9 @@ static void whoami(const struct http_request *request, struct http_response *res
     json_put_int(&json, "pid", getpid());
     json_put_int(&json, "ppid", getppid());
     json_put_int(&json, "tid", atomic_load(&slot->tid));
-    json_put_uint(&json, "worker", context->slot_index);
+    json_put_uint(&json, "slot", context->slot_index);
+    json_put_uint(&json, "worker",
+                  context->slot_index); /* its name until now, for one release more */
     json_put_uint(&json, "generation", atomic_load(&slot->generation));
     json_object_end(&json);
     response->content_type = "application/json";

@@ -273,7 +273,7 @@ def _hung(bench: Bench, side: Side, _rng: random.Random) -> Block:
         verify(server, side)
         kept = [stack.enter_context(KeptConnection(server.port)) for _ in range(side.connections)]
         try:
-            owners = {connection: connection.ask("/whoami", READY_DEADLINE_S).json()["worker"] for connection in kept}
+            owners = {connection: connection.ask("/whoami", READY_DEADLINE_S).json()["slot"] for connection in kept}
         except (OSError, http.RequestLost) as error:
             return Block(void=f"a connection was not answered before anything hung: {error}", cause=FAILED)
         holders = {worker: connection for connection, worker in owners.items()}

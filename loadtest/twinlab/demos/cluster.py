@@ -67,7 +67,7 @@ def _load(server: Server) -> wrk.Wrk:
 def _all_work(server: Server) -> bool:
     """Whether each worker answers more than it has answered before."""
     def handled() -> dict[int, int]:
-        return {worker["worker"]: worker["requests_finished"] for worker in ready_workers(server)}
+        return {worker["slot"]: worker["requests_finished"] for worker in ready_workers(server)}
     before = handled()
     return comes_true(lambda: all(after > before.get(number, 0) for number, after in handled().items()))
 

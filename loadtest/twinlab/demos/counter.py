@@ -66,7 +66,7 @@ def _who_counts_together(stage: Stage) -> list[Fact]:
                     shared.note(seen["shared"] == total)
                 else:
                     together.note(seen["process"] == total)
-                stage.show(f"worker {seen['worker']} (pid {seen['pid']}): of this process {seen['process']}, of all "
+                stage.show(f"slot {seen['slot']} (pid {seen['pid']}): of this process {seen['process']}, of all "
                            f"{seen['shared']}")
     return [diverge.fact(), together.fact(), shared.fact()]
 

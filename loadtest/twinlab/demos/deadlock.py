@@ -22,7 +22,7 @@ CONNECTIONS = 32
 WINDOW_S = 0.2
 LOG_LINES = 10_000  # the stacks of all threads follow
 FUTEX = {"x86_64": 202, "aarch64": 98}
-STUCK_LINE = re.compile(r"watchdog: worker \d+ \(pid (\d+), thread \d+\) is stuck, blocked")
+STUCK_LINE = re.compile(r"watchdog: slot \d+ \(pid (\d+), thread \d+\) is stuck, blocked")
 SUPERVISED = ("--stuck-after-ms", "1000")
 
 

@@ -24,7 +24,7 @@ def run(stage: Stage) -> list[Fact]:
 def _pool(server: Server) -> dict[int, int]:
     """The pool threads by slot, once every place is taken."""
     full_strength(server)
-    return {worker["worker"]: worker["tid"] for worker in ready_workers(server) if worker["role"] == "pool"}
+    return {worker["slot"]: worker["tid"] for worker in ready_workers(server) if worker["role"] == "pool"}
 
 
 def _die(stage: Stage) -> Fact:

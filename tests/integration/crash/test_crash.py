@@ -18,9 +18,9 @@ from support.waiting import DEADLINE_S, LATENESS_S, wait_until
 SUPERVISED = pytest.mark.models(models.SUPERVISED)
 SEVERAL_PROCESSES = pytest.mark.models(("prefork", "hybrid", "hybrid-request"))
 CONNECTIONS = 16
-LOST_LINE = (r"\[(?:notice|warn|error)\] .*worker \d+ \(pid {pid}, generation {generation}\) {what} after"
+LOST_LINE = (r"\[(?:notice|warn|error)\] .*process \d+ \(pid {pid}, generation {generation}\) {what} after"
              r" \d+\.\d+ s: {lost} requests? lost")
-READY_LINE = r"\[notice\] .*worker \d+ \(pid {pid}, generation {generation}\) is ready"
+READY_LINE = r"\[notice\] .*process \d+ \(pid {pid}, generation {generation}\) is ready"
 
 
 def kill(pid):
@@ -114,7 +114,7 @@ def test_a_successor_serves(model, start_server):
     kill(before["pid"])
     server.wait_for_full_strength(without_pid=before["pid"])
     status = server.status()
-    place = status["workers"][before["worker"]]["process"]
+    place = status["workers"][before["slot"]]["process"]
     successors = [w for w in status["workers"] if w["process"] == place]
     assert len(successors) == model.slots // model.processes
     assert len({w["pid"] for w in successors}) == 1
@@ -172,7 +172,7 @@ def test_the_request_in_progress_is_named(model, start_server):
         assert (death["in_progress"], death["awaited"], death["requests_lost"]) == (1, 0, 1)
         request, = death["requests"]
         assert (request["line"], request["client"]) == (servers.shown_line(line), client.name)
-        server.wait_for_log(r"in progress in worker \d+: " + re.escape(f'"{line}" from '
+        server.wait_for_log(r"in progress in slot \d+: " + re.escape(f'"{line}" from '
                                                                        f"{client.name}"))
 
 
@@ -240,7 +240,7 @@ def test_a_crash_is_told_with_its_request(model, start_server, fault, signal_nam
         assert (death["in_progress"], death["awaited"], death["requests_lost"]) == (1, 0, 1)
         request, = death["requests"]
         assert (request["line"], request["client"]) == (servers.shown_line(line), client.name)
-        server.wait_for_log(r"in progress in worker \d+: " + re.escape(f'"{line}" from '
+        server.wait_for_log(r"in progress in slot \d+: " + re.escape(f'"{line}" from '
                                                                        f"{client.name}"))
     server.wait_for_full_strength(without_pid=victim)
     assert server.get("/plaintext").status == 200

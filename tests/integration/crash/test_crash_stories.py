@@ -50,12 +50,12 @@ def functions(story):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_story_in_status(model, start_server, fault):
     server = start_server(model, "--faults", "on")
-    tids = {worker["worker"]: worker["tid"] for worker in server.status()["workers"]}
+    tids = {worker["slot"]: worker["tid"] for worker in server.status()["workers"]}
     signal_name, code, culprit, handler = FAULTS[fault]
     who, client, story = crash_by_request(server, fault)
     assert story["signal"] == signal_name
     assert story["code"] == code or code is None
-    assert story["tid"] == tids[story["worker"]]
+    assert story["tid"] == tids[story["slot"]]
     assert story["request"] == {"line": f"GET /fault/{fault} HTTP/1.1", "client": client}
     assert story["stack_overflow"] == (fault == "stack-overflow")
     assert story["sender"] == ({"pid": who["pid"], "uid": os.getuid()} if signal_name == "SIGABRT" else None)
@@ -113,12 +113,12 @@ def test_a_failed_assertion_without_a_master(model, start_server):
 def assert_logged(server, worker, fault, client):
     """One line that says it all, and the frames, all found by the name of the worker."""
     head = server.wait_for_log(
-        rf"worker {worker}: SIGSEGV \(SEGV_MAPERR\) at 0x0 in thread \d+ \(slot \d+\), handling "
+        rf"process {worker}: SIGSEGV \(SEGV_MAPERR\) at 0x0 in thread \d+ \(slot \d+\), handling "
         + re.escape(f'"GET /fault/{fault} HTTP/1.1" from {client}\n'))
     frames = server.wait_for_log(
-        rf"worker {worker}: #0 write_to_null at common/handlers/lab/fault.c:\d+\n"
-        rf".*worker {worker}: #1 fault_segv at common/handlers/lab/fault.c:\d+\n"
-        rf".*worker {worker}: #2 http_exchange_run at common/http/exchange.c:\d+\n")
+        rf"process {worker}: #0 write_to_null at common/handlers/lab/fault.c:\d+\n"
+        rf".*process {worker}: #1 fault_segv at common/handlers/lab/fault.c:\d+\n"
+        rf".*process {worker}: #2 http_exchange_run at common/http/exchange.c:\d+\n")
     assert head.start() < frames.start()
 
 
@@ -147,8 +147,8 @@ def test_a_stack_overflow_without_a_master(model, start_server):
         client.send(request_bytes(target="/fault/stack-overflow"))
         client.expect_close()
     assert server.wait_for_exit() == -signal.SIGSEGV
-    server.wait_for_log(r"worker 0: SIGSEGV \(SEGV_\w+\) at 0x\w+ \(stack overflow\) in thread")
-    server.wait_for_log(r"worker 0: #\d{4,} fault_stack_overflow at common/handlers/lab/fault.c:\d+")
+    server.wait_for_log(r"process 0: SIGSEGV \(SEGV_\w+\) at 0x\w+ \(stack overflow\) in thread")
+    server.wait_for_log(r"process 0: #\d{4,} fault_stack_overflow at common/handlers/lab/fault.c:\d+")
 
 
 @BARE
@@ -160,7 +160,7 @@ def test_without_a_master_and_confined_it_has_no_names(model, start_server):
         client.send(request_bytes(target="/fault/segv"))
         client.expect_close()
     assert server.wait_for_exit() == -signal.SIGSEGV
-    server.wait_for_log(r"worker 0: SIGSEGV \(SEGV_MAPERR\) at 0x0 in thread")
+    server.wait_for_log(r"process 0: SIGSEGV \(SEGV_MAPERR\) at 0x0 in thread")
 
 
 @SUPERVISED

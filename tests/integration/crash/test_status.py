@@ -12,7 +12,7 @@ TOTALS = {"requests_started", "requests_finished", "bytes_sent", "connections_ac
           "connections_refused",
           "connections_open", "connections_idle", "deaths", "requests_lost", "requests_aborted",
           "requests_handled", "faults_recovered", "stuck_incidents"}
-WORKER = {"worker", "process", "role", "pid", "tid", "generation", "state", "heartbeat_age_ms", "stuck",
+WORKER = {"slot", "worker", "process", "role", "pid", "tid", "generation", "state", "heartbeat_age_ms", "stuck",
           "requests_started", "requests_finished", "requests_aborted", "requests_handled",
           "bytes_sent", "connections_accepted", "connections_adopted", "connections_refused",
           "connections_open", "connections_idle", "deaths", "current",
@@ -40,7 +40,7 @@ def test_schema(server):
 def test_every_worker_is_listed(server):
     model = server.model
     workers = server.status()["workers"]
-    assert [worker["worker"] for worker in workers] == list(range(model.slots))
+    assert [worker["slot"] for worker in workers] == list(range(model.slots))
     assert {worker["process"] for worker in workers} == set(range(model.processes))
     assert {worker["pid"] for worker in workers} == set(server.worker_pids())
     assert len({worker["tid"] for worker in workers}) == model.slots

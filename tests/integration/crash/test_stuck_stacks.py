@@ -43,7 +43,7 @@ def frame_of(thread, function):
 
 def assert_stuck_thread(thread, fault, kind, client):
     assert (thread["stuck"], thread["request"]) == (kind, {"line": f"GET /fault/{fault} HTTP/1.1", "client": client})
-    assert thread["worker"] is not None
+    assert thread["slot"] is not None
     if not TELLS_WHEN_STUCK:
         assert thread["frames"] == []
         return
@@ -69,20 +69,20 @@ def test_who_waits_for_a_lock_shows_it(model, start_server):
         assert_stuck_thread(stuck, "deadlock", "blocked", client.name)
         assert_waits_for_a_lock(stuck)
         assert stuck["state"] == "S"
-        assert len([one for one in record["threads"] if one["worker"] is not None]) == model.slots // model.processes
+        assert len([one for one in record["threads"] if one["slot"] is not None]) == model.slots // model.processes
         for other in others:
             assert other["stuck"] is None
             if other["request"] is not None:  # it was asked while it answered this test's own look at /status
                 assert other["request"]["line"] == "GET /status HTTP/1.1"
                 continue
             # The main thread of a thread pool serves nobody, and is not asked.
-            assert other["worker"] is not None or not other["frames"]
+            assert other["slot"] is not None or not other["frames"]
             if not TELLS_WHEN_STUCK and not other["frames"]:
                 continue  # the sanitizer has held the question back for too long
-            assert bool(other["frames"]) == (other["worker"] is not None)
+            assert bool(other["frames"]) == (other["slot"] is not None)
             waits_in = {"loop": "worker_run", "pool": "queue_pop", None: None}[other["role"]]
             assert waits_in is None or waits_in in functions(other)
-        server.wait_for_log(rf"watchdog: pid {pid} thread {stuck['tid']} \(worker {stuck['worker']}\): state S.*, "
+        server.wait_for_log(rf"watchdog: pid {pid} thread {stuck['tid']} \(slot {stuck['slot']}\): state S.*, "
                             rf"stuck, in \"GET /fault/deadlock HTTP/1.1\" from {re.escape(client.name)}")
         if TELLS_WHEN_STUCK:
             server.wait_for_log(rf"watchdog: thread {stuck['tid']}: #\d+ fault_deadlock at "
@@ -99,7 +99,7 @@ def test_who_spins_shows_where(model, start_server):
         if TELLS_WHEN_STUCK:
             assert functions(stuck)[0] == "fault_hang"
         else:
-            server.wait_for_log(rf"thread {stuck['tid']} \(worker .*; it has not told its stack in time\n")
+            server.wait_for_log(rf"thread {stuck['tid']} \(slot .*; it has not told its stack in time\n")
 
 
 @pytest.mark.models(("prefork",))

@@ -34,7 +34,7 @@ def get_stuck(server, client, fault):
 
 
 def stuck_line(victim, kind, fault, client):
-    return (rf"\[error\] .*watchdog: worker \d+ \(pid {victim}, thread \d+\) is stuck, {kind}: heartbeat \d+ ms "
+    return (rf"\[error\] .*watchdog: slot \d+ \(pid {victim}, thread \d+\) is stuck, {kind}: heartbeat \d+ ms "
             r"ago, in " + re.escape(f'"{line_of(fault)}" from {client.name}'))
 
 
@@ -48,7 +48,7 @@ def test_who_is_stuck_is_told_and_replaced(model, start_server, fault, kind):
     with server.connect() as client:
         victim = get_stuck(server, client, fault)
         server.wait_for_log(stuck_line(victim, kind, fault, client))
-        server.wait_for_log(rf"watchdog: pid {victim} thread \d+ \(worker \d+\): state \w")
+        server.wait_for_log(rf"watchdog: pid {victim} thread \d+ \(slot \d+\): state \w")
         client.expect_close()
         death = server.wait_for_death(victim)
         assert (death["requests_lost"], death["in_progress"]) == (1, 1)
@@ -68,8 +68,8 @@ def test_a_stuck_process_is_aborted(model, start_server, fault, kind):
     with server.connect() as client:
         victim = get_stuck(server, client, fault)
         assert server.wait_for_death(victim)["signal"] == "SIGABRT"
-    server.wait_for_log(rf"watchdog: aborting worker process \d \(pid {victim}\)")
-    server.wait_for_log(rf"worker \d \(pid {victim}, generation \d+\) was killed by SIGABRT \(by the watchdog\) after")
+    server.wait_for_log(rf"watchdog: aborting process \d \(pid {victim}\)")
+    server.wait_for_log(rf"process \d \(pid {victim}, generation \d+\) was killed by SIGABRT \(by the watchdog\) after")
 
 
 @pytest.mark.models(THREADS)
@@ -78,7 +78,7 @@ def test_a_process_that_works_in_part_gets_its_successor_first(model, start_serv
     server = start_server(model, *OPTIONS)
     with server.connect() as client:
         victim = get_stuck(server, client, fault)
-        server.wait_for_log(rf"watchdog: replacing worker process \d \(pid {victim}\): 1 of its \d+ threads stuck")
+        server.wait_for_log(rf"watchdog: replacing process \d \(pid {victim}\): 1 of its \d+ threads stuck")
         wait_until(lambda: len(server.worker_pids()) == model.processes + 1, "old and new are there together")
         assert not client.has_closed()
         assert server.wait_for_death(victim)["recovery_ms"] is None
@@ -162,7 +162,7 @@ def test_who_comes_back_in_time_has_lost_nothing(model, start_server):
     with server.connect() as client:
         victim = server.whoami(client)["pid"]
         assert client.get(f"/sleep?ms={3 * STUCK_AFTER_MS}").status == 200
-    server.wait_for_log(rf"watchdog: replacing worker process \d \(pid {victim}\)")
+    server.wait_for_log(rf"watchdog: replacing process \d \(pid {victim}\)")
     wait_until(lambda: victim not in server.worker_pids(), "the old process has ended")
     totals = server.status()["totals"]
     assert (totals["stuck_incidents"], totals["deaths"], totals["requests_lost"]) == (1, 0, 0)
@@ -221,7 +221,7 @@ def test_a_stopped_worker_is_told_apart(model, start_server):
     server = start_server(model, *OPTIONS)
     pids = server.worker_pids()
     pause(pids[0])
-    server.wait_for_log(rf"\[warn\] .*watchdog: worker \d+ \(pid {pids[0]}, thread \d+\) is stopped by a signal")
+    server.wait_for_log(rf"\[warn\] .*watchdog: slot \d+ \(pid {pids[0]}, thread \d+\) is stopped by a signal")
     wait_ms(2 * STUCK_AFTER_MS)
     os.kill(pids[0], signal.SIGCONT)
     wait_until(lambda: not any(worker["stuck"] for worker in server.status()["workers"]), "it goes on")

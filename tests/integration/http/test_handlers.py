@@ -94,14 +94,14 @@ def test_faults_are_not_found_unless_turned_on(client, fault):
 def test_whoami(server):
     with server.connect() as client:
         who = server.whoami(client)
-        assert set(who) == {"server", "model", "pid", "ppid", "tid", "worker", "generation"}
+        assert set(who) == {"server", "model", "pid", "ppid", "tid", "slot", "worker", "generation"}
         assert who["server"] == server.model.binary
         assert who["model"] == server.model.kind
         assert who["pid"] in server.worker_pids()
         assert os.path.exists(f"/proc/{who['pid']}/task/{who['tid']}")
         assert who["ppid"] == processes.read_process(who["pid"]).ppid
-        assert 0 <= who["worker"] < server.model.slots
-        slot = next(w for w in server.status()["workers"] if w["worker"] == who["worker"])
+        assert 0 <= who["slot"] < server.model.slots
+        slot = next(w for w in server.status()["workers"] if w["slot"] == who["slot"])
         assert (slot["pid"], slot["tid"]) == (who["pid"], who["tid"])
         assert slot["generation"] == who["generation"]
 
@@ -149,7 +149,7 @@ def test_guarded_counters_lose_nothing(model, mode, start_server):
 def test_a_counter_without_guard_still_answers(server):
     answers = count_together(server, "/counter?mode=none")
     assert len(answers) == CONNECTIONS * REQUESTS_EACH
-    assert all(set(answer) == {"mode", "cell", "process", "shared", "recoveries", "pid", "worker"}
+    assert all(set(answer) == {"mode", "cell", "process", "shared", "recoveries", "pid", "slot", "worker"}
                for answer in answers)
 
 

@@ -423,7 +423,7 @@ def test_silent_clients_are_cut_and_delay_nobody_for_long(model, start_controlle
             ninth.sendall(b'{"command":"list"}\n')
             victim = server.worker_pids()[0]
             os.kill(victim, signal.SIGKILL)
-            server.wait_for_log(rf"worker \d+ \(pid {victim}, generation \d+\) was killed by SIGKILL")
+            server.wait_for_log(rf"process \d+ \(pid {victim}, generation \d+\) was killed by SIGKILL")
             server.wait_for_full_strength(without_pid=victim)
             assert not any(has_closed(connection) for connection in silent), "the master waited for them"
             assert json.loads(controls.read_all(ninth))["ok"] is True

@@ -206,7 +206,7 @@ def test_8_bit_targets_are_escaped_in_notes(model, start_server):
         client.expect_close()
     story = wait_until(lambda: (server.find_death(victim) or {}).get("crash"), "its story is told")
     assert story["request"]["line"] == shown_line("GET /fault/segv?%9B%C3%A4 HTTP/1.1")
-    server.wait_for_log(r'in progress in worker \d+: "GET /fault/segv\?%9B%C3%A4 HTTP/1.1"')
+    server.wait_for_log(r'in progress in slot \d+: "GET /fault/segv\?%9B%C3%A4 HTTP/1.1"')
     server.wait_for_log(r'SIGSEGV .* handling "GET /fault/segv\?%9B%C3%A4 HTTP/1.1"')
     assert server.stderr_path.read_bytes().isascii()
 

@@ -197,7 +197,7 @@ def test_logs_are_opened_again_during_a_trial(model, start_server, public_direct
     processes_before = limit(server.pid, "nproc", 1)
     config.write_text(text + "log_level: error\n")
     os.kill(server.pid, signal.SIGHUP)
-    wait_until(lambda: "cannot fork worker process" in errors.read_text(), "the trial lasts")
+    wait_until(lambda: "cannot fork process" in errors.read_text(), "the trial lasts")
     rotated = [path.rename(f"{path}.1") for path in (log, errors)]
     os.kill(server.pid, signal.SIGUSR1)
     wait_until(lambda: log.exists() and errors.exists()

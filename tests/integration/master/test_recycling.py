@@ -24,7 +24,7 @@ def assert_nothing_lost(server):
 
 
 def recycled(server, reason):
-    return re.findall(rf"recycling worker process \d \(pid (\d+), generation \d+\): {reason}", server.log())
+    return re.findall(rf"recycling process \d \(pid (\d+), generation \d+\): {reason}", server.log())
 
 
 def test_by_requests(model, start_server):

@@ -116,7 +116,7 @@ def test_a_server_whose_processes_do_not_become_ready_gives_up(model, gate, site
     result = subprocess.run(command, env=gate.environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert result.returncode == 1
     assert "which has not become ready in time" in result.stderr
-    assert "a worker cannot start: giving up" in result.stderr
+    assert "a process cannot start: giving up" in result.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="gives up a capability")
@@ -181,7 +181,7 @@ def test_a_successor_that_fails_is_tried_again(supervised, gate):
     supervised.wait_for_log("the new configuration is in force")
     gate.break_down()
     gate.open()
-    supervised.wait_for_log("the successor of worker [12] could not start: the old one goes on")
+    supervised.wait_for_log("the successor of process [12] could not start: the old one goes on")
     assert "all processes have been replaced" not in supervised.log()
     gate.mend()
     supervised.wait_for_log("all processes have been replaced")
@@ -191,7 +191,7 @@ def test_a_successor_that_fails_is_tried_again(supervised, gate):
 def test_who_is_slow_to_fail_is_not_started_without_end(supervised, gate):
     gate.break_down()
     os.kill(supervised.pid_of(1), signal.SIGKILL)
-    supervised.wait_for_log("worker 1 keeps dying at once: the next one starts in")
+    supervised.wait_for_log("process 1 keeps dying at once: the next one starts in")
     gate.mend()
     supervised.wait_for_workers()
 

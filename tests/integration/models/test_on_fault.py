@@ -24,7 +24,7 @@ def pool_tids(server):
     def when_ready():
         workers = [w for w in server.status()["workers"] if w["role"] == "pool"]
         ready = all(worker["state"] == "ready" for worker in workers)
-        return {worker["worker"]: worker["tid"] for worker in workers} if ready else None
+        return {worker["slot"]: worker["tid"] for worker in workers} if ready else None
     return wait_until(when_ready, "every pool thread is ready")
 
 
@@ -46,10 +46,10 @@ def test_a_fault_costs_one_request(model, start_server, fault):
         assert bystander.get("/plaintext").status == 200
         assert_refused_politely(client.get(f"/fault/{fault}"))
         client.expect_close()
-        server.wait_for_log(r"worker \d: a handler has faulted: this thread answers 500 and retires")
-        server.wait_for_log(rf'worker \d: {FAULTS[fault]} .*, handling "GET /fault/{fault} HTTP/1.1" '
+        server.wait_for_log(r"slot \d: a handler has faulted: this thread answers 500 and retires")
+        server.wait_for_log(rf'process \d: {FAULTS[fault]} .*, handling "GET /fault/{fault} HTTP/1.1" '
                             rf"from {client.name}\n")
-        server.wait_for_log(rf"worker \d: #\d+ fault_{fault.replace('-', '_')} at common/handlers")
+        server.wait_for_log(rf"process \d: #\d+ fault_{fault.replace('-', '_')} at common/handlers")
         assert bystander.get("/plaintext").status == 200
     wait_until(lambda: sum(before[slot] != tid for slot, tid in pool_tids(server).items()) == 1,
                "one thread has a successor in its slot")
@@ -115,7 +115,7 @@ def test_an_end_while_threads_retire(model, start_server, signal_number, monkeyp
         for client in clients:
             client.close()
         assert server.wait_for_exit() == 0
-        assert not re.search(r"master .* worker \d+ .* (exited|was killed)", server.log())
+        assert not re.search(r"master .* process \d+ .* (exited|was killed)", server.log())
 
 
 @POOLS

@@ -49,7 +49,7 @@ def test_a_pool_keeps_its_capacity(model, start_server):
     with server.connect() as client:
         pid, _stuck = get_stuck(server, client, model.pool)
         wait_for_pool(server, pid, 2 * model.pool, model.pool)
-        server.wait_for_log(rf"worker process \d \(pid {pid}\) is to have {model.pool} spare threads \(of 4\)")
+        server.wait_for_log(rf"process \d \(pid {pid}\) is to have {model.pool} spare threads \(of 4\)")
         assert client.get("/sleep?ms=10").status == 200
     status = server.status()
     assert server.worker_pids() == pids
@@ -79,7 +79,7 @@ def test_without_any_more_the_process_is_replaced(model, start_server):
     server = start_server(model, *SPARE, "--max-spare-threads", "1")
     with server.connect() as client:
         pid, _stuck = get_stuck(server, client, 2)
-        server.wait_for_log(rf"replacing worker process 0 \(pid {pid}\): 2 of its \d threads stuck, and there are no "
+        server.wait_for_log(rf"replacing process 0 \(pid {pid}\): 2 of its \d threads stuck, and there are no "
                             "more spare threads")
         death = server.wait_for_death(pid)
         assert death["in_progress"] == 2

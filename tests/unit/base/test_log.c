@@ -118,9 +118,9 @@ static void test_threshold(void **state)
 static void test_name(void **state)
 {
     (void)state;
-    log_set_name("worker %d", 3);
+    log_set_name("slot %d", 3);
     log_write(LOG_ERROR, "x");
-    assert_matches(logged(), "\\[error\\] worker 3 pid [0-9]+: x\n$");
+    assert_matches(logged(), "\\[error\\] slot 3 pid [0-9]+: x\n$");
 }
 
 static void test_long_name_is_cut(void **state)

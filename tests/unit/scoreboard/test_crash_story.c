@@ -200,11 +200,11 @@ static void test_log(void **state)
     strcpy(story.stack.frames[1].module, "server");
     strcpy(story.stack.frames[1].function, "main");
     static const char *const expected[] = {
-        "worker 7: SIGSEGV (SEGV_MAPERR) at 0x0 in thread 1234 (slot 1), handling "
+        "process 7: SIGSEGV (SEGV_MAPERR) at 0x0 in thread 1234 (slot 1), handling "
         "\"GET /?2026 [error] forged? HTTP/1.1\" from 127.0.0.1:4711",
-        "worker 7: #0 recurse at a.c:3",
-        "worker 7: ... 8000 frames",
-        "worker 7: #8001 main in server",
+        "process 7: #0 recurse at a.c:3",
+        "process 7: ... 8000 frames",
+        "process 7: #8001 main in server",
     };
     assert_logged(expected, 4);
 }
