@@ -27,8 +27,8 @@ def leave(status: int) -> NoReturn:
         except BrokenPipeError:
             status = status or cli.READER_GONE
         except OSError as error:
-            status = status or 1
-            if stream is sys.stdout:
+            is_told, status = status != 0, status or 1  # the command has met it already, and said so
+            if stream is sys.stdout and not is_told:
                 print(f"lab: cannot write the output: {error.strerror}", file=sys.stderr)
     os._exit(status)
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Callable, NoReturn, Sequence
 
 from twinlab import demos
-from twinlab.base.errors import Interrupted
+from twinlab.base.errors import Interrupted, LabError
 from twinlab.claims import diff
 from twinlab.claims import command as claims
 from twinlab.clients import slowhttptest
@@ -354,5 +354,10 @@ def _run(argv: Sequence[str]) -> int:
     arguments = make_parser().parse_args(argv)
     catch_signals()
     status = arguments.run(arguments)
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LabError(f"cannot write the output: {error.strerror}; free some room, or print it elsewhere") from error
     return status

@@ -211,6 +211,10 @@ def wait_until_read(clients):
 
 
 def wait_until_connections(server_port, count):
-    """Waits until the server holds so many connections: those closed here are closed there, too."""
-    wait_until(lambda: len(server_ends(server_port)) == count,
+    """Waits until the server holds so many connections: those closed here are closed there, too, and do not make up for
+    others that are not there again."""
+    def are_so_many():
+        ends = server_ends(server_port)
+        return len(ends) == count and not any(end.closed_by_client for end in ends)
+    wait_until(are_so_many,
                f"the server holds {count} connections")

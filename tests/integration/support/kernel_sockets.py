@@ -11,8 +11,9 @@ _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST_AND_DUMP = 0x1 | 0x300
 _MESSAGE_ERROR, _MESSAGE_DONE = 2, 3
-# The server has not closed these: ESTABLISHED and CLOSE_WAIT.
-_STATES = 1 << 1 | 1 << 8
+# The server has not closed these.
+_ESTABLISHED, _CLOSE_WAIT = 1, 8
+_STATES = 1 << _ESTABLISHED | 1 << _CLOSE_WAIT
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _REQUEST = struct.Struct("=BBBxI")  # family, protocol, extensions, states; then the socket's id
 _ID_BYTES = 48
@@ -23,6 +24,7 @@ _QUEUES = struct.Struct("=III")  # expires, receive queue, send queue
 @dataclass(frozen=True)
 class ServerEnd:
     client_port: int
+    closed_by_client: bool  # which the server may not have noticed
     unread_bytes: int
     unacknowledged_bytes: int  # sent by the server and not acknowledged, or not even sent
 
@@ -53,4 +55,4 @@ def _read_dump(netlink):
 def _parse_answer(answer):
     _server_port, client_port = struct.unpack_from(">HH", answer, _ANSWER_START)
     _expires, unread_bytes, unacknowledged_bytes = _QUEUES.unpack_from(answer, _ANSWER_START + _ID_BYTES)
-    return ServerEnd(client_port, unread_bytes, unacknowledged_bytes)
+    return ServerEnd(client_port, answer[1] == _CLOSE_WAIT, unread_bytes, unacknowledged_bytes)
