@@ -46,8 +46,9 @@ static void test_workers(void **state)
     slot->deaths = 4;
     slot_note_begin(slot, SPAN("GET /sleep?ms=5 HTTP/1.1"), &client);
     const char *text = status();
-    assert_contains(text, "{\"worker\":2,\"process\":1,\"role\":\"pool\",\"pid\":77,\"tid\":78,"
-                          "\"generation\":5,\"state\":\"ready\",\"heartbeat_age_ms\":");
+    assert_contains(
+        text, "{\"slot\":2,\"worker\":2,\"process\":1,\"role\":\"pool\",\"pid\":77,\"tid\":78,"
+              "\"generation\":5,\"state\":\"ready\",\"heartbeat_age_ms\":");
     assert_contains(
         text,
         "\"stuck\":null,\"requests_started\":10,\"requests_finished\":8,\"requests_aborted\":1,"
@@ -56,8 +57,9 @@ static void test_workers(void **state)
         "\"faults_recovered\":0,"
         "\"connections_open\":3,\"connections_idle\":2,\"deaths\":4,"
         "\"current\":\"GET /sleep\"}");
-    assert_contains(text, "{\"worker\":0,\"process\":0,\"role\":\"loop\",\"pid\":0,\"tid\":0,"
-                          "\"generation\":0,\"state\":\"starting\",");
+    assert_contains(text,
+                    "{\"slot\":0,\"worker\":0,\"process\":0,\"role\":\"loop\",\"pid\":0,\"tid\":0,"
+                    "\"generation\":0,\"state\":\"starting\",");
     assert_contains(text, "\"current\":\"GET /status HTTP/1.1\""); /* its own */
     assert_contains(text, "\"state\":\"starting\"");
     slot_set_state(slot, SLOT_DRAINING);
@@ -67,7 +69,7 @@ static void test_workers(void **state)
     slot_set_state(slot, SLOT_DEAD);
     assert_contains(status(), "\"state\":\"dead\"");
     slot_set_state(slot, SLOT_SPARE); /* nobody is there */
-    assert_null(strstr(status(), "{\"worker\":2,"));
+    assert_null(strstr(status(), "{\"slot\":2,\"worker\":2,"));
 }
 
 static void test_who_does_not_move(void **state)
@@ -106,13 +108,14 @@ static void test_stuck_processes(void **state)
     assert_contains(
         status(),
         "\"stuck_processes\":[{\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,\"pid\":77,"
-        "\"generation\":5,\"threads\":[{\"tid\":78,\"worker\":3,\"role\":\"pool\","
+        "\"generation\":5,\"threads\":[{\"tid\":78,\"slot\":3,\"worker\":3,\"role\":\"pool\","
         "\"stuck\":\"blocked\",\"state\":\"S\",\"wait_channel\":\"futex_do_wait\","
         "\"request\":{\"line\":\"GET /\",\"client\":\"127.0.0.1:4711\"},"
         "\"frames_left_out\":0,\"frames\":[{\"frame\":0,\"function\":\"wait_for_ever\",");
-    assert_contains(body(), "{\"tid\":77,\"worker\":null,\"role\":null,\"stuck\":null,"
-                            "\"state\":\"R\",\"wait_channel\":null,\"request\":null,"
-                            "\"frames_left_out\":0,\"frames\":[]}]}]}");
+    assert_contains(body(),
+                    "{\"tid\":77,\"slot\":null,\"worker\":null,\"role\":null,\"stuck\":null,"
+                    "\"state\":\"R\",\"wait_channel\":null,\"request\":null,"
+                    "\"frames_left_out\":0,\"frames\":[]}]}]}");
 }
 
 /* The living and the dead together. */
@@ -169,7 +172,7 @@ static void test_deaths(void **state)
               "\"pid\":55,\"generation\":6,\"cause\":\"signal\","
               "\"signal\":\"SIGSEGV\",\"exit_status\":null,\"lived_ms\":1234,"
               "\"requests_lost\":5,\"in_progress\":2,\"awaited\":3,\"idle_cut\":1,"
-              "\"recovery_ms\":1.234,\"requests\":[{\"worker\":3,"
+              "\"recovery_ms\":1.234,\"requests\":[{\"slot\":3,\"worker\":3,"
               "\"line\":\"GET /\\\"x\\\"\",\"client\":\"127.0.0.1:4711\"}],\"crash\":null},{");
     assert_contains(text, "\"cause\":\"exit\",\"signal\":null,\"exit_status\":3,");
     assert_contains(text, "\"recovery_ms\":null,\"requests\":[");
@@ -203,7 +206,7 @@ static void test_crash_of_a_thread(void **state)
     assert_contains(status(), "\"crash\":{\"signal\":\"SIGSEGV\",\"code\":\"SEGV_MAPERR\","
                               "\"address\":\"0x18\",\"stack_overflow\":false,\"assertion\":null,"
                               "\"sender\":null,\"tid\":78,"
-                              "\"worker\":3,\"request\":{\"line\":\"GET /\\\"x\\\"\","
+                              "\"slot\":3,\"worker\":3,\"request\":{\"line\":\"GET /\\\"x\\\"\","
                               "\"client\":\"127.0.0.1:4711\"},\"frames_left_out\":7,\"frames\":["
                               "{\"frame\":0,\"function\":\"write_to_null\","
                               "\"file\":\"common/handlers/lab/fault.c\",\"line\":25,"
@@ -225,12 +228,13 @@ static void test_crash_by_a_signal_from_outside(void **state)
                                 .assertion = "`c != '\"'` at x.c:7"};
     ledger_bury(ledger, &(struct death_record){.signal = SIGABRT});
     deaths_publish_crash(scoreboard, 0, &story);
-    assert_contains(status(), "\"crash\":{\"signal\":\"SIGABRT\",\"code\":\"SI_USER\","
-                              "\"address\":null,\"stack_overflow\":false,"
-                              "\"assertion\":\"`c != '\\\"'` at x.c:7\","
-                              "\"sender\":{\"pid\":99,\"uid\":1000},\"tid\":78,"
-                              "\"worker\":null,\"request\":null,\"frames_left_out\":0,"
-                              "\"frames\":[]}}");
+    assert_contains(status(),
+                    "\"crash\":{\"signal\":\"SIGABRT\",\"code\":\"SI_USER\","
+                    "\"address\":null,\"stack_overflow\":false,"
+                    "\"assertion\":\"`c != '\\\"'` at x.c:7\","
+                    "\"sender\":{\"pid\":99,\"uid\":1000},\"tid\":78,"
+                    "\"slot\":null,\"worker\":null,\"request\":null,\"frames_left_out\":0,"
+                    "\"frames\":[]}}");
 }
 
 /* What somebody may write who has taken over a process: the answer is shorter or longer, and JSON.
