@@ -108,7 +108,7 @@ static void assert_counted_in(const char *cell, const char *target, const char *
     assert_int_equal(get(target), 200);
     snprintf(expected, sizeof(expected),
              "{\"mode\":\"%s\",\"cell\":\"%s\",\"process\":%u,\"shared\":%u,\"recoveries\":0,"
-             "\"pid\":%d,\"worker\":1}",
+             "\"pid\":%d,\"slot\":1,\"worker\":1}",
              mode, cell, process, shared, (int)getpid());
     assert_string_equal(body(), expected);
     assert_string_equal(exchange->response.content_type, "application/json");
@@ -187,7 +187,7 @@ static void test_whoami(void **state)
     assert_int_equal(get("/whoami"), 200);
     snprintf(expected, sizeof(expected),
              "{\"server\":\"some-server\",\"model\":\"hybrid\",\"pid\":%d,\"ppid\":%d,\"tid\":%d,"
-             "\"worker\":1,\"generation\":3}",
+             "\"slot\":1,\"worker\":1,\"generation\":3}",
              (int)getpid(), (int)getppid(), (int)getpid());
     assert_string_equal(body(), expected);
 }
