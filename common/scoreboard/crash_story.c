@@ -1,5 +1,6 @@
 #include "common/scoreboard/crash_story.h"
 
+#include "common/base/check.h"
 #include "common/base/signal_name.h"
 
 #include <signal.h>
@@ -83,6 +84,7 @@ bool crash_has_address(const struct crash_story *story)
 
 uint32_t crash_frame_number(const struct stack_story *stack, uint32_t index)
 {
+    CHECK(index < stack->frame_count);
     return index < stack->left_out_at ? index : index + stack->left_out;
 }
 
@@ -96,6 +98,7 @@ static void escape_line(const char *line, char out[ESCAPED_LINE_BYTES])
         }
         out[used++] = *line;
     }
+    CHECK(used < ESCAPED_LINE_BYTES);
     out[used] = '\0';
 }
 
@@ -134,6 +137,7 @@ void crash_describe(const struct crash_story *story, char out[CRASH_TEXT_BYTES])
     describe_place(story, place);
     describe_thread(story, thread);
     int used = snprintf(out, CRASH_TEXT_BYTES, "%s (%s)%s in %s", signal, code, place, thread);
+    CHECK(used > 0 && used < CRASH_TEXT_BYTES); /* what follows begins within the room */
     if (story->has_request) {
         escape_line(story->request.line, line);
         snprintf(out + used, CRASH_TEXT_BYTES - (size_t)used, ", handling \"%s\" from %s", line,

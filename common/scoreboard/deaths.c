@@ -1,5 +1,6 @@
 #include "common/scoreboard/deaths.h"
 
+#include "common/base/check.h"
 #include "common/scoreboard/scoreboard.h"
 #include "common/scoreboard/shared_copy.h"
 
@@ -28,6 +29,7 @@ static bool read_crash_note(const struct crash_note *note, struct crash_story *s
 void deaths_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint32_t count,
                        struct crash_story *story)
 {
+    CHECK(first <= scoreboard->slot_capacity && count <= scoreboard->slot_capacity - first);
     memset(story, 0, sizeof(*story));
     story->slot = -1;
     for (uint32_t i = first; i < first + count; i++) {
@@ -39,6 +41,7 @@ void deaths_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint
         story->slot = -1;
         return;
     }
+    CHECK((uint32_t)story->slot < scoreboard->slot_capacity); /* the note's word is bounded now */
     story->has_request = slot_note_read(&scoreboard->slots[story->slot], &story->request);
     story->request.slot = (uint32_t)story->slot;
 }
@@ -59,6 +62,7 @@ void deaths_publish_crash(struct scoreboard *scoreboard, uint64_t death,
                           const struct crash_story *story)
 {
     struct death_record *record = &scoreboard->records[death % DEATH_RECORDS];
+    CHECK(story->stack.frame_count <= CRASH_STORY_FRAMES);
     if (record->number == death) {
         record->crash = *story;
         atomic_store_explicit(&record->crash_state, CRASH_PUBLISHED, memory_order_release);

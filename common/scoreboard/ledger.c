@@ -1,12 +1,13 @@
 #include "common/scoreboard/ledger.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/scoreboard/scoreboard.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum place_state { PLACE_FREE, PLACE_TAKEN, PLACE_OF_THE_DEAD };
+enum place_state { PLACE_FREE, PLACE_TAKEN, PLACE_OF_THE_DEAD, PLACE_STATES };
 
 /* A slot. */
 struct place {
@@ -43,6 +44,35 @@ void ledger_destroy(struct ledger *ledger)
     free(ledger);
 }
 
+/* ---- Places ---- */
+
+static void set_state(struct ledger *ledger, uint32_t index, enum place_state state)
+{
+    static const bool may_follow[PLACE_STATES][PLACE_STATES] = {
+        [PLACE_FREE] = {[PLACE_TAKEN] = true},
+        [PLACE_TAKEN] = {[PLACE_FREE] = true, [PLACE_OF_THE_DEAD] = true},
+        [PLACE_OF_THE_DEAD] = {[PLACE_TAKEN] = true, [PLACE_FREE] = true},
+    };
+    CHECK(index < ledger->scoreboard->slot_capacity);
+    struct place *place = &ledger->places[index];
+    CHECK(may_follow[place->state][state]);
+    place->state = state;
+}
+
+static void check_range(const struct ledger *ledger, uint32_t first, uint32_t count)
+{
+    CHECK(first <= ledger->slot_count && count <= ledger->slot_count - first);
+}
+
+/* They belong to one process, from ledger_claim to its end. */
+static void check_taken(const struct ledger *ledger, uint32_t first, uint32_t count)
+{
+    check_range(ledger, first, count);
+    for (uint32_t i = first; i < first + count; i++) {
+        CHECK(ledger->places[i].state == PLACE_TAKEN);
+    }
+}
+
 /* ---- Showing ---- */
 
 static _Atomic uint64_t *counters_of(struct slot_counters *counters)
@@ -66,6 +96,8 @@ static void restate_free_slots(const struct ledger *ledger)
 
 void ledger_restate(const struct ledger *ledger)
 {
+    CHECK(ledger->slot_count <= ledger->scoreboard->slot_capacity);
+    CHECK(ledger->death_sequence == 2 * ledger->deaths); /* even: no record is being written */
     struct scoreboard *shown = ledger->scoreboard;
     _Atomic uint64_t *dead = counters_of(&shown->dead);
     for (size_t i = 0; i < COUNTERS; i++) {
@@ -84,12 +116,15 @@ void ledger_restate(const struct ledger *ledger)
 
 void ledger_name_master(struct ledger *ledger, int32_t pid)
 {
+    CHECK(pid > 0 && ledger->master_pid == 0); /* said once */
     ledger->master_pid = pid;
     ledger_restate(ledger);
 }
 
 void ledger_restate_process(const struct ledger *ledger, const struct ledger_process *process)
 {
+    check_taken(ledger, process->first_slot, process->slot_count);
+    CHECK(process->loop_count <= process->slot_count);
     for (uint32_t i = 0; i < process->slot_count; i++) {
         uint32_t index = process->first_slot + i;
         struct worker_slot *slot = &ledger->scoreboard->slots[index];
@@ -118,6 +153,7 @@ static bool is_free(const struct place *place)
 static uint32_t find_run(const struct ledger *ledger, uint32_t count,
                          bool (*suits)(const struct place *place))
 {
+    CHECK(count > 0);
     uint32_t run = 0;
     for (uint32_t i = 0; i < ledger->scoreboard->slot_capacity; i++) {
         run = suits(&ledger->places[i]) ? run + 1 : 0;
@@ -151,7 +187,7 @@ uint32_t ledger_claim(struct ledger *ledger, uint32_t count)
         return first;
     }
     for (uint32_t i = first; i < first + count; i++) {
-        ledger->places[i].state = PLACE_TAKEN;
+        set_state(ledger, i, PLACE_TAKEN);
         clear_slot(ledger, i);
     }
     if (first + count > ledger->slot_count) {
@@ -236,6 +272,7 @@ static void empty_slot(struct ledger *ledger, uint32_t index, struct death_recor
 static void show_death(struct ledger *ledger, const struct death_record *death)
 {
     struct scoreboard *shown = ledger->scoreboard;
+    CHECK(death->number + 1 == ledger->deaths && ledger->death_sequence == 2 * death->number);
     atomic_store(&shown->death_sequence, ledger->death_sequence + 1);
     memcpy((void *)&shown->records[death->number % DEATH_RECORDS], death, sizeof(*death));
     ledger->death_sequence += 2;
@@ -244,11 +281,13 @@ static void show_death(struct ledger *ledger, const struct death_record *death)
 
 void ledger_bury(struct ledger *ledger, struct death_record *death)
 {
+    check_taken(ledger, death->first_slot, death->slot_count);
+    CHECK(death->request_count == 0); /* they are named here */
     death->number = ledger->deaths++;
     death->crash_state = death->crash.told ? CRASH_BURIED : CRASH_NONE;
     for (uint32_t i = death->first_slot; i < death->first_slot + death->slot_count; i++) {
         empty_slot(ledger, i, death);
-        ledger->places[i].state = PLACE_OF_THE_DEAD;
+        set_state(ledger, i, PLACE_OF_THE_DEAD);
         ledger->places[i].deaths++;
         atomic_store(&ledger->scoreboard->slots[i].deaths, ledger->places[i].deaths);
     }
@@ -259,9 +298,11 @@ void ledger_bury(struct ledger *ledger, struct death_record *death)
 void ledger_retire(struct ledger *ledger, uint32_t first, uint32_t count)
 {
     struct death_record unused = {.request_count = 0};
+    check_range(ledger, first, count);
     for (uint32_t i = first; i < first + count; i++) {
         empty_slot(ledger, i, &unused);
-        ledger->places[i] = (struct place){.state = PLACE_FREE};
+        set_state(ledger, i, PLACE_FREE);
+        ledger->places[i].deaths = 0;
         atomic_store(&ledger->scoreboard->slots[i].deaths, 0);
     }
     ledger_restate(ledger);
@@ -269,6 +310,7 @@ void ledger_retire(struct ledger *ledger, uint32_t first, uint32_t count)
 
 void ledger_note_recovery(struct ledger *ledger, uint64_t death, uint64_t recovery_ns)
 {
+    CHECK(death < ledger->deaths);                 /* it has happened */
     if (ledger->deaths - death <= DEATH_RECORDS) { /* else its record is another's by now */
         ledger->scoreboard->records[death % DEATH_RECORDS].recovery_ns = recovery_ns;
     }

@@ -38,6 +38,7 @@ void scoreboard_destroy(struct scoreboard *scoreboard)
 
 void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count)
 {
+    CHECK(first <= scoreboard->slot_capacity && count <= scoreboard->slot_capacity - first);
     for (uint32_t i = first; i < first + count; i++) {
         atomic_store(&scoreboard->slots[i].draining, 1);
     }

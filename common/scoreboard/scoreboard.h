@@ -17,6 +17,7 @@
 #include "common/scoreboard/stuck_record.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* As large as a page may be on any architecture. */
@@ -49,6 +50,11 @@ struct scoreboard {
     struct stuck_place stuck_places[STUCK_RECORDS];
     struct worker_slot slots[];
 };
+
+_Static_assert(offsetof(struct scoreboard, slot_count) == SCOREBOARD_PAGE_BYTES,
+               "what is private to a process fills the page, and what is shared begins behind it");
+_Static_assert(offsetof(struct scoreboard, slots) % 64 == 0,
+               "no slot shares a cache line with what the master writes");
 
 /* Maps a zeroed scoreboard that processes forked later share. NULL with errno set on failure.
  * Unmapped by scoreboard_destroy. */

@@ -1,11 +1,14 @@
 #include "common/scoreboard/shared_copy.h"
 
+#include "common/base/check.h"
+
 #include <string.h>
 
 /* Once: whoever looks at the copy must not be given, by a compiler that knows where it came from,
  * what stands there by now. */
 static void copy_once(void *out, const void *shared, size_t bytes)
 {
+    CHECK(out != shared); /* what is judged must be out of others' reach */
     memcpy(out, shared, bytes);
     __asm__ volatile("" : : "r"(out) : "memory");
 }
@@ -19,6 +22,7 @@ static uint32_t at_most(uint32_t count, uint32_t limit)
 
 void shared_copy_text(char *out, const char *shared, size_t bytes)
 {
+    CHECK(bytes > 0); /* the end takes a byte */
     copy_once(out, shared, bytes);
     out[bytes - 1] = '\0';
 }

@@ -1,14 +1,44 @@
 #include "common/scoreboard/slot.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Where the calling thread has moved in, and the state that it gave itself. What stands in the slot
+ * may be another's word by now. */
+static _Thread_local struct {
+    const struct worker_slot *slot; /* NULL: it has none */
+    enum slot_state state;
+} own;
+
+static bool is_own_or_none(const struct worker_slot *slot)
+{
+    return own.slot == NULL || own.slot == slot;
+}
+
+static void change_state(const struct worker_slot *slot, enum slot_state state)
+{
+    static const bool may_follow[SLOT_STATES][SLOT_STATES] = {
+        [SLOT_STARTING] = {[SLOT_READY] = true, [SLOT_ENDED] = true},
+        [SLOT_READY] =
+            {[SLOT_READY] = true, [SLOT_DRAINING] = true, [SLOT_ENDED] = true, [SLOT_SPARE] = true},
+        [SLOT_DRAINING] = {[SLOT_DRAINING] = true, [SLOT_ENDED] = true},
+    };
+    CHECK(is_own_or_none(slot));
+    CHECK(state < SLOT_STATES);
+    CHECK(own.slot == NULL || may_follow[own.state][state]);
+    own.state = state;
+}
+
 void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
                 enum slot_role role)
 {
+    CHECK(role == SLOT_LOOP || role == SLOT_POOL);
+    own.slot = slot;
+    own.state = SLOT_STARTING;
     atomic_store(&slot->pid, (int32_t)getpid());
     atomic_store(&slot->tid, (int32_t)syscall(SYS_gettid));
     atomic_store(&slot->process, process);
@@ -21,7 +51,15 @@ void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
 
 void slot_set_state(struct worker_slot *slot, enum slot_state state)
 {
+    change_state(slot, state);
     atomic_store(&slot->state, state);
+}
+
+void slot_beat(struct worker_slot *slot, uint64_t now_ms, enum slot_state state)
+{
+    change_state(slot, state);
+    atomic_store_explicit(&slot->heartbeat_ms, now_ms, memory_order_relaxed);
+    atomic_store_explicit(&slot->state, state, memory_order_relaxed);
 }
 
 void slot_note_process_ready(struct worker_slot *slot)
@@ -36,11 +74,13 @@ const char *slot_state_name(uint32_t state)
         [SLOT_READY] = "ready", [SLOT_DRAINING] = "draining", [SLOT_ENDED] = "ended",
         [SLOT_DEAD] = "dead",   [SLOT_SPARE] = "spare",
     };
-    return state <= SLOT_SPARE ? names[state] : "unknown";
+    _Static_assert(sizeof(names) / sizeof(names[0]) == SLOT_STATES, "each state has a name");
+    return state < SLOT_STATES ? names[state] : "unknown";
 }
 
-static void store_words(_Atomic uint64_t *out, const char *bytes, size_t count)
+static void store_line(_Atomic uint64_t out[NOTE_LINE_WORDS], const char *bytes, size_t count)
 {
+    CHECK(count <= NOTE_LINE_BYTES);
     for (size_t at = 0; at < count; at += sizeof(uint64_t)) {
         uint64_t word = 0;
         size_t part = count - at < sizeof(word) ? count - at : sizeof(word);
@@ -54,11 +94,12 @@ static void store_words(_Atomic uint64_t *out, const char *bytes, size_t count)
 void slot_note_begin(struct worker_slot *slot, struct span line,
                      const struct client_address *client)
 {
+    CHECK(is_own_or_none(slot));
     struct request_note *note = &slot->current;
     uint32_t sequence = atomic_load_explicit(&note->sequence, memory_order_relaxed);
     size_t bytes = line.len < NOTE_LINE_BYTES ? line.len : NOTE_LINE_BYTES;
     atomic_store_explicit(&note->sequence, sequence + 1, memory_order_relaxed);
-    store_words(note->line, line.ptr, bytes);
+    store_line(note->line, line.ptr, bytes);
     for (size_t i = 0; i < CLIENT_WORDS; i++) {
         atomic_store_explicit(&note->client[i], client->words[i], memory_order_release);
     }

@@ -22,7 +22,8 @@ enum slot_state {
     SLOT_DRAINING,
     SLOT_ENDED,
     SLOT_DEAD,
-    SLOT_SPARE /* the place of a spare thread that is not there */
+    SLOT_SPARE, /* the place of a spare thread that is not there */
+    SLOT_STATES
 };
 enum slot_role { SLOT_LOOP, SLOT_POOL };
 /* What the watchdog says of a thread; the last two: it is stuck. */
@@ -30,9 +31,11 @@ enum slot_verdict { SLOT_MOVING, SLOT_STOPPED, SLOT_SPINNING, SLOT_BLOCKED };
 
 enum {
     NOTE_LINE_BYTES = 120, /* of a request line; longer ones are cut */
-    NOTE_LINE_WORDS = NOTE_LINE_BYTES / 8,
+    NOTE_LINE_WORDS = NOTE_LINE_BYTES / sizeof(uint64_t),
     CRASH_ASSERTION_BYTES = 160 /* of a longer text the end is kept, which names the line */
 };
+_Static_assert(NOTE_LINE_WORDS * sizeof(uint64_t) == NOTE_LINE_BYTES,
+               "a line that fills its room ends with a word");
 
 /* The request that a thread's handler is working on. */
 struct request_note {
@@ -110,6 +113,7 @@ struct worker_slot {
     alignas(64) struct crash_note crash; /* of the whole process: in its first slot */
     struct stack_inquiry inquiry;
 };
+_Static_assert(sizeof(struct worker_slot) % 64 == 0, "two threads never write to one cache line");
 
 /* For the one writer of a counter: no locked instruction needed. */
 static inline void slot_add(_Atomic uint64_t *counter, uint64_t amount)
@@ -124,19 +128,19 @@ static inline void slot_subtract(_Atomic uint64_t *gauge, uint64_t amount)
                           memory_order_relaxed);
 }
 
-/* The calling thread moves into the slot: pid, tid, generation, role; state becomes STARTING. */
+/* The calling thread moves into the slot: pid, tid, generation, role; state becomes STARTING. From
+ * now on it is the only slot that the thread writes to. */
 void slot_enter(struct worker_slot *slot, uint32_t process, uint32_t generation,
                 enum slot_role role);
+
+/* The owner's state changes: STARTING, READY, DRAINING, ENDED, with steps left out but never back;
+ * a spare thread leaves SPARE behind. Who has not entered any slot prepares one for others. */
 void slot_set_state(struct worker_slot *slot, enum slot_state state);
 
 /* The owner's heart beats, in this state: said again each time, should somebody have written over
  * it.
  */
-static inline void slot_beat(struct worker_slot *slot, uint64_t now_ms, enum slot_state state)
-{
-    atomic_store_explicit(&slot->heartbeat_ms, now_ms, memory_order_relaxed);
-    atomic_store_explicit(&slot->state, state, memory_order_relaxed);
-}
+void slot_beat(struct worker_slot *slot, uint64_t now_ms, enum slot_state state);
 
 /* All of the process is ready, whose first slot this is. */
 void slot_note_process_ready(struct worker_slot *slot);

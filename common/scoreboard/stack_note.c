@@ -1,11 +1,15 @@
 #include "common/scoreboard/stack_note.h"
 
+#include "common/base/check.h"
+
 /* Where the frame of this depth is kept. */
 static uint32_t frame_place(uint32_t depth)
 {
-    return depth < CRASH_INNER_FRAMES
-               ? depth
-               : CRASH_INNER_FRAMES + (depth - CRASH_INNER_FRAMES) % CRASH_OUTER_FRAMES;
+    uint32_t place = depth < CRASH_INNER_FRAMES
+                         ? depth
+                         : CRASH_INNER_FRAMES + (depth - CRASH_INNER_FRAMES) % CRASH_OUTER_FRAMES;
+    CHECK(place < CRASH_FRAMES);
+    return place;
 }
 
 void stack_note_add(struct stack_note *note, uint64_t address)

@@ -17,6 +17,7 @@ enum {
     CRASH_FILE_BYTES = 56,
     CRASH_MODULE_BYTES = 32
 };
+_Static_assert(CRASH_FRAMES <= CRASH_STORY_FRAMES, "every frame of a note has room in a story");
 
 /* A thread's stack, as it writes it in a signal handler. */
 struct stack_note {

@@ -1,5 +1,6 @@
 #include "common/scoreboard/stuck_record.h"
 
+#include "common/base/check.h"
 #include "common/scoreboard/scoreboard.h"
 #include "common/scoreboard/shared_copy.h"
 
@@ -13,17 +14,13 @@ static uint64_t sequence_of(uint64_t number)
     return 2 * number + 1;
 }
 
-static uint32_t threads_of(const struct stuck_record *record)
-{
-    return record->thread_count < STUCK_THREADS ? record->thread_count : STUCK_THREADS;
-}
-
 /* Most of the room for threads is never touched, and so takes no memory. */
 void stuck_record_publish(struct scoreboard *scoreboard, uint64_t number,
                           const struct stuck_record *record)
 {
     struct stuck_place *place = &scoreboard->stuck_places[number % STUCK_RECORDS];
-    uint32_t threads = threads_of(record);
+    uint32_t threads = record->thread_count;
+    CHECK(threads <= STUCK_THREADS);
     atomic_store(&place->sequence, sequence_of(number));
     place->number = number;
     memcpy(&place->record, record,

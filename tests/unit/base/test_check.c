@@ -1,4 +1,4 @@
-/* A child fails a check; its parent reads what it wrote to standard error. */
+/* A child fails a check; its parent reads what it wrote to its log. */
 #define NDEBUG /* which is to change nothing */
 #include "common/base/check.h"
 
@@ -11,40 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-static char logged[4096];
-
-/* Runs fatal in a child, which has to end by SIGABRT; its log is read. */
-static void die(void (*fatal)(void))
-{
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        signal(SIGABRT, SIG_DFL); /* cmocka catches it */
-        log_use(ends[1]);
-        fatal();
-        _exit(0);
-    }
-    close(ends[1]);
-    size_t used = 0;
-    ssize_t bytes;
-    while ((bytes = read(ends[0], logged + used, sizeof(logged) - 1 - used)) > 0) {
-        used += (size_t)bytes;
-    }
-    logged[used] = '\0';
-    close(ends[0]);
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGABRT);
-}
+#include "tests/unit/failing_check.h"
 
 enum { CHECK_LINE = __LINE__ + 5 };
 
@@ -58,12 +30,13 @@ static void test_it_tells_condition_file_and_line(void **state)
 {
     (void)state;
     char expected[64];
-    die(fail_a_check);
+    failing_check_run(fail_a_check);
     snprintf(expected, sizeof(expected), "tests/unit/base/test_check.c:%d\n", CHECK_LINE);
-    assert_non_null(strstr(logged, "[error]"));
-    assert_non_null(strstr(logged, ": assertion failed: `left > 0` at "));
-    assert_non_null(strstr(logged, expected));
-    assert_ptr_equal(strchr(logged, '\n'), logged + strlen(logged) - 1); /* one line */
+    assert_non_null(strstr(failing_check_log, "[error]"));
+    assert_non_null(strstr(failing_check_log, ": assertion failed: `left > 0` at "));
+    assert_non_null(strstr(failing_check_log, expected));
+    assert_ptr_equal(strchr(failing_check_log, '\n'),
+                     failing_check_log + strlen(failing_check_log) - 1); /* one line */
 }
 
 static int evaluated;
@@ -92,8 +65,8 @@ static void fail_percent(void)
 static void test_a_condition_is_no_format(void **state)
 {
     (void)state;
-    die(fail_percent);
-    assert_non_null(strstr(logged, "`left % 2 == 0` at "));
+    failing_check_run(fail_percent);
+    assert_non_null(strstr(failing_check_log, "`left % 2 == 0` at "));
 }
 
 /* As a signal handler would. */
@@ -114,8 +87,8 @@ static void fail_with_a_handler(void)
 static void test_a_signal_handler_finds_the_text(void **state)
 {
     (void)state;
-    die(fail_with_a_handler);
-    const char *behind = strchr(logged, '\n') + 1;
+    failing_check_run(fail_with_a_handler);
+    const char *behind = strchr(failing_check_log, '\n') + 1;
     assert_memory_equal(behind, "`left > 0` at ", 14);
 }
 
@@ -135,9 +108,9 @@ static void fail_while_failing(void)
 static void test_the_first_failure_stays(void **state)
 {
     (void)state;
-    die(fail_while_failing);
-    assert_non_null(strstr(logged, "\nthe first"));
-    assert_null(strstr(logged, "the second"));
+    failing_check_run(fail_while_failing);
+    assert_non_null(strstr(failing_check_log, "\nthe first"));
+    assert_null(strstr(failing_check_log, "the second"));
 }
 
 int main(void)

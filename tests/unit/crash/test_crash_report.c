@@ -293,11 +293,12 @@ static void test_sigkill_tells_nothing(void **state)
 static void test_a_burial_clears_the_note(void **state)
 {
     (void)state;
+    struct ledger *ledger = ledger_create(scoreboard);
+    assert_int_equal(ledger_claim(ledger, 4), 0);
     die(abort, NULL, board_note());
     assert_true(story.told);
     static struct death_record cause;
     cause = (struct death_record){.slot_count = 4, .crash = story};
-    struct ledger *ledger = ledger_create(scoreboard);
     ledger_bury(ledger, &cause);
     ledger_destroy(ledger);
     deaths_read_crash(scoreboard, 0, 4, &story);

@@ -2,9 +2,9 @@
 #ifndef TWINHTTPD_TESTS_UNIT_HANDLERS_HANDLERS_TESTING_H
 #define TWINHTTPD_TESTS_UNIT_HANDLERS_HANDLERS_TESTING_H
 
-#include "common/scoreboard/ledger.h"
 #include "common/handlers/handlers.h"
 #include "common/http/exchange.h"
+#include "common/scoreboard/ledger.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -38,6 +38,12 @@ static inline void come_from(const char *ip)
     client = client_address_pack((const struct sockaddr *)&address);
 }
 
+/* The test's thread is the one that runs handlers (again). */
+static inline void come_back(void)
+{
+    slot_enter(context.slot, 0, 3, SLOT_LOOP);
+}
+
 static inline int open_handlers(void **state)
 {
     (void)state;
@@ -55,7 +61,7 @@ static inline int open_handlers(void **state)
     handlers_register(router, &environment);
     context = (struct handler_context){
         .slot = &scoreboard->slots[1], .slot_index = 1, .turn = 1, .now_ms = 1000};
-    slot_enter(context.slot, 0, 3, SLOT_LOOP);
+    come_back();
     exchange = http_exchange_create(&limits);
     exchange->client = &client;
     return 0;

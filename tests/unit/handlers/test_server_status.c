@@ -45,6 +45,7 @@ static void test_workers(void **state)
     slot->connections_idle = 2;
     slot->deaths = 4;
     slot_note_begin(slot, SPAN("GET /sleep?ms=5 HTTP/1.1"), &client);
+    come_back();
     const char *text = status();
     assert_contains(
         text, "{\"slot\":2,\"worker\":2,\"process\":1,\"role\":\"pool\",\"pid\":77,\"tid\":78,"
@@ -62,13 +63,13 @@ static void test_workers(void **state)
                     "\"generation\":0,\"state\":\"starting\",");
     assert_contains(text, "\"current\":\"GET /status HTTP/1.1\""); /* its own */
     assert_contains(text, "\"state\":\"starting\"");
-    slot_set_state(slot, SLOT_DRAINING);
+    slot->state = SLOT_DRAINING;
     assert_contains(status(), "\"state\":\"draining\"");
-    slot_set_state(slot, SLOT_ENDED);
+    slot->state = SLOT_ENDED;
     assert_contains(status(), "\"state\":\"ended\"");
-    slot_set_state(slot, SLOT_DEAD);
+    slot->state = SLOT_DEAD;
     assert_contains(status(), "\"state\":\"dead\"");
-    slot_set_state(slot, SLOT_SPARE); /* nobody is there */
+    slot->state = SLOT_SPARE; /* nobody is there */
     assert_null(strstr(status(), "{\"slot\":2,\"worker\":2,"));
 }
 
@@ -154,7 +155,9 @@ static void test_deaths(void **state)
     slot->counters.requests_started = 2;
     slot->connections_open = 4;
     slot->connections_idle = 1;
+    slot_enter(slot, 1, 6, SLOT_LOOP);
     slot_note_begin(slot, SPAN("GET /\"x\"?token=secret HTTP/1.1"), &client);
+    come_back();
     struct death_record killed = {.time_ms = 1795222923456u,
                                   .process = 1,
                                   .first_slot = 2,

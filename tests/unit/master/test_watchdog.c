@@ -182,7 +182,7 @@ static void test_who_has_ended_is_not_stuck(void **state)
 {
     (void)state;
     pass(STUCK_AFTER_MS + STEP_MS, 1);
-    slot_set_state(slot(0), SLOT_ENDED);
+    slot(0)->state = SLOT_ENDED;
     assert_int_equal(watchdog_stuck_threads(&master, &child), 0);
     pass(2 * STUCK_AFTER_MS, 1);
     assert_verdicts(SLOT_MOVING, SLOT_MOVING, 1);
@@ -309,7 +309,7 @@ static void test_nobody_works_but_a_place_is_free(void **state)
 {
     (void)state;
     have_spares(0);
-    slot_set_state(slot(1), SLOT_SPARE);
+    slot(1)->state = SLOT_SPARE;
     pass(STUCK_AFTER_MS + STEP_MS, 1);
     assert_int_equal(killed_by, SIGABRT);
 }

@@ -105,8 +105,11 @@ static void make_worker(uint32_t i)
     assert_non_null(workers[i]);
 }
 
+/* One thread plays all of them. */
 static void turn(uint32_t i)
 {
+    slot_enter(contexts[i].slot, i, 1, SLOT_LOOP);
+    slot_set_state(contexts[i].slot, SLOT_READY);
     handler_context_next_turn(&contexts[i]);
     assert_true(event_base_loop(worker_event_base(workers[i]), EVLOOP_NONBLOCK | EVLOOP_ONCE) >= 0);
 }

@@ -17,6 +17,8 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+#include "tests/unit/failing_check.h"
+
 enum { PROCESSES = 3, SLOTS_EACH = 2, SLOTS = PROCESSES * SLOTS_EACH };
 
 static struct scoreboard *scoreboard;
@@ -99,6 +101,40 @@ static void test_claims(void **state)
     bury_slots(2, 2);
     assert_int_equal(ledger_claim(ledger, 5), 1);
     assert_int_equal(scoreboard->slot_count, 6);
+}
+
+static void bury_whom_nobody_claimed(void)
+{
+    bury_slots(4, 2);
+}
+
+static void retire_twice(void)
+{
+    ledger_retire(ledger, 0, 2);
+    ledger_retire(ledger, 0, 2);
+}
+
+static void bury_more_than_there_are(void)
+{
+    bury_slots(0, SLOTS + 1);
+}
+
+static void recover_from_a_death_to_come(void)
+{
+    ledger_note_recovery(ledger, 0, 1);
+}
+
+/* Who calls so has lost count of its processes. */
+static void test_books_that_do_not_agree(void **state)
+{
+    (void)state;
+    assert_int_equal(ledger_claim(ledger, 2), 0);
+    assert_check_fails(bury_whom_nobody_claimed,
+                       "first <= ledger->slot_count && count <= ledger->slot_count - first");
+    assert_check_fails(bury_more_than_there_are,
+                       "first <= ledger->slot_count && count <= ledger->slot_count - first");
+    assert_check_fails(retire_twice, "may_follow[place->state][state]");
+    assert_check_fails(recover_from_a_death_to_come, "death < ledger->deaths");
 }
 
 /* Who was asked to end leaves its counts behind, and no death. */
@@ -214,6 +250,7 @@ static void test_bury_moves_the_counters(void **state)
             assert_int_equal(slot->deaths, death);
         }
         assert_int_equal(scoreboard->slots[SLOTS_EACH].deaths, 0);
+        assert_int_equal(ledger_claim(ledger, SLOTS_EACH), 0);
     }
     assert_int_equal(scoreboard->requests_lost, 2 * 2 * (1 + 1));
 }
@@ -234,6 +271,7 @@ static void test_bury_names_the_requests(void **state)
     assert_string_equal(record->requests[1].line, "GET /five HTTP/1.1");
     assert_false(slot_note_read(&scoreboard->slots[4], &copy)); /* told once */
     assert_true(slot_note_read(&scoreboard->slots[0], &copy));
+    assert_int_equal(ledger_claim(ledger, SLOTS_EACH), 4);
     assert_int_equal(bury(2)->request_count, 0);
 }
 
@@ -297,6 +335,7 @@ static void test_the_newest_deaths_are_remembered(void **state)
             assert_int_equal(copies[i].recovery_ns, expected * 10);
             assert_int_equal(copies[i].exit_status, 3);
         }
+        assert_int_equal(ledger_claim(ledger, SLOTS_EACH), SLOTS_EACH);
     }
     assert_int_equal(scoreboard->deaths, 2 * DEATH_RECORDS + 5);
     assert_false(deaths_copy(scoreboard, DEATH_RECORDS + 4, &copies[0])); /* forgotten */
@@ -447,6 +486,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST_EMPTY(test_claims),
+        TEST_EMPTY(test_books_that_do_not_agree),
         TEST_EMPTY(test_a_successor_takes_the_place_of_the_dead),
         TEST(test_retire),
         TEST(test_bury_counts_what_was_lost),

@@ -22,6 +22,8 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+#include "tests/unit/failing_check.h"
+
 enum { PROCESSES = 3, SLOTS_EACH = 2, SLOTS = PROCESSES * SLOTS_EACH, NOTES = 50000 };
 
 static struct scoreboard *scoreboard;
@@ -241,6 +243,63 @@ static void test_add_and_subtract(void **state)
     assert_int_equal(counter, (UINT64_C(1) << 40) + 2);
 }
 
+static void write_to_another_slot(void)
+{
+    slot_enter(&scoreboard->slots[0], 0, 1, SLOT_LOOP);
+    slot_note_begin(&scoreboard->slots[1], SPAN("GET / HTTP/1.1"), &(struct client_address){{0}});
+}
+
+static void beat_in_another_slot(void)
+{
+    slot_enter(&scoreboard->slots[0], 0, 1, SLOT_LOOP);
+    slot_beat(&scoreboard->slots[1], 1, SLOT_READY);
+}
+
+/* The counters and notes of a slot rest on there being one writer. */
+static void test_a_thread_writes_to_its_own_slot(void **state)
+{
+    (void)state;
+    assert_check_fails(write_to_another_slot, "is_own_or_none(slot)");
+    assert_check_fails(beat_in_another_slot, "is_own_or_none(slot)");
+}
+
+static void serve_after_draining(void)
+{
+    struct worker_slot *slot = &scoreboard->slots[0];
+    slot_enter(slot, 0, 1, SLOT_LOOP);
+    slot_set_state(slot, SLOT_READY);
+    slot_beat(slot, 1, SLOT_DRAINING);
+    slot_beat(slot, 2, SLOT_READY);
+}
+
+static void beat_after_the_end(void)
+{
+    struct worker_slot *slot = &scoreboard->slots[0];
+    slot_enter(slot, 0, 1, SLOT_LOOP);
+    slot_set_state(slot, SLOT_ENDED);
+    slot_beat(slot, 2, SLOT_READY);
+}
+
+static void test_a_state_never_goes_back(void **state)
+{
+    (void)state;
+    assert_check_fails(serve_after_draining, "own.slot == NULL || may_follow[own.state][state]");
+    assert_check_fails(beat_after_the_end, "own.slot == NULL || may_follow[own.state][state]");
+}
+
+/* What others have written into it makes nobody fail. */
+static void test_a_scribbled_state_goes_on(void **state)
+{
+    (void)state;
+    struct worker_slot *slot = &scoreboard->slots[0];
+    slot_enter(slot, 0, 1, SLOT_LOOP);
+    slot_set_state(slot, SLOT_READY);
+    slot->state = 4711;
+    slot->tid = -1;
+    slot_beat(slot, 1, SLOT_READY);
+    assert_int_equal(slot->state, SLOT_READY);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
@@ -256,6 +315,9 @@ int main(void)
         TEST(test_a_half_written_note_is_not_read),
         TEST(test_notes_are_never_torn),
         TEST(test_add_and_subtract),
+        TEST(test_a_thread_writes_to_its_own_slot),
+        TEST(test_a_state_never_goes_back),
+        TEST(test_a_scribbled_state_goes_on),
     };
     return cmocka_run_group_tests_name("scoreboard", tests, NULL, NULL);
 }

@@ -12,6 +12,8 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+#include "tests/unit/failing_check.h"
+
 static struct scoreboard *scoreboard;
 static struct ledger *ledger;
 static struct stuck_record record, found; /* too large for a stack */
@@ -112,12 +114,18 @@ static void test_a_scribbled_record(void **state)
     }
 }
 
+static void publish_too_many_threads(void)
+{
+    publish(100, STUCK_THREADS + 1);
+}
+
 static void test_a_count_that_cannot_be(void **state)
 {
     (void)state;
-    publish(100, STUCK_THREADS + 1000);
+    publish(100, STUCK_THREADS);
     assert_true(stuck_record_copy(scoreboard, 0, &found));
     assert_int_equal(found.thread_count, STUCK_THREADS);
+    assert_check_fails(publish_too_many_threads, "threads <= STUCK_THREADS");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
