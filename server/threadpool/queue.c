@@ -1,5 +1,6 @@
 #include "server/threadpool/queue.h"
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ struct queue *queue_create(size_t length)
 {
     struct queue *queue = memory_alloc_zeroed(1, sizeof(*queue));
     pthread_condattr_t monotonic;
+    CHECK(length > 0); /* else nothing would ever have a place */
     queue->length = length;
     pthread_mutex_init(&queue->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -33,6 +35,7 @@ struct queue *queue_create(size_t length)
 
 void queue_destroy(struct queue *queue)
 {
+    CHECK(queue->waiting == 0);
     pthread_cond_destroy(&queue->not_empty);
     pthread_mutex_destroy(&queue->lock);
     free(queue);
@@ -40,11 +43,13 @@ void queue_destroy(struct queue *queue)
 
 void queue_chain_add(struct queue_chain *chain, struct http_exchange *exchange)
 {
+    CHECK((chain->first == NULL) == (chain->count == 0));
     exchange->next = NULL;
     *(chain->last != NULL ? &chain->last->next : &chain->first) = exchange;
     chain->last = exchange;
     chain->count++;
     chain->blocking += exchange->route->blocks;
+    CHECK(chain->blocking <= chain->count);
 }
 
 bool queue_reserve(struct queue *queue)
@@ -59,6 +64,7 @@ bool queue_reserve(struct queue *queue)
 /* How many of the waiting threads to signal for so many that are wanted. Counts them as woken. */
 static size_t choose_to_wake(struct queue *queue, size_t wanted)
 {
+    CHECK(queue->woken <= queue->waiting);
     size_t asleep = queue->waiting - queue->woken;
     size_t chosen = wanted < asleep ? wanted : asleep;
     queue->woken += chosen;
@@ -77,6 +83,8 @@ void queue_push(struct queue *queue, struct queue_chain *chain)
     if (chain->count == 0) {
         return;
     }
+    CHECK(chain->last->next == NULL); /* no request of another chain hangs on to it */
+    CHECK(atomic_load_explicit(&queue->count, memory_order_relaxed) >= chain->count);
     pthread_mutex_lock(&queue->lock);
     *(queue->first != NULL ? &queue->last->next : &queue->first) = chain->first;
     queue->last = chain->last;
@@ -114,6 +122,7 @@ static void wait_for_request(struct queue *queue, unsigned timeout_ms)
             queue->woken--;
         }
     }
+    CHECK(queue->waiting > 0);
     queue->waiting--;
 }
 
@@ -130,7 +139,9 @@ static struct http_exchange *take_batch(struct queue *queue)
     }
     queue->first = last->next;
     last->next = NULL;
-    atomic_fetch_sub_explicit(&queue->count, taken, memory_order_relaxed);
+    CHECK(taken <= QUEUE_BATCH && (taken == 1 || !first->route->blocks));
+    size_t before = atomic_fetch_sub_explicit(&queue->count, taken, memory_order_relaxed);
+    CHECK(taken <= before);
     return first;
 }
 
@@ -153,6 +164,7 @@ struct http_exchange *queue_pop(struct queue *queue, unsigned timeout_ms, bool *
 void queue_close(struct queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
+    CHECK(!queue->closed);
     queue->closed = true;
     pthread_mutex_unlock(&queue->lock);
     pthread_cond_broadcast(&queue->not_empty);

@@ -8,7 +8,8 @@
 
 struct spare_threads {
     const struct worker_slot *orders; /* the process's first slot */
-    _Atomic uint32_t running;
+    uint32_t places;
+    _Atomic uint32_t running; /* of these, the ones that are taken, or about to be */
 };
 
 /* Makes slots first to end the places of spare threads that are not there. */

@@ -1,5 +1,6 @@
 #include "server/threadpool/threadpool.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -26,6 +27,15 @@ enum {
 
 struct threadpool;
 
+/* A place for a thread, and who may change it. */
+enum place_state {
+    PLACE_EMPTY,   /* of a spare thread that is not there: the main thread fills it */
+    PLACE_TAKEN,   /* its thread leaves it */
+    PLACE_RETIRED, /* its thread has left it, and is to have a successor from the main thread */
+    PLACE_LEFT,    /* its thread has left it, and is to be joined by the main thread */
+    PLACE_STATES
+};
+
 struct pool_member {
     pthread_t thread;
     struct threadpool *pool;
@@ -33,11 +43,8 @@ struct pool_member {
     struct handler_context context;
     struct worker *worker;      /* of a loop thread */
     struct queue_chain pending; /* of a loop thread: what this turn hands over */
-    bool is_successor;          /* of a pool thread that has retired: the others run already */
-    _Atomic bool retired;       /* the thread has left this place: it is to have a successor */
-    bool is_there;              /* always, but for a spare thread */
-    bool is_spare;
-    _Atomic bool spare_ended; /* it is to be joined */
+    _Atomic int place;          /* enum place_state */
+    bool comes_later;           /* the others run already */
 };
 
 /* A thread that has a successor in its place, and may still be telling why. */
@@ -61,6 +68,28 @@ struct threadpool {
     int ended_fd; /* eventfd: a loop thread has ended, or a pool thread has retired */
 };
 
+static enum place_state place_of(const struct pool_member *member)
+{
+    return (enum place_state)atomic_load(&member->place);
+}
+
+static void set_place(struct pool_member *member, enum place_state state)
+{
+    static const bool may_follow[PLACE_STATES][PLACE_STATES] = {
+        [PLACE_EMPTY] = {[PLACE_TAKEN] = true},
+        [PLACE_TAKEN] = {[PLACE_EMPTY] = true, [PLACE_RETIRED] = true, [PLACE_LEFT] = true},
+        [PLACE_RETIRED] = {[PLACE_TAKEN] = true},
+        [PLACE_LEFT] = {[PLACE_EMPTY] = true},
+    };
+    int before = atomic_exchange(&member->place, (int)state);
+    CHECK(may_follow[before][state]);
+}
+
+static bool is_for_spare_thread(const struct pool_member *member)
+{
+    return member->slot >= member->pool->count;
+}
+
 /* ---- What a request is handed over by ---- */
 
 static enum dispatch_result dispatch(void *data, struct http_exchange *exchange)
@@ -74,6 +103,7 @@ static enum dispatch_result dispatch(void *data, struct http_exchange *exchange)
     if (!queue_reserve(pool->queue)) {
         return DISPATCH_FULL;
     }
+    CHECK(member->pending.count < QUEUE_BATCH);
     queue_chain_add(&member->pending, exchange);
     if (member->pending.count == QUEUE_BATCH) { /* a thread may begin while the turn goes on */
         queue_push(pool->queue, &member->pending);
@@ -93,6 +123,7 @@ static void *run_loop_thread(void *argument)
 {
     struct pool_member *member = argument;
     struct threadpool *pool = member->pool;
+    CHECK(member->slot < pool->loops);
     process_enter(pool->process, member->slot, SLOT_LOOP, &member->context);
     struct worker_dispatch to_pool = {dispatch, on_turn_end, member};
     struct worker_dispatch inline_only = {0};
@@ -104,7 +135,8 @@ static void *run_loop_thread(void *argument)
         worker_run(member->worker);
     }
     slot_set_state(member->context.slot, SLOT_ENDED);
-    atomic_fetch_add(&pool->loops_ended, 1);
+    uint32_t ended_before = atomic_fetch_add(&pool->loops_ended, 1);
+    CHECK(ended_before < pool->loops);
     ssize_t ignored = write(pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)ignored;
     return NULL;
@@ -145,7 +177,7 @@ static void retire(struct pool_member *member, const struct crash_story *story)
     const struct process *process = pool->process;
     log_write(LOG_ERROR, "slot %u: a handler has faulted: this thread answers 500 and retires",
               process->number);
-    atomic_store(&member->retired, true);
+    set_place(member, PLACE_RETIRED);
     ssize_t ignored = write(pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)ignored;
     process_tell_crash(process, story);
@@ -153,8 +185,9 @@ static void retire(struct pool_member *member, const struct crash_story *story)
 
 static void leave_spare_place(struct pool_member *member)
 {
+    CHECK(is_for_spare_thread(member));
     log_write(LOG_NOTICE, "this spare thread ends: it is not needed any more");
-    atomic_store(&member->spare_ended, true);
+    set_place(member, PLACE_LEFT);
     ssize_t ignored = write(member->pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)ignored;
 }
@@ -166,10 +199,11 @@ static void *run_pool_thread(void *argument)
     struct worker_slot *slot;
     struct crash_story story;
     bool closed = false, sound = true, needed = true;
+    CHECK(member->slot >= pool->loops && member->slot < pool->places);
     process_enter(pool->process, member->slot, SLOT_POOL, &member->context);
     slot = member->context.slot;
     slot_set_state(slot, SLOT_READY);
-    if (!member->is_successor) {
+    if (!member->comes_later) {
         pthread_barrier_wait(&pool->started);
     }
     while (!closed && sound && needed) {
@@ -179,7 +213,7 @@ static void *run_pool_thread(void *argument)
         slot_beat(slot, member->context.now_ms, SLOT_READY);
         file_cache_follow_root(member->context.files, member->context.now_ms);
         sound = run_batch(member, batch, &story);
-        needed = !sound || !member->is_spare || !spare_threads_may_end(&pool->spares);
+        needed = !sound || !is_for_spare_thread(member) || !spare_threads_may_end(&pool->spares);
     }
     /* The last word in a slot that a successor may take over. */
     slot_set_state(slot, needed ? SLOT_ENDED : SLOT_SPARE);
@@ -201,6 +235,8 @@ static void open_pool(struct threadpool *pool, struct process *process)
                                 .count = plan->loops + plan->pool_threads,
                                 .places = plan->slots_per_process,
                                 .loops = plan->loops};
+    CHECK(pool->loops > 0 && pool->loops <= pool->count && pool->count <= pool->places);
+    CHECK(pool->count - pool->loops == plan->pool_threads);
     pool->members = memory_alloc_zeroed(pool->places, sizeof(*pool->members));
     spare_threads_open(&pool->spares, &process->server->scoreboard->slots[process->first_slot],
                        pool->count, pool->places);
@@ -236,7 +272,7 @@ static bool start_threads(struct threadpool *pool)
         struct pool_member *member = &pool->members[i];
         member->pool = pool;
         member->slot = i;
-        member->is_there = true;
+        set_place(member, PLACE_TAKEN);
         int error = pthread_create(&member->thread, NULL,
                                    i < pool->loops ? run_loop_thread : run_pool_thread, member);
         if (error != 0) {
@@ -279,14 +315,15 @@ static void replace_retired_threads(struct threadpool *pool)
 {
     for (uint32_t i = pool->loops; i < pool->places; i++) {
         struct pool_member *member = &pool->members[i];
-        if (!atomic_exchange(&member->retired, false)) {
+        if (place_of(member) != PLACE_RETIRED) {
             continue;
         }
         struct retired_thread *retired = memory_alloc_zeroed(1, sizeof(*retired));
         retired->thread = member->thread;
         LIST_INSERT_HEAD(&pool->retired, retired, link);
         process_leave(&member->context);
-        member->is_successor = true;
+        member->comes_later = true;
+        set_place(member, PLACE_TAKEN);
         int error = pthread_create(&member->thread, NULL, run_pool_thread, member);
         if (error != 0) { /* rather a new process than one with too few threads */
             log_write(LOG_ERROR, "cannot replace a thread that has retired: %s", strerror(error));
@@ -298,20 +335,20 @@ static void replace_retired_threads(struct threadpool *pool)
 /* Its thread is at its end, so that joining it takes no time. */
 static void clear_spare_place(struct pool_member *member)
 {
-    if (atomic_exchange(&member->spare_ended, false)) {
+    if (place_of(member) == PLACE_LEFT) {
         pthread_join(member->thread, NULL);
         process_leave(&member->context);
-        member->is_there = false;
+        set_place(member, PLACE_EMPTY);
     }
 }
 
 static void start_spare_thread(struct pool_member *member)
 {
-    member->is_spare = true;
-    member->is_successor = true;
+    member->comes_later = true;
+    set_place(member, PLACE_TAKEN);
     int error = pthread_create(&member->thread, NULL, run_pool_thread, member);
-    member->is_there = error == 0;
     if (error != 0) { /* the pool goes on with less */
+        set_place(member, PLACE_EMPTY);
         spare_threads_failed(&member->pool->spares);
         log_write(LOG_ERROR, "cannot start a spare thread: %s", strerror(error));
     }
@@ -323,7 +360,7 @@ static void adjust_spare_threads(struct threadpool *pool)
     for (uint32_t i = pool->count; i < pool->places; i++) {
         struct pool_member *member = &pool->members[i];
         clear_spare_place(member);
-        if (!member->is_there && spare_threads_may_start(&pool->spares)) {
+        if (place_of(member) == PLACE_EMPTY && spare_threads_may_start(&pool->spares)) {
             member->pool = pool;
             member->slot = i;
             start_spare_thread(member);
@@ -391,7 +428,7 @@ static bool has_left(const struct pool_member *member)
 {
     const struct process *process = member->pool->process;
     const struct worker_slot *slots = process->server->scoreboard->slots;
-    return !atomic_load(&member->retired) &&
+    return place_of(member) != PLACE_RETIRED &&
            atomic_load(&slots[process->first_slot + member->slot].state) == SLOT_ENDED;
 }
 
@@ -406,9 +443,9 @@ static bool join_members(struct threadpool *pool, const struct timespec *until)
     uint32_t missing = 0, stuck = 0;
     for (uint32_t i = 0; i < pool->places; i++) {
         const struct pool_member *member = &pool->members[i];
-        if (member->is_there && !join_member(member, until)) {
+        if (place_of(member) != PLACE_EMPTY && !join_member(member, until)) {
             missing++;
-            stuck += !atomic_load(&member->retired);
+            stuck += place_of(member) != PLACE_RETIRED;
         }
     }
     if (stuck > 0) {
@@ -436,13 +473,16 @@ static bool join_threads(struct threadpool *pool)
     return join_members(pool, &until) && join_retired_threads(pool, &until);
 }
 
+/* Every thread has been joined: nobody uses any of this. */
 static void close_pool(struct threadpool *pool)
 {
+    CHECK(atomic_load(&pool->loops_ended) == pool->loops);
+    CHECK(LIST_EMPTY(&pool->retired));
     for (uint32_t i = 0; i < pool->loops; i++) {
         worker_destroy(pool->workers[i]);
     }
     for (uint32_t i = 0; i < pool->places; i++) {
-        if (pool->members[i].is_there) {
+        if (place_of(&pool->members[i]) != PLACE_EMPTY) {
             process_leave(&pool->members[i].context);
         }
     }

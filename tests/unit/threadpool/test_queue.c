@@ -14,6 +14,8 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+#include "tests/unit/failing_check.h"
+
 enum { LENGTH = 8, THREADS = 4, REQUESTS = 20000 };
 
 static struct queue *queue;
@@ -362,12 +364,44 @@ static void test_many_consumers(void **state)
     assert_int_equal(total, REQUESTS);
 }
 
+static void push_without_a_place(void)
+{
+    struct queue_chain chain = {0};
+    queue_chain_add(&chain, &exchanges[0]);
+    queue_push(queue, &chain);
+}
+
+static void push_with_something_behind(void)
+{
+    struct queue_chain chain = {0};
+    queue_reserve(queue);
+    queue_chain_add(&chain, &exchanges[0]);
+    exchanges[0].next = &exchanges[1];
+    queue_push(queue, &chain);
+}
+
+static void close_twice(void)
+{
+    queue_close(queue);
+    queue_close(queue);
+}
+
+static void test_what_callers_must_not_do(void **state)
+{
+    (void)state;
+    assert_check_fails(push_without_a_place,
+                       "atomic_load_explicit(&queue->count, memory_order_relaxed) >= chain->count");
+    assert_check_fails(push_with_something_behind, "chain->last->next == NULL");
+    assert_check_fails(close_twice, "!queue->closed");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_order),
+        TEST(test_what_callers_must_not_do),
         TEST(test_order_when_it_never_empties),
         TEST(test_bound),
         TEST(test_timeout),

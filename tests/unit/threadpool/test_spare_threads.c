@@ -8,6 +8,8 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+#include "tests/unit/failing_check.h"
+
 static struct worker_slot slots[4];
 static struct spare_threads spares;
 
@@ -69,6 +71,26 @@ static void test_who_could_not_start_does_not_count(void **state)
     assert_true(spare_threads_may_start(&spares));
 }
 
+static void start_more_than_there_are_places(void)
+{
+    slots[0].spares_wanted = 3;
+    for (int i = 0; i < 3; i++) {
+        spare_threads_may_start(&spares);
+    }
+}
+
+static void fail_who_did_not_start(void)
+{
+    spare_threads_failed(&spares);
+}
+
+static void test_what_callers_must_not_do(void **state)
+{
+    (void)state;
+    assert_check_fails(start_more_than_there_are_places, "running < spares->places");
+    assert_check_fails(fail_who_did_not_start, "before > 0");
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, make)
 
 int main(void)
@@ -76,7 +98,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_their_places_are_not_taken),         TEST(test_nobody_is_wanted),
         TEST(test_as_many_start_as_are_wanted),        TEST(test_only_the_surplus_ends),
-        TEST(test_who_could_not_start_does_not_count),
+        TEST(test_who_could_not_start_does_not_count), TEST(test_what_callers_must_not_do),
     };
     return cmocka_run_group_tests_name("spare_threads", tests, NULL, NULL);
 }
