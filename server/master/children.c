@@ -45,8 +45,8 @@ static void close_masters_own(struct master *master)
     master->control = NULL;
     inheritance_close();
     pid_file_forget();
-    if (master->upgrade_fd >= 0) {
-        close(master->upgrade_fd);
+    if (master->upgrade.talk_fd >= 0) {
+        close(master->upgrade.talk_fd);
     }
     if (lookup_fd(&master->lookup) >= 0) {
         close(lookup_fd(&master->lookup));
@@ -153,7 +153,7 @@ void children_start(struct master *master, uint32_t number, struct child **place
 
 void children_start_due(struct master *master)
 {
-    if (master->phase != MASTER_STARTING && master->phase != MASTER_RUNNING) {
+    if (!phase_starts_processes(master)) {
         return;
     }
     uint64_t now_ms = clock_monotonic_ms();
@@ -164,6 +164,18 @@ void children_start_due(struct master *master)
             seat->outdated = false; /* whoever comes next is a new one anyway */
         }
     }
+}
+
+uint64_t children_start_due_ms(const struct master *master)
+{
+    uint64_t due_ms = 0;
+    for (uint32_t i = 0; i < master->seat_count && phase_starts_processes(master); i++) {
+        const struct seat *seat = &master->seats[i];
+        if (seat->child == NULL && seat->successor == NULL) {
+            due_ms = master_earlier_ms(due_ms, seat->start_at_ms != 0 ? seat->start_at_ms : 1);
+        }
+    }
+    return due_ms;
 }
 
 /* ---- Readiness ---- */
@@ -253,7 +265,7 @@ void children_check_readiness(struct master *master)
         }
     }
     if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
-        master->phase = MASTER_RUNNING;
+        phase_enter(master, MASTER_RUNNING);
         control_publish(master->control);
         master->announce(master->server);
         master_tell_serving(master);
@@ -303,7 +315,8 @@ static bool is_kept(const struct master *master, uint32_t listener_id)
 {
     const struct listeners *listeners = &master->server->listeners;
     const struct listener *listener = listeners_find(listeners, listener_id);
-    return listener != NULL && (master->addresses_left >> (listener - listeners->list) & 1) == 0;
+    return listener != NULL &&
+           (master->upgrade.addresses_left >> (listener - listeners->list) & 1) == 0;
 }
 
 /* Whether nobody serves there any more, once this process retires. */
@@ -394,4 +407,15 @@ void children_kill_late(struct master *master)
             child->kill_at_ms = now_ms + STOP_PATIENCE_MS;
         }
     }
+}
+
+uint64_t children_kill_due_ms(const struct master *master)
+{
+    uint64_t due_ms = 0;
+    const struct child *child;
+    TAILQ_FOREACH(child, &master->children, link)
+    {
+        due_ms = master_earlier_ms(due_ms, child->kill_at_ms);
+    }
+    return due_ms;
 }

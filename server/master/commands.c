@@ -196,7 +196,7 @@ static bool upgrade(struct master *master, const struct control_request *request
     if (!upgrade_begin(master, error)) {
         return false;
     }
-    json_put_int(json, "pid", master->upgrade_pid);
+    json_put_int(json, "pid", master->upgrade.pid);
     return true;
 }
 
@@ -226,7 +226,7 @@ static bool run_command(struct master *master, const struct control_request *req
 {
     if (!is_answered_here(master, request->command)) {
         return error_set(error, "the new program (pid %d) has taken over; ask again to reach it",
-                         (int)master->upgrade_pid);
+                         (int)master->upgrade.pid);
     }
     return commands[request->command](master, request, json, error);
 }

@@ -16,7 +16,7 @@ enum {
 
 static bool may_check(const struct master *master)
 {
-    return master->phase == MASTER_RUNNING && !master->on_trial && master->upgrade_pid == 0;
+    return master->phase == MASTER_RUNNING && !master->on_trial && master->upgrade.pid == 0;
 }
 
 uint64_t listening_due_ms(const struct master *master)

@@ -21,11 +21,6 @@ static const int master_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGCHLD, SIGHUP,
 
 /* ---- Ending ---- */
 
-static bool is_ending(const struct master *master)
-{
-    return master->phase == MASTER_DRAINING || master->phase == MASTER_STOPPING;
-}
-
 /* The service ends with this program, unless another one serves. */
 static void tell_ending(struct master *master, enum inheritance_news news, const char *what)
 {
@@ -40,7 +35,7 @@ void master_stop(struct master *master)
     if (master->phase != MASTER_STOPPING) {
         log_write(LOG_NOTICE, "stopping");
         tell_ending(master, INHERITANCE_STOPS, "stopping");
-        master->phase = MASTER_STOPPING;
+        phase_enter(master, MASTER_STOPPING);
         master->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
         listeners_close(&master->server->listeners);
         reload_abandon(master);
@@ -67,7 +62,7 @@ void master_drain(struct master *master)
 {
     struct child *child;
     if (master->phase == MASTER_HANDED_OVER) { /* draining already; what is left is the trial */
-        master->upgrade_over_ms = clock_monotonic_ms();
+        master->upgrade.over_ms = clock_monotonic_ms();
         return;
     }
     if (master->phase != MASTER_RUNNING) {
@@ -78,7 +73,7 @@ void master_drain(struct master *master)
     log_write(LOG_NOTICE, "draining: no new connections, up to %llu ms for those that are open",
               (unsigned long long)deadline_ms);
     tell_ending(master, INHERITANCE_DRAINS, "draining");
-    master->phase = MASTER_DRAINING;
+    phase_enter(master, MASTER_DRAINING);
     master->kill_at_ms = clock_monotonic_ms() + deadline_ms + STOP_PATIENCE_MS;
     bool recalled = inheritance_is_recalled();
     listeners_close(&master->server->listeners);
@@ -90,9 +85,8 @@ void master_drain(struct master *master)
     }
 }
 
-static void kill_late(struct master *master)
+static void kill_last(struct master *master)
 {
-    children_kill_late(master);
     if (master->kill_at_ms != 0 && clock_monotonic_ms() >= master->kill_at_ms) {
         log_write(LOG_WARN, "killing the processes that have not stopped in time");
         children_signal(master, SIGKILL);
@@ -100,9 +94,14 @@ static void kill_late(struct master *master)
     }
 }
 
-static bool is_over(const struct master *master)
+static uint64_t kill_last_due_ms(const struct master *master)
 {
-    return (is_ending(master) && TAILQ_EMPTY(&master->children)) || upgrade_is_passed(master);
+    return master->kill_at_ms;
+}
+
+bool master_is_over(const struct master *master)
+{
+    return (phase_is_ending(master) && TAILQ_EMPTY(&master->children)) || upgrade_is_passed(master);
 }
 
 /* ---- Signals ---- */
@@ -157,49 +156,82 @@ static void act_on_signals(struct master *master)
     }
 }
 
-/* ---- The loop ---- */
+/* ---- Duties ---- */
 
-/* A vacant seat is due when its time has come; one that is outdated may have to wait for news. */
-static uint64_t earlier_start(uint64_t due_ms, const struct seat *seat, uint64_t now_ms)
+static void serve_control(struct master *master)
 {
-    bool vacant = seat->successor == NULL && seat->child == NULL;
-    bool waits = seat->successor == NULL && seat->outdated && seat->start_at_ms > now_ms;
-    return (vacant || waits) && seat->start_at_ms < due_ms ? seat->start_at_ms : due_ms;
+    control_serve(master->control);
 }
 
-static uint64_t earlier(uint64_t due_ms, uint64_t other_ms)
+static uint64_t serve_control_due_ms(const struct master *master)
 {
-    return other_ms != 0 && other_ms < due_ms ? other_ms : due_ms;
+    return control_due_ms(master->control);
 }
 
-/* When the next thing is to be done; UINT64_MAX: nothing is. */
-static uint64_t next_due_ms(const struct master *master, uint64_t now_ms)
+static void run_tellers(struct master *master)
 {
-    uint64_t due_ms = earlier(UINT64_MAX, master->kill_at_ms);
-    due_ms = earlier(due_ms, control_due_ms(master->control));
-    const struct child *child;
-    TAILQ_FOREACH(child, &master->children, link)
-    {
-        due_ms = earlier(due_ms, child->kill_at_ms);
+    tellers_run(&master->tellers);
+}
+
+static uint64_t run_tellers_due_ms(const struct master *master)
+{
+    return tellers_due_ms(&master->tellers);
+}
+
+struct duty {
+    void (*run)(struct master *master);
+    uint64_t (*due_ms)(const struct master *master); /* 0: never; NULL: it follows on news alone */
+};
+
+/* In this order: first what others have to say, then what follows from it. */
+static const struct duty duties[] = {
+    {act_on_signals, NULL},
+    {children_check_readiness, NULL},
+    {upgrade_hear, NULL},
+    {serve_control, serve_control_due_ms},
+    {reload_proceed, reload_due_ms},
+    {children_kill_late, children_kill_due_ms},
+    {kill_last, kill_last_due_ms},
+    {upgrade_check_deadline, upgrade_due_ms},
+    {orders_take_up, NULL},
+    {listening_check_if_due, listening_due_ms},
+    {children_start_due, children_start_due_ms},
+    {watchdog_run, watchdog_due_ms},
+    {recycling_run, recycling_due_ms},
+    {rolling_advance, rolling_due_ms},
+    {run_tellers, run_tellers_due_ms}, /* behind all that is urgent */
+};
+
+enum { DUTIES = sizeof(duties) / sizeof(duties[0]) };
+
+void master_work(struct master *master)
+{
+    for (size_t i = 0; i < DUTIES; i++) {
+        duties[i].run(master);
     }
-    due_ms = earlier(due_ms, watchdog_due_ms(master));
-    due_ms = earlier(due_ms, recycling_due_ms(master));
-    due_ms = earlier(due_ms, upgrade_due_ms(master, now_ms));
-    due_ms = earlier(due_ms, tellers_due_ms(&master->tellers));
-    due_ms = earlier(due_ms, lookup_due_ms(&master->lookup));
-    due_ms = earlier(due_ms, listening_due_ms(master));
-    bool starts = master->phase == MASTER_STARTING || master->phase == MASTER_RUNNING;
-    for (uint32_t i = 0; i < master->seat_count && starts; i++) {
-        due_ms = earlier_start(due_ms, &master->seats[i], now_ms);
+}
+
+uint64_t master_earlier_ms(uint64_t due_ms, uint64_t other_ms)
+{
+    return due_ms == 0 || (other_ms != 0 && other_ms < due_ms) ? other_ms : due_ms;
+}
+
+uint64_t master_due_ms(const struct master *master)
+{
+    uint64_t due_ms = 0;
+    for (size_t i = 0; i < DUTIES; i++) {
+        due_ms = master_earlier_ms(due_ms, duties[i].due_ms != NULL ? duties[i].due_ms(master) : 0);
     }
     return due_ms;
 }
 
+/* ---- The loop ---- */
+
 static int time_to_wait_ms(const struct master *master)
 {
     uint64_t now_ms = clock_monotonic_ms();
-    uint64_t due_ms = next_due_ms(master, now_ms);
-    if (due_ms == UINT64_MAX) {
+    uint64_t due_ms = master_due_ms(master);
+    if (due_ms == 0) {
         return -1;
     }
     return due_ms > now_ms ? (int)(due_ms - now_ms) : 0;
@@ -217,7 +249,7 @@ static void wait_for_news(struct master *master)
     struct pollfd watched[] = {
         {.fd = master->signal_fd, .events = POLLIN},
         {.fd = readiness_fd(&master->readiness), .events = POLLIN},
-        {.fd = master->upgrade_fd, .events = POLLIN}, /* -1 is passed over */
+        {.fd = master->upgrade.talk_fd, .events = POLLIN}, /* -1 is passed over */
         {.fd = control_fd(master->control), .events = POLLIN},
         {.fd = lookup_fd(&master->lookup), .events = POLLIN}, /* the last: mostly there is none */
     };
@@ -236,37 +268,20 @@ static void wait_for_news(struct master *master)
 
 static void loop(struct master *master)
 {
-    while (true) {
-        orders_take_up(master);
-        listening_check_if_due(master);
-        children_start_due(master);
-        watchdog_run(master);
-        recycling_run(master);
-        rolling_advance(master);
-        tellers_run(&master->tellers);
-        if (is_over(master)) {
-            return;
-        }
+    master_work(master);
+    while (!master_is_over(master)) {
         wait_for_news(master);
-        act_on_signals(master);
-        children_check_readiness(master);
-        if (master->upgrade_fd >= 0) {
-            upgrade_on_news(master);
-        }
-        control_serve(master->control);
-        reload_proceed(master);
-        kill_late(master);
-        upgrade_check_deadline(master);
+        master_work(master);
     }
 }
 
 /* ---- Life ---- */
 
-static bool open_master(struct master *master)
+bool master_open(struct master *master)
 {
     TAILQ_INIT(&master->children);
     tellers_open(&master->tellers, master->server->scoreboard);
-    master->upgrade_fd = -1;
+    master->upgrade.talk_fd = -1;
     master->signal_fd = signals_open(master_signals);
     if (master->signal_fd < 0 || !readiness_open(&master->readiness)) {
         log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
@@ -281,13 +296,13 @@ static bool open_master(struct master *master)
     return true;
 }
 
-static void close_master(struct master *master)
+void master_close(struct master *master)
 {
     if (master->on_trial) {
         server_close(&master->previous);
     }
-    if (master->upgrade_fd >= 0) {
-        close(master->upgrade_fd);
+    if (master->upgrade.talk_fd >= 0) {
+        close(master->upgrade.talk_fd);
     }
     service_manager_close(&master->service_manager);
     control_destroy(master->control);
@@ -305,13 +320,13 @@ int master_run(struct server *server, const struct server_origin *origin,
         .server = server, .last_epoch = server->epoch, .origin = origin, .announce = announce};
     log_set_name("master");
     ledger_name_master(server->ledger, (int32_t)getpid());
-    if (!open_master(&master)) {
+    if (!master_open(&master)) {
         return 1;
     }
     loop(&master);
     if (master.phase == MASTER_HANDED_OVER) {
         inheritance_tell(INHERITANCE_DRAINS); /* whose successor has got one */
     }
-    close_master(&master);
+    master_close(&master);
     return master.exit_status;
 }

@@ -1,7 +1,7 @@
 /* The master from inside: what its files share. master.c is the loop, children.c starts, retires
  * and finds ready, deaths.c reaps, rolling.c replaces processes that live, reload.c and upgrade.c
- * use it, resize.c adds and removes some, listening.c looks after what they share. All of it runs
- * on the master's one thread. */
+ * use it, resize.c adds and removes some, listening.c looks after what they share, phase.c says
+ * what may follow on what. All of it runs on the master's one thread. */
 #ifndef TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 #define TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 
@@ -74,6 +74,15 @@ struct orders {
     int32_t resize; /* by so many processes */
 };
 
+/* The new program that is to take over. */
+struct upgrade {
+    pid_t pid;               /* 0: there is none */
+    int talk_fd;             /* to talk with it; -1: there is nothing more to say */
+    uint64_t over_ms;        /* when it must be ready; then the end of its trial; 0: never */
+    bool serves;             /* it has been ready */
+    uint32_t addresses_left; /* at which it does not serve: a bit each */
+};
+
 struct master {
     struct server *server;  /* what processes are started from */
     struct server previous; /* on trial: what to go back to */
@@ -98,18 +107,31 @@ struct master {
     struct tellers tellers;
     struct watchdog watchdog;
     struct recycling recycling;
-    pid_t upgrade_pid;             /* the new program; 0: none */
-    int upgrade_fd;                /* to talk with it; -1: there is nothing more to say */
-    uint64_t upgrade_over_ms;      /* when it must be ready; then the end of its trial; 0: never */
-    bool upgrade_serves;           /* it has been ready */
-    uint32_t addresses_left;       /* at which the new program does not serve: a bit each */
-    struct control *control;       /* NULL: off */
-    uint64_t listening_checked_ms; /* 0: as soon as may be */
-    uint64_t listening_mended_ms;  /* something was spoilt; 0: never */
+    struct upgrade upgrade;
+    struct control *control;          /* NULL: off */
+    uint64_t listening_checked_ms;    /* 0: as soon as may be */
+    uint64_t listening_mended_ms;     /* something was spoilt; 0: never */
     uint64_t listening_complained_ms; /* of what could not be mended; 0: never */
 };
 
 /* ---- master.c ---- */
+
+/* Opens what the master needs, and makes its seats. False when it cannot, reported. Closed by
+ * master_close. */
+bool master_open(struct master *master);
+void master_close(struct master *master);
+
+/* One turn: does everything that is to be done now. */
+void master_work(struct master *master);
+
+/* When there is something to do without news from anybody; 0: never. */
+uint64_t master_due_ms(const struct master *master);
+
+/* Whether the master may leave. */
+bool master_is_over(const struct master *master);
+
+/* Of two times, the earlier one; 0 stands for never. */
+uint64_t master_earlier_ms(uint64_t due_ms, uint64_t other_ms);
 
 /* Ends the server at once. */
 void master_stop(struct master *master);
@@ -120,10 +142,24 @@ void master_drain(struct master *master);
 /* SIGUSR1 */
 void master_reopen_logs(struct master *master);
 
+/* ---- phase.c ---- */
+
+/* Goes on to a phase that may follow on the present one. */
+void phase_enter(struct master *master, enum master_phase phase);
+
+/* Whether the server ends: by itself, not because another program serves. */
+bool phase_is_ending(const struct master *master);
+
+/* Whether vacant seats are filled. */
+bool phase_starts_processes(const struct master *master);
+
 /* ---- children.c ---- */
 
 /* Starts a process for each seat that has none, and has waited long enough. */
 void children_start_due(struct master *master);
+
+/* When the next one is to be started; 0: never. */
+uint64_t children_start_due_ms(const struct master *master);
 
 /* Starts a process for a seat, and puts it into *place. Reported on failure: *place stays NULL. */
 void children_start(struct master *master, uint32_t number, struct child **place);
@@ -146,6 +182,9 @@ void children_signal(struct master *master, int number);
 
 /* Kills who has not ended in time. */
 void children_kill_late(struct master *master);
+
+/* When that is; 0: never. */
+uint64_t children_kill_due_ms(const struct master *master);
 
 /* Looks who has become ready. */
 void children_check_readiness(struct master *master);
@@ -175,6 +214,9 @@ bool rolling_request(struct master *master, struct child *child);
 
 /* The next step, if nothing is to be waited for. */
 void rolling_advance(struct master *master);
+
+/* When one that has failed is to be tried again; 0: never. */
+uint64_t rolling_due_ms(const struct master *master);
 
 /* The seat's successor is ready, or has died before it was: then there is another try later. */
 void rolling_succeed(struct master *master, struct seat *seat);
@@ -213,6 +255,9 @@ bool reload_is_decided_by(const struct master *master, const struct child *child
 /* The next step, if nothing is to be waited for. */
 void reload_proceed(struct master *master);
 
+/* When it is to look without news; 0: never. */
+uint64_t reload_due_ms(const struct master *master);
+
 /* The server ends: nobody waits for it any more. */
 void reload_abandon(struct master *master);
 
@@ -249,13 +294,13 @@ bool upgrade_take_back(struct master *master);
 void upgrade_check_deadline(struct master *master);
 
 /* When there is something to do about it; 0: never. */
-uint64_t upgrade_due_ms(const struct master *master, uint64_t now_ms);
+uint64_t upgrade_due_ms(const struct master *master);
 
 /* The server ends: a new program that does not serve yet ends, too. */
 void upgrade_abandon(struct master *master);
 
-/* upgrade_fd is readable. */
-void upgrade_on_news(struct master *master);
+/* Hears what it has to say, if there is anything. */
+void upgrade_hear(struct master *master);
 
 /* The process has ended: true if it was the new program. */
 bool upgrade_is_over(struct master *master, pid_t pid, int wait_status);

@@ -14,7 +14,7 @@ static bool has_to_wait(const struct master *master, int number)
     bool reload = number == SIGHUP;
     return master->phase == MASTER_STARTING ||
            (master->phase == MASTER_RUNNING &&
-            (reload_is_under_way(master) || (reload && master->upgrade_pid != 0)));
+            (reload_is_under_way(master) || (reload && master->upgrade.pid != 0)));
 }
 
 static bool act(struct master *master, int number, struct error *error)
@@ -58,7 +58,7 @@ static void do_reload(struct master *master)
     struct error error;
     master->orders.reload = false;
     if (master->phase == MASTER_HANDED_OVER) {
-        kill(master->upgrade_pid, SIGHUP);
+        kill(master->upgrade.pid, SIGHUP);
         control_answer_reload(master, NULL);
     } else {
         bool begun = reload_begin(master, &error);

@@ -35,8 +35,8 @@ static bool try_out(struct master *master, struct config *config, const struct e
     if (!server_reopen(&next, config, endpoints, master->server, epoch, error)) {
         return refuse(master, error);
     }
-    master->previous = *master->server;
-    *master->server = next;
+    server_move(&master->previous, master->server);
+    server_move(master->server, &next);
     master->on_trial = true;
     rolling_replace_all(master);
     return true;
@@ -80,7 +80,7 @@ bool reload_begin(struct master *master, struct error *error)
         return true;
     }
     if (master->phase != MASTER_RUNNING || reload_is_under_way(master) ||
-        master->upgrade_pid != 0) {
+        master->upgrade.pid != 0) {
         error_set(error, "%s",
                   reload_is_under_way(master)
                       ? "the last reload is not decided yet"
@@ -117,6 +117,11 @@ void reload_proceed(struct master *master)
     }
 }
 
+uint64_t reload_due_ms(const struct master *master)
+{
+    return lookup_due_ms(&master->lookup);
+}
+
 void reload_abandon(struct master *master)
 {
     if (lookup_fd(&master->lookup) >= 0) {
@@ -145,8 +150,7 @@ void reload_go_back(struct master *master)
                          "reason stands above");
     master->previous.listeners.last_id = master->server->listeners.last_id;
     server_close(master->server);
-    *master->server = master->previous;
-    master->previous = (struct server){0};
+    server_move(master->server, &master->previous);
     master->on_trial = false;
     server_use_log(master->server);
     children_discard(master, master->last_epoch);

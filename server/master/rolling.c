@@ -122,6 +122,20 @@ void rolling_advance(struct master *master)
     }
 }
 
+/* Who could be replaced now waits for news of another, not for the time. */
+uint64_t rolling_due_ms(const struct master *master)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t due_ms = 0;
+    for (uint32_t i = 0; i < master->seat_count && master->phase == MASTER_RUNNING; i++) {
+        const struct seat *seat = &master->seats[i];
+        if (seat->successor == NULL && seat->outdated && seat->start_at_ms > now_ms) {
+            due_ms = master_earlier_ms(due_ms, seat->start_at_ms);
+        }
+    }
+    return due_ms;
+}
+
 void rolling_succeed(struct master *master, struct seat *seat)
 {
     struct child *old = seat->child;

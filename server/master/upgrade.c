@@ -39,7 +39,7 @@ static bool refuse(struct error *error, const char *text)
 
 static void tell(const struct master *master, char byte)
 {
-    ssize_t ignored = send(master->upgrade_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t ignored = send(master->upgrade.talk_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)ignored;
 }
 
@@ -52,7 +52,7 @@ bool upgrade_begin(struct master *master, struct error *error)
     if (master->origin->program[0] == '\0') {
         return refuse(error, "the path of this program is not known; start it by its full path");
     }
-    if (master->upgrade_pid != 0) {
+    if (master->upgrade.pid != 0) {
         return refuse(error, "the last new program is not ready yet");
     }
     if (master->phase != MASTER_RUNNING || reload_is_under_way(master)) {
@@ -71,58 +71,59 @@ bool upgrade_begin(struct master *master, struct error *error)
         return refuse(error, "no process can be forked; raise the limit of processes");
     }
     log_write(LOG_NOTICE, "upgrading: started %s as pid %d", master->origin->program, (int)pid);
-    master->upgrade_pid = pid;
-    master->upgrade_fd = ends[0];
-    master->upgrade_serves = false;
-    master->addresses_left = 0;
-    master->upgrade_over_ms =
+    master->upgrade.pid = pid;
+    master->upgrade.talk_fd = ends[0];
+    master->upgrade.serves = false;
+    master->upgrade.addresses_left = 0;
+    master->upgrade.over_ms =
         clock_monotonic_ms() + master->server->config.start_timeout_ms + STOP_PATIENCE_MS;
     return true;
 }
 
 static void close_news(struct master *master)
 {
-    if (master->upgrade_fd >= 0) {
-        close(master->upgrade_fd);
-        master->upgrade_fd = -1;
+    if (master->upgrade.talk_fd >= 0) {
+        close(master->upgrade.talk_fd);
+        master->upgrade.talk_fd = -1;
     }
 }
 
 void upgrade_abandon(struct master *master)
 {
-    if (master->upgrade_pid != 0 && !master->upgrade_serves) {
-        kill(master->upgrade_pid, SIGTERM);
+    if (master->upgrade.pid != 0 && !master->upgrade.serves) {
+        kill(master->upgrade.pid, SIGTERM);
     }
 }
 
 void upgrade_check_deadline(struct master *master)
 {
-    if (master->upgrade_pid != 0 && !master->upgrade_serves && master->upgrade_over_ms != 0 &&
-        clock_monotonic_ms() >= master->upgrade_over_ms) {
+    if (master->upgrade.pid != 0 && !master->upgrade.serves && master->upgrade.over_ms != 0 &&
+        clock_monotonic_ms() >= master->upgrade.over_ms) {
         log_write(LOG_WARN, "killing the new program (pid %d), which has not become ready in time",
-                  (int)master->upgrade_pid);
-        master->upgrade_over_ms = 0;
-        kill(master->upgrade_pid, SIGKILL);
+                  (int)master->upgrade.pid);
+        master->upgrade.over_ms = 0;
+        kill(master->upgrade.pid, SIGKILL);
     }
 }
 
-uint64_t upgrade_due_ms(const struct master *master, uint64_t now_ms)
+uint64_t upgrade_due_ms(const struct master *master)
 {
-    bool waits = master->upgrade_pid != 0 && !master->upgrade_serves;
-    bool on_trial = master->phase == MASTER_HANDED_OVER && master->upgrade_over_ms > now_ms;
-    return waits || on_trial ? master->upgrade_over_ms : 0;
+    uint64_t now_ms = clock_monotonic_ms();
+    bool waits = master->upgrade.pid != 0 && !master->upgrade.serves;
+    bool on_trial = master->phase == MASTER_HANDED_OVER && master->upgrade.over_ms > now_ms;
+    return waits || on_trial ? master->upgrade.over_ms : 0;
 }
 
 static void hand_over(struct master *master, enum inheritance_news news)
 {
-    log_write(LOG_NOTICE, "the new program (pid %d) serves: retiring", (int)master->upgrade_pid);
-    service_manager_name_main(&master->service_manager, (int)master->upgrade_pid);
-    master->phase = MASTER_HANDED_OVER;
-    master->upgrade_serves = true;
+    log_write(LOG_NOTICE, "the new program (pid %d) serves: retiring", (int)master->upgrade.pid);
+    service_manager_name_main(&master->service_manager, (int)master->upgrade.pid);
+    phase_enter(master, MASTER_HANDED_OVER);
+    master->upgrade.serves = true;
     if (news == INHERITANCE_ELSEWHERE) {
-        master->addresses_left = UINT32_MAX;
+        master->upgrade.addresses_left = UINT32_MAX;
     }
-    master->upgrade_over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
+    master->upgrade.over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
     for (uint32_t i = 0; i < master->seat_count; i++) {
         struct seat *seat = &master->seats[i];
         *seat = (struct seat){0};
@@ -138,19 +139,20 @@ static void on_news(struct master *master, enum inheritance_news news)
 {
     bool retired = master->phase == MASTER_HANDED_OVER;
     if (news >= INHERITANCE_LEAVES) {
-        master->addresses_left |= UINT32_C(1) << (news - INHERITANCE_LEAVES) % ENDPOINTS_MOST;
+        master->upgrade.addresses_left |= UINT32_C(1)
+                                          << (news - INHERITANCE_LEAVES) % ENDPOINTS_MOST;
         return;
     }
     switch (news) {
     case INHERITANCE_SERVES:
     case INHERITANCE_ELSEWHERE:
-        if (master->phase == MASTER_RUNNING && !master->upgrade_serves) {
+        if (master->phase == MASTER_RUNNING && !master->upgrade.serves) {
             hand_over(master, news);
         }
         break;
     case INHERITANCE_DRAINS:
         if (retired) {
-            master->upgrade_over_ms = clock_monotonic_ms();
+            master->upgrade.over_ms = clock_monotonic_ms();
         }
         break;
     case INHERITANCE_STOPS:
@@ -163,11 +165,15 @@ static void on_news(struct master *master, enum inheritance_news news)
     }
 }
 
-void upgrade_on_news(struct master *master)
+void upgrade_hear(struct master *master)
 {
     char byte;
     ssize_t n;
-    while (master->upgrade_fd >= 0 && (n = recv(master->upgrade_fd, &byte, 1, MSG_DONTWAIT)) != 0) {
+    if (master->upgrade.talk_fd < 0) {
+        return;
+    }
+    while (master->upgrade.talk_fd >= 0 &&
+           (n = recv(master->upgrade.talk_fd, &byte, 1, MSG_DONTWAIT)) != 0) {
         if (n < 0) {
             return;
         }
@@ -178,13 +184,14 @@ void upgrade_on_news(struct master *master)
 
 static bool is_on_trial(const struct master *master)
 {
-    return master->phase == MASTER_HANDED_OVER && clock_monotonic_ms() < master->upgrade_over_ms;
+    return master->phase == MASTER_HANDED_OVER && clock_monotonic_ms() < master->upgrade.over_ms;
 }
 
 static void serve_again(struct master *master)
 {
-    master->phase = MASTER_RUNNING;
-    master->addresses_left = 0;
+    phase_enter(master, MASTER_RUNNING);
+    master->upgrade.addresses_left = 0;
+    master->upgrade.over_ms = 0;
     listening_listen_again(master);
     pid_file_claim();
     service_manager_name_main(&master->service_manager, (int)getpid());
@@ -197,9 +204,9 @@ bool upgrade_take_back(struct master *master)
         return false;
     }
     log_write(LOG_NOTICE, "this program serves again: the new one (pid %d) is to end",
-              (int)master->upgrade_pid);
+              (int)master->upgrade.pid);
     tell(master, INHERITANCE_RECALL);
-    kill(master->upgrade_pid, SIGQUIT);
+    kill(master->upgrade.pid, SIGQUIT);
     serve_again(master);
     return true;
 }
@@ -214,23 +221,24 @@ static const char *what_follows(const struct master *master, bool goes_back)
 
 bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
 {
-    if (pid != master->upgrade_pid || pid == 0) {
+    if (pid != master->upgrade.pid || pid == 0) {
         return false;
     }
-    upgrade_on_news(master); /* what it has said last */
+    upgrade_hear(master); /* what it has said last */
     bool by_signal = WIFSIGNALED(wait_status);
     int number = by_signal ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
     bool goes_back = is_on_trial(master) && (by_signal || number != 0);
-    bool in_order = !by_signal && number == 0 && master->upgrade_serves;
+    bool in_order = !by_signal && number == 0 && master->upgrade.serves;
     const char *next = what_follows(master, goes_back);
-    master->upgrade_pid = 0;
+    master->upgrade.pid = 0;
     close_news(master);
     if (goes_back) {
         serve_again(master);
     } else if (master->phase == MASTER_HANDED_OVER) {
-        master->upgrade_over_ms = clock_monotonic_ms();
+        master->upgrade.over_ms = clock_monotonic_ms();
     }
     if (master->phase == MASTER_RUNNING) {
+        master->upgrade.over_ms = 0;
         control_take_back(master);
     }
     /* told last, so that whoever reads it finds it so */

@@ -514,6 +514,12 @@ static void close_fd(int *fd)
     }
 }
 
+void server_move(struct server *to, struct server *from)
+{
+    *to = *from;
+    *from = (struct server){.access_log_fd = -1, .error_log_fd = -1};
+}
+
 void server_close(struct server *server)
 {
     listeners_close(&server->listeners);

@@ -73,6 +73,10 @@ bool server_open(struct server *server, const struct server_kind *kind, struct c
 bool server_try(struct server *server, const struct server_kind *kind, struct config *config,
                 struct error *error);
 
+/* Moves all that from holds to to, which holds nothing: each descriptor has one owner. from holds
+ * nothing afterwards. */
+void server_move(struct server *to, struct server *from);
+
 /* Closes this process's descriptors and frees the configuration; the memory that is shared stays.
  */
 void server_close(struct server *server);
