@@ -212,7 +212,8 @@ def test_the_books_of_a_process_that_died_say_nothing():
 @pytest.mark.parametrize("workload", workloads.ALL, ids=lambda workload: workload.key)
 def test_the_books_agree_in_a_real_window(tmp_path, workload):
     bench = Bench(BIN_DIR, workloads.make_documents(tmp_path / "www"), tmp_path, 200, 0.3, 0.1)
-    found = speed.run(bench, PREFORK, workload, 1)
+    # As in a run of the laboratory: on a busy machine a window may come to nothing, and is measured again.
+    found = Windows(lambda line: None).measure("a", lambda: speed.run(bench, PREFORK, workload, 1))
     assert found.requests_per_s > 0 and found.errors == 0
 
 
@@ -273,7 +274,7 @@ def test_a_run_that_fails_all_the_time_ends():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(session.machine, "warnings", list)
+    monkeypatch.setattr(session.host, "warnings", list)
     return Session(tmp_path / "out", "x.json")
 
 
@@ -325,7 +326,7 @@ def test_a_report_that_cannot_be_written_is_shown(run, monkeypatch):
 
 def test_a_file_that_does_not_fit_leaves_the_earlier_one(tmp_path):
     results.write_text(tmp_path, "x", "earlier")
-    program = ("import resource, sys; from pathlib import Path; from twinlab import results\n"
+    program = ("import resource, sys; from pathlib import Path; from twinlab.base import results\n"
                "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
                f"results.write_text(Path({str(tmp_path)!r}), 'x', 'y' * 100_000)\n")
     done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(LAB.parent)},

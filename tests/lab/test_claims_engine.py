@@ -17,8 +17,8 @@ from twinlab.claims.store import Store
 from twinlab.clients import lab_prober
 from twinlab.clients.lab_prober import Latency
 from twinlab.machine.host import CpuClock, CpuPressure
-from twinlab.runs import identity
 from twinlab.runs.speed import Bench
+from twinlab.servers import books as server_books
 from twinlab.servers import workloads
 from twinlab.servers.server import Server
 
@@ -292,7 +292,7 @@ def test_an_honest_server_passes_the_same_check(store, bench):
 
 def test_an_honest_server_with_a_second_load_passes_as_well(bench, monkeypatch):
     """The pool has requests under way at any time, until both loads are halted."""
-    monkeypatch.setattr(identity, "SETTLE_DEADLINE_S", 3.0)
+    monkeypatch.setattr(server_books, "SETTLE_DEADLINE_S", 3.0)
     here = replace(bench, connections=4, duration_s=0.4, warmup_s=0.1)
     for side in (PREFORK, Side(name="request", model="threadpool-request", threads=4, loops=2)):
         for kind in ("load", "rate"):

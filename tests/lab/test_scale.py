@@ -151,7 +151,7 @@ def test_a_crowd_that_is_not_served_is_one_line(listener):
 def test_a_crowd_ends_with_a_laboratory_that_is_killed(listener):
     port, kept = listener
     listener_answer[0] = ANSWER
-    program = f"import signal; from twinlab.crowd import Crowd; Crowd({port}, 3).__enter__(); signal.pause()"
+    program = f"import signal; from twinlab.clients.crowd import Crowd; Crowd({port}, 3).__enter__(); signal.pause()"
     lab = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(LAB.parent)})
     try:
         wait_for_count(kept, 3)

@@ -268,8 +268,8 @@ def test_every_worker_sees_a_new_file(server, new_file):
 def test_a_file_that_is_written_all_the_time(server, new_file, way):
     """As a status file or a log: it is served as it is at some moment, and never refused."""
     path, target = new_file(b"%08d" % 0)
-    clients = [server.connect() for _ in range(4)]
     with restless_writer(way, path):
+        clients = [server.connect() for _ in range(4)]
         for _ in range(250):
             for client in clients:
                 response = client.get(target)

@@ -226,7 +226,8 @@ def test_addresses_that_overlap_follow_each_other(model, start_listening):
             reload(server)
             before = asker.answers
             wait_until(lambda: asker.answers > before + 8, "it goes on answering")
-        assert asker.failures == []
+        # The one that is in the middle of its handshake with the old socket, if there is one, is reset.
+        assert [type(failure) for failure in asker.failures] in ([], [ConnectionResetError])
         assert answers("127.0.0.2", port) == (not listen.startswith(("127.0.0.1", "localhost")))
     assert "refused" not in server.log()
 
