@@ -1,5 +1,5 @@
-/* All handlers: each file below registers its own routes. The order of the arguments of a handler
- * and what it may touch: common/http/handler.h. */
+/* All handlers: each file below this folder registers its own routes. The order of the arguments of
+ * a handler and what it may touch: common/http/router.h. How to add one: README.md beside this. */
 #ifndef TWINHTTPD_COMMON_HANDLERS_HANDLERS_H
 #define TWINHTTPD_COMMON_HANDLERS_HANDLERS_H
 
@@ -19,29 +19,44 @@ struct handler_environment {
     bool faults;                      /* register /fault/... and /lab/... */
 };
 
-/* Registers every route that the environment asks for; the static files and /status in any case. */
+/* Registers every route that the environment asks for. The environment outlives the router. */
 void handlers_register(struct router *router, struct handler_environment *environment);
 
-void static_files_register(struct router *router);                             /* the rest */
-void plaintext_register(struct router *router);                                /* /plaintext */
-void json_register(struct router *router);                                     /* /json */
-void cpu_register(struct router *router);                                      /* /cpu?us= */
-void sleep_register(struct router *router);                                    /* /sleep?ms= */
-void echo_register(struct router *router);                                     /* POST /echo */
-void counter_register(struct router *router, struct handler_environment *env); /* /counter?mode= */
-void whoami_register(struct router *router, struct handler_environment *env);  /* /whoami */
-void status_register(struct router *router, struct handler_environment *env);  /* /status */
-void fault_register(struct router *router, struct handler_environment *env);   /* /fault/... */
-void lab_layout_register(struct router *router);                               /* /lab/layout */
-void lab_peek_register(struct router *router);                                 /* /lab/peek, poke */
-void lab_park_register(struct router *router);    /* /lab/park, parked */
-void lab_tls_register(struct router *router);     /* /lab/tls */
-void lab_recurse_register(struct router *router); /* /lab/recurse */
-void lab_heap_register(struct router *router);    /* /lab/heap */
-void lab_cache_register(struct router *router);   /* /lab/cache */
-void lab_fdleak_register(struct router *router);  /* /lab/fdleak */
+/* Every handler, a line each. NAME stands for the function NAME_register, which its file has. */
 
-/* /fault/scribble?ms= */
-void scribble_register(struct router *router, struct handler_environment *env);
+/* Served in any case. */
+#define SITE_HANDLERS(HANDLER)                                                                     \
+    HANDLER(static_files) /* the rest */                                                           \
+    HANDLER(status)       /* /status */
+
+/* What benchmarks and comparisons ask for. A few requests to /sleep or /cpu take all workers away,
+ * so strangers are not to have them. */
+#define BENCH_HANDLERS(HANDLER)                                                                    \
+    HANDLER(plaintext) /* /plaintext */                                                            \
+    HANDLER(json)      /* /json */                                                                 \
+    HANDLER(cpu)       /* /cpu?us= */                                                              \
+    HANDLER(sleep)     /* /sleep?ms= */                                                            \
+    HANDLER(echo)      /* POST /echo */                                                            \
+    HANDLER(counter)   /* /counter?mode= */                                                        \
+    HANDLER(whoami)    /* /whoami */
+
+/* What demonstrations need, and nobody else should have. */
+#define LAB_HANDLERS(HANDLER)                                                                      \
+    HANDLER(fault)       /* /fault/... */                                                          \
+    HANDLER(scribble)    /* /fault/scribble?ms= */                                                 \
+    HANDLER(lab_layout)  /* /lab/layout */                                                         \
+    HANDLER(lab_peek)    /* /lab/peek, poke */                                                     \
+    HANDLER(lab_park)    /* /lab/park, parked */                                                   \
+    HANDLER(lab_tls)     /* /lab/tls */                                                            \
+    HANDLER(lab_recurse) /* /lab/recurse */                                                        \
+    HANDLER(lab_heap)    /* /lab/heap */                                                           \
+    HANDLER(lab_cache)   /* /lab/cache */                                                          \
+    HANDLER(lab_fdleak)  /* /lab/fdleak */
+
+#define HANDLER_DECLARATION(name)                                                                  \
+    void name##_register(struct router *router, struct handler_environment *environment);
+SITE_HANDLERS(HANDLER_DECLARATION)
+BENCH_HANDLERS(HANDLER_DECLARATION)
+LAB_HANDLERS(HANDLER_DECLARATION)
 
 #endif

@@ -174,10 +174,10 @@ static void prepare(void)
     FUZZ_CHECK(log_fd >= 0);
     log_set_level(LOG_ERROR);
     router = router_create();
-    static_files_register(router);
-    plaintext_register(router);
-    json_register(router);
-    echo_register(router);
+    static_files_register(router, NULL);
+    plaintext_register(router, NULL);
+    json_register(router, NULL);
+    echo_register(router, NULL);
     scoreboard = scoreboard_create(2);
     FUZZ_CHECK(scoreboard != NULL);
 }

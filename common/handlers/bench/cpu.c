@@ -44,8 +44,9 @@ static void cpu(const struct http_request *request, struct http_response *respon
     buffer_printf(&response->text, "burned %llu us of CPU time\n", (unsigned long long)us);
 }
 
-void cpu_register(struct router *router)
+void cpu_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/cpu",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .blocks = true,

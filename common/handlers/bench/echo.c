@@ -19,8 +19,9 @@ static void echo(const struct http_request *request, struct http_response *respo
     response->body = (struct span){request->body.data, request->body.len};
 }
 
-void echo_register(struct router *router)
+void echo_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/echo",
                                        .methods = METHOD_BIT(METHOD_POST),
                                        .wants_body = true,

@@ -16,8 +16,9 @@ static void json(const struct http_request *request, struct http_response *respo
     response->content_type = "application/json";
 }
 
-void json_register(struct router *router)
+void json_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/json",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .cacheable = true,

@@ -11,8 +11,9 @@ static void plaintext(const struct http_request *request, struct http_response *
     response->body = SPAN("Hello, World!");
 }
 
-void plaintext_register(struct router *router)
+void plaintext_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/plaintext",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .cacheable = true,

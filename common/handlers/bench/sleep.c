@@ -29,8 +29,9 @@ static void sleep_handler(const struct http_request *request, struct http_respon
     buffer_printf(&response->text, "slept %llu ms\n", (unsigned long long)ms);
 }
 
-void sleep_register(struct router *router)
+void sleep_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/sleep",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .blocks = true,

@@ -141,8 +141,9 @@ static void cache_handler(const struct http_request *request, struct http_respon
     pthread_mutex_unlock(&cache.lock);
 }
 
-void lab_cache_register(struct router *router)
+void lab_cache_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/lab/cache",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .blocks = true,

@@ -39,8 +39,9 @@ static void fdleak(const struct http_request *request, struct http_response *res
     response->content_type = "application/json";
 }
 
-void lab_fdleak_register(struct router *router)
+void lab_fdleak_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/lab/fdleak",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .handler = fdleak});

@@ -115,8 +115,9 @@ static void heap(const struct http_request *request, struct http_response *respo
     response->content_type = "application/json";
 }
 
-void lab_heap_register(struct router *router)
+void lab_heap_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/lab/heap",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .blocks = true,

@@ -104,8 +104,9 @@ static void allocate_once(void)
     }
 }
 
-void lab_layout_register(struct router *router)
+void lab_layout_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     allocate_once();
     router_add(router, &(struct route){.path = "/lab/layout",
                                        .methods = METHOD_BIT(METHOD_GET),

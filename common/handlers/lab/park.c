@@ -74,8 +74,9 @@ static void parked(const struct http_request *request, struct http_response *res
     response->content_type = "application/json";
 }
 
-void lab_park_register(struct router *router)
+void lab_park_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/lab/park",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .blocks = true,

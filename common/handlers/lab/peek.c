@@ -126,8 +126,9 @@ static void poke(const struct http_request *request, struct http_response *respo
     answer(response, &target, value, error);
 }
 
-void lab_peek_register(struct router *router)
+void lab_peek_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(
         router,
         &(struct route){.path = "/lab/peek", .methods = METHOD_BIT(METHOD_GET), .handler = peek});

@@ -40,8 +40,9 @@ static void recurse_handler(const struct http_request *request, struct http_resp
     response->content_type = "application/json";
 }
 
-void lab_recurse_register(struct router *router)
+void lab_recurse_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.path = "/lab/recurse",
                                        .methods = METHOD_BIT(METHOD_GET),
                                        .handler = recurse_handler});

@@ -34,8 +34,9 @@ static void tls(const struct http_request *request, struct http_response *respon
     response->content_type = "application/json";
 }
 
-void lab_tls_register(struct router *router)
+void lab_tls_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){
                            .path = "/lab/tls", .methods = METHOD_BIT(METHOD_GET), .handler = tls});
 }

@@ -210,8 +210,9 @@ static void static_files(const struct http_request *request, struct http_respons
     }
 }
 
-void static_files_register(struct router *router)
+void static_files_register(struct router *router, struct handler_environment *environment)
 {
+    (void)environment;
     router_add(router, &(struct route){.methods = METHOD_BIT(METHOD_GET),
                                        .cacheable = true,
                                        .handler = static_files});
