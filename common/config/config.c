@@ -29,9 +29,9 @@ static const struct command commands[] = {
 enum {
     COMMANDS = sizeof(commands) / sizeof(commands[0]),
     FIRST_VALUE = 256,
-    FIRST_COMMAND = CONFIG_SETTINGS,
-    CONFIG_OPTION = FIRST_COMMAND + COMMANDS,
-    OPTIONS = CONFIG_OPTION + 1,
+    CONFIG_OPTION = COMMANDS,
+    FIRST_SETTING = CONFIG_OPTION + 1,
+    OPTIONS_MOST = FIRST_SETTING + CONFIG_SETTINGS_MOST,
     POSITIONAL = 1 /* getopt's value for an argument that is no option */
 };
 
@@ -41,7 +41,7 @@ static const char config_option_allowed[] = "the path of a YAML file";
 struct command_line {
     enum config_action action;
     const char *config_path;
-    const char *values[CONFIG_SETTINGS]; /* NULL: not given; the last one given counts */
+    const char *values[CONFIG_SETTINGS_MOST]; /* NULL: not given; the last one given counts */
     char *listen; /* made of several, which all count; NULL: of one at most */
 };
 
@@ -50,22 +50,24 @@ static const char *server_name(enum config_server server)
     return server == CONFIG_SERVER_PREFORK ? "prefork-server" : "threadpool-server";
 }
 
-static void make_options(struct option options[OPTIONS + 1])
+/* The commands, --config, the settings, and an empty one at the end. */
+static void make_options(struct option options[OPTIONS_MOST + 1])
 {
-    for (int i = 0; i < OPTIONS + 1; i++) {
-        options[i] = (struct option){.val = FIRST_VALUE + i};
-    }
-    for (int i = 0; i < CONFIG_SETTINGS; i++) {
-        options[i].name = config_settings[i].option;
-        options[i].has_arg =
-            config_settings[i].kind == CONFIG_KIND_FLAG ? no_argument : required_argument;
+    memset(options, 0, (OPTIONS_MOST + 1) * sizeof(options[0]));
+    for (int i = 0; i < OPTIONS_MOST; i++) {
+        options[i].val = FIRST_VALUE + i;
     }
     for (int i = 0; i < COMMANDS; i++) {
-        options[FIRST_COMMAND + i].name = commands[i].name;
+        options[i].name = commands[i].name;
     }
     options[CONFIG_OPTION].name = "config";
     options[CONFIG_OPTION].has_arg = required_argument;
-    options[OPTIONS] = (struct option){0};
+    struct option *of_settings = &options[FIRST_SETTING];
+    for (size_t i = 0; i < config_setting_count; i++) {
+        of_settings[i].name = config_settings[i].option;
+        of_settings[i].has_arg =
+            config_settings[i].kind == CONFIG_KIND_FLAG ? no_argument : required_argument;
+    }
 }
 
 static bool fail_missing_value(int index, const char *name, enum config_server server,
@@ -75,7 +77,7 @@ static bool fail_missing_value(int index, const char *name, enum config_server s
     if (index == CONFIG_OPTION) {
         return error_set(error, "--%s needs a value; use %s", name, config_option_allowed);
     }
-    config_setting_allowed(&config_settings[index], server, allowed);
+    config_setting_allowed(&config_settings[index - FIRST_SETTING], server, allowed);
     return error_set(error, "--%s needs a value; use %s", name, allowed);
 }
 
@@ -140,11 +142,11 @@ static bool take_setting(struct command_line *line, int index, enum config_serve
 static bool take_option(struct command_line *line, int index, enum config_server server,
                         struct error *error)
 {
-    if (index < CONFIG_SETTINGS) {
-        return take_setting(line, index, server, error);
+    if (index >= FIRST_SETTING) {
+        return take_setting(line, index - FIRST_SETTING, server, error);
     }
     if (index < CONFIG_OPTION) {
-        return take_command(line, &commands[index - FIRST_COMMAND], error);
+        return take_command(line, &commands[index], error);
     }
     if (line->config_path != NULL) {
         return error_set(error, "--config is given twice; put all settings in one file");
@@ -162,7 +164,7 @@ static bool asks_for_text(enum config_action action)
 static bool read_command_line(struct command_line *line, enum config_server server, int argc,
                               char *const *argv, struct error *error)
 {
-    struct option options[OPTIONS + 1];
+    struct option options[OPTIONS_MOST + 1];
     make_options(options);
     optind = 0; /* glibc: start afresh, even after an earlier call that stopped half way */
     opterr = 0;
@@ -190,7 +192,7 @@ static bool read_command_line(struct command_line *line, enum config_server serv
 
 static void apply_defaults(struct config *config, enum config_server server)
 {
-    for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
+    for (size_t i = 0; i < config_setting_count; i++) {
         const struct config_setting *setting = &config_settings[i];
         bool good = config_setting_apply(setting, server, setting->default_value, config);
         CHECK(good);
@@ -201,7 +203,7 @@ static void apply_defaults(struct config *config, enum config_server server)
 static bool apply_options(struct config *config, enum config_server server,
                           const struct command_line *line, struct error *error)
 {
-    for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
+    for (size_t i = 0; i < config_setting_count; i++) {
         const struct config_setting *setting = &config_settings[i];
         const char *text = line->values[i];
         if (text != NULL && !config_setting_apply(setting, server, text, config)) {
@@ -295,7 +297,7 @@ void config_print_help(FILE *out, enum config_server server)
         fprintf(out, "  --%s\n      %s\n", commands[i].name, commands[i].help);
     }
     fputs("\nSettings:\n", out);
-    for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
+    for (size_t i = 0; i < config_setting_count; i++) {
         if ((config_settings[i].servers & server) != 0) {
             print_setting(out, &config_settings[i], server);
         }

@@ -28,10 +28,9 @@ static unsigned own_traits(const struct config *config)
 
 uint64_t config_idle_settings(const struct config *config, unsigned traits)
 {
-    _Static_assert(CONFIG_SETTINGS <= 64, "a bit for each setting");
     uint64_t idle = 0;
     traits |= own_traits(config);
-    for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
+    for (size_t i = 0; i < config_setting_count; i++) {
         if ((config_settings[i].needs & ~traits) != 0) {
             idle |= UINT64_C(1) << i;
         }
@@ -42,7 +41,7 @@ uint64_t config_idle_settings(const struct config *config, unsigned traits)
 void config_describe_idle(const struct config *config, unsigned traits, unsigned index,
                           struct error *out)
 {
-    CHECK(index < CONFIG_SETTINGS);
+    CHECK(index < config_setting_count);
     const struct config_setting *setting = &config_settings[index];
     traits |= own_traits(config);
     const char *reason = "";

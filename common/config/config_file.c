@@ -21,7 +21,7 @@ struct file {
     const char *shown_path;
     struct buffer content;
     struct buffer list; /* what stands behind the key that may have a list, with commas */
-    size_t lines[CONFIG_SETTINGS]; /* where each key stands, from 1; 0: not in the file */
+    size_t lines[CONFIG_SETTINGS_MOST]; /* where each key stands, from 1; 0: not in the file */
     struct error *error;
 };
 
@@ -252,9 +252,9 @@ static bool scan_keys(struct file *file, bool *has_keys)
 
 /* Every value is read as text: libcyaml's own numbers would take "010" for 8, and have no "auto".
  * What may be a text or a list it has no word for: that the scan has read. */
-static void make_schema(cyaml_schema_field_t fields[CONFIG_SETTINGS + 1])
+static void make_schema(cyaml_schema_field_t fields[CONFIG_SETTINGS_MOST + 1])
 {
-    for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
+    for (size_t i = 0; i < config_setting_count; i++) {
         fields[i] = (cyaml_schema_field_t){
             .key = config_settings[i].key,
             .data_offset = (uint32_t)(i * sizeof(char *)),
@@ -267,13 +267,13 @@ static void make_schema(cyaml_schema_field_t fields[CONFIG_SETTINGS + 1])
                 (cyaml_schema_value_t){.type = CYAML_IGNORE, .flags = CYAML_FLAG_OPTIONAL};
         }
     }
-    fields[CONFIG_SETTINGS] = (cyaml_schema_field_t)CYAML_FIELD_END;
+    fields[config_setting_count] = (cyaml_schema_field_t)CYAML_FIELD_END;
 }
 
 static bool apply_values(const struct file *file, enum config_server server, char *const *values,
                          struct config *config)
 {
-    for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
+    for (size_t i = 0; i < config_setting_count; i++) {
         const struct config_setting *setting = &config_settings[i];
         const char *text = values[i];
         if (has_list(setting)) {
@@ -292,11 +292,12 @@ static bool apply_values(const struct file *file, enum config_server server, cha
 static bool load_values(const struct file *file, enum config_server server, struct config *config)
 {
     static const cyaml_config_t cyaml = {.mem_fn = cyaml_mem};
-    cyaml_schema_field_t fields[CONFIG_SETTINGS + 1];
+    cyaml_schema_field_t fields[CONFIG_SETTINGS_MOST + 1];
     make_schema(fields);
     const cyaml_schema_value_t schema = {.type = CYAML_MAPPING,
                                          .flags = CYAML_FLAG_POINTER,
-                                         .data_size = CONFIG_SETTINGS * sizeof(char *),
+                                         .data_size =
+                                             (uint32_t)(config_setting_count * sizeof(char *)),
                                          .mapping = {.fields = fields}};
     cyaml_data_t *values = NULL;
     cyaml_err_t result = cyaml_load_data((const uint8_t *)file->content.data, file->content.len,

@@ -35,9 +35,13 @@ struct config_setting {
     const char *help;
 };
 
-enum { CONFIG_SETTINGS = 48, CONFIG_ALLOWED_BYTES = 128 };
+enum {
+    CONFIG_SETTINGS_MOST = 64, /* each has a bit in config.chosen */
+    CONFIG_ALLOWED_BYTES = 128
+};
 
-extern const struct config_setting config_settings[CONFIG_SETTINGS];
+extern const struct config_setting config_settings[];
+extern const size_t config_setting_count;
 
 /* The row of a YAML key, or NULL. */
 const struct config_setting *config_setting_find(const char *key);

@@ -31,7 +31,7 @@ static const char *const log_level_names[] = {"debug", "info", "notice", "warn",
 #define CHOICE(choice_list) .kind = CONFIG_KIND_CHOICE, .names = (choice_list)
 #define TIMEOUT             RANGE(1, 86400000)
 
-const struct config_setting config_settings[CONFIG_SETTINGS] = {
+const struct config_setting config_settings[] = {
     {MEMBER(listen), .option = "listen", .kind = CONFIG_KIND_LISTEN,
      .default_value = "127.0.0.1:8080", .servers = BOTH_SERVERS,
      .help = "Addresses and ports to listen on; *: all addresses, IPv6 too; port 0: the kernel\n"
@@ -188,9 +188,13 @@ const struct config_setting config_settings[CONFIG_SETTINGS] = {
      .help = "Replace a process that has more KiB of memory (Pss); 0: never."},
 };
 
+const size_t config_setting_count = sizeof(config_settings) / sizeof(config_settings[0]);
+_Static_assert(sizeof(config_settings) / sizeof(config_settings[0]) <= CONFIG_SETTINGS_MOST,
+               "a bit for each setting");
+
 const struct config_setting *config_setting_find(const char *key)
 {
-    for (size_t i = 0; i < CONFIG_SETTINGS; i++) {
+    for (size_t i = 0; i < config_setting_count; i++) {
         if (strcmp(config_settings[i].key, key) == 0) {
             return &config_settings[i];
         }
