@@ -87,8 +87,8 @@ def exists(name, document):
 
 
 def is_pattern(name):
-    """loadtest/results is made by the laboratory; NAME stands for whatever a reader chooses."""
-    return "*" in name or "NAME" in name or name.startswith("loadtest/results")
+    """loadtest/results is made by the laboratory; what a reader adds is called NAME, or hello."""
+    return any(word in name for word in ("*", "NAME", "hello")) or name.startswith("loadtest/results")
 
 
 @of_each_document
@@ -200,3 +200,20 @@ def test_every_field_of_the_status_is_documented(server):
     # An object that may be null is shown as a field where it is.
     optional = {field for field in shown if any(name.startswith(field + ".") for name in documented)}
     assert shown - optional == documented
+
+
+# ---- handlers and demonstrations ----
+
+def test_every_path_of_a_handler_is_documented():
+    """/fault/segv by its whole name, or as `segv` beside others of its kind."""
+    sources = (path.read_text() for path in (ROOT / "common/handlers").rglob("*.c"))
+    paths = [path for source in sources for path in re.findall(r'\.path = "([^"]+)"', source)]
+    words = set(re.findall(r"[`/ ]([\w-]+)(?=[`?])", (ROOT / "common/handlers/README.md").read_text()))
+    assert len(paths) > 30
+    assert [path for path in paths if path.rsplit("/", 1)[1] not in words] == []
+
+
+def test_every_demonstration_is_documented():
+    listed = subprocess.run([ROOT / "loadtest/lab", "demo"], capture_output=True, text=True, check=True).stdout
+    table = section((ROOT / "loadtest/README.md").read_text(), "See what they share")
+    assert [line.split()[0] for line in listed.splitlines()] == re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)

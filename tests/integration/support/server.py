@@ -23,7 +23,7 @@ SANITIZED = PRESET in ("asan-ubsan", "tsan")
 SECCOMP = "off" if SANITIZED or PRESET == "coverage" else "on"
 
 _BANNER = re.compile(
-    r"(?P<binary>(?:prefork|threadpool)-server): listening on http://(?P<host>[^/]+):(?P<port>\d+)"
+    r"(?P<binary>\w+-server): listening on http://(?P<host>[^/]+):(?P<port>\d+)"
     r" \(model (?P<model>\w+), (?P<details>.*?),? ?(?:master )?pid (?P<pid>\d+)\)"
 )
 _SANITIZER_REPORT = re.compile(
