@@ -43,7 +43,7 @@ static bool read_all(struct file *file, FILE *stream)
         buffer_reserve(&file->content, READ_BYTES);
         bytes = fread(file->content.data + file->content.len, 1, READ_BYTES, stream);
         file->content.len += bytes;
-    } while (bytes > 0 && file->content.len <= FILE_MAX_BYTES);
+    } while (bytes == READ_BYTES && file->content.len <= FILE_MAX_BYTES);
     if (ferror(stream)) {
         return error_set(file->error, "%s: cannot be read: %s; give --config a YAML file",
                          file->shown_path, strerror(errno));
@@ -306,7 +306,7 @@ static bool load_values(const struct file *file, enum config_server server, stru
         return error_set(file->error, "%s: cannot be read as settings: %s; see --help for them",
                          file->shown_path, cyaml_strerror(result));
     }
-    bool good = apply_values(file, server, values, config);
+    bool good = apply_values(file, server, (char *const *)values, config);
     cyaml_free(&cyaml, &schema, values, 0);
     return good;
 }

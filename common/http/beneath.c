@@ -83,7 +83,7 @@ static bool enter(struct lookup *lookup, const char *name)
         return false;
     }
     memcpy(lookup->done + used, name, len);
-    strcpy(lookup->done + used + len, "/");
+    memcpy(lookup->done + used + len, "/", sizeof("/"));
     return true;
 }
 

@@ -24,15 +24,17 @@ static bool take_etag(struct span *text, struct etag *etag)
     etag->weak = end - p >= 2 && p[0] == 'W' && p[1] == '/';
     p += etag->weak ? 2 : 0;
     const char *opening = p;
-    if (p == end || *p++ != '"') {
+    if (p == end || *p != '"') {
         return false;
     }
+    p++;
     while (p < end && is_etag_byte(*p)) {
         p++;
     }
-    if (p == end || *p++ != '"') {
+    if (p == end || *p != '"') {
         return false;
     }
+    p++;
     etag->opaque = (struct span){opening, (size_t)(p - opening)};
     *text = (struct span){p, (size_t)(end - p)};
     return true;

@@ -55,18 +55,23 @@ void file_entry_retain(struct file_entry *entry)
     atomic_fetch_add_explicit(&entry->references, 1, memory_order_relaxed);
 }
 
+static bool gives_up_last_reference(struct file_entry *entry)
+{
+    return atomic_fetch_sub_explicit(&entry->references, 1, memory_order_acq_rel) == 1;
+}
+
+/* Whoever ends an entry releases the compressed one, to which it holds a reference. */
 void file_entry_release(struct file_entry *entry)
 {
-    if (atomic_fetch_sub_explicit(&entry->references, 1, memory_order_acq_rel) == 1) {
+    while (entry != NULL && gives_up_last_reference(entry)) {
+        struct file_entry *gzipped = entry->gzipped;
         if (entry->fd >= 0) {
             close(entry->fd);
-        }
-        if (entry->gzipped != NULL) {
-            file_entry_release(entry->gzipped);
         }
         free(entry->content);
         free((char *)entry->headers.ptr);
         free(entry);
+        entry = gzipped;
     }
 }
 
@@ -167,8 +172,11 @@ static void insert_entry(struct file_cache *cache, struct file_entry *entry)
 
 static void forget_all(struct file_cache *cache)
 {
-    while (cache->newest != NULL) {
-        remove_entry(cache, cache->newest);
+    struct file_entry *entry = cache->newest;
+    while (entry != NULL) {
+        struct file_entry *older = entry->older;
+        remove_entry(cache, entry);
+        entry = older;
     }
 }
 
@@ -406,7 +414,8 @@ static unsigned find_variants(const struct document_root *root, char *name)
     char *end = name + strlen(name);
     for (int coding = 0; coding < CODING_IDENTITY; coding++) {
         struct stat status;
-        strcpy(end, content_coding_suffix((enum content_coding)coding));
+        const char *suffix = content_coding_suffix((enum content_coding)coding);
+        memcpy(end, suffix, strlen(suffix) + 1);
         int fd = document_root_open_file(root, name);
         if (fd >= 0) {
             if (fstat(fd, &status) == 0 && kind_of(&status) == FILE_FOUND) {

@@ -98,9 +98,8 @@ static void refuse(struct acceptor *acceptor, int fd, const struct client_addres
                          "Cache-Control: no-store\r\nRetry-After: 1\r\nConnection: close\r\n\r\n",
                          (int)http_status_line(503).len, http_status_line(503).ptr,
                          (int)loop->date_line_bytes, loop->date_line);
-    ssize_t ignored = send(fd, text, (size_t)bytes, MSG_NOSIGNAL);
-    ignored = recv(fd, discarded, sizeof(discarded), 0);
-    (void)ignored;
+    (void)send(fd, text, (size_t)bytes, MSG_NOSIGNAL);
+    (void)recv(fd, discarded, sizeof(discarded), 0);
     close(fd);
     slot_add(&loop_slot(loop)->counters.connections_refused, 1);
     if (log_budget_allows(&loop->refusals, loop_now_ms(loop))) {

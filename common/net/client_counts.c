@@ -37,7 +37,8 @@ static struct client_count *insert(struct client_counts *counts, const struct cl
 
 static struct client_count *find(struct client_counts *counts, const struct client_count *wanted)
 {
-    struct client_count *const *found = tfind(wanted, &counts->tree, compare);
+    struct client_count *const *found =
+        (struct client_count *const *)tfind(wanted, &counts->tree, compare);
     return found == NULL ? NULL : *found;
 }
 

@@ -173,9 +173,12 @@ static void measure_service(const void *subject, double *values)
     requests = 0;
     if (service->pool == POOL_THREAD) {
         micro_thread(&thread, serve, NULL);
-    } else if (service->pool == POOL_PROCESS && (pid = micro_fork()) == 0) {
-        serve(NULL);
-        _exit(0);
+    } else if (service->pool == POOL_PROCESS) {
+        pid = micro_fork();
+        if (pid == 0) {
+            serve(NULL);
+            _exit(0);
+        }
     }
     double request_ns = micro_call_ns(request_once, service, micro_budget_ns(6000, 35000));
     errno = EIO;

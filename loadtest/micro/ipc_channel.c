@@ -509,7 +509,7 @@ static void block_signals(struct channel *channel)
 static void send_signal(struct channel *channel, enum direction direction, size_t bytes)
 {
     union sigval value;
-    memcpy(&value.sival_ptr, channel->own[direction], bytes);
+    memcpy((void *)&value.sival_ptr, channel->own[direction], bytes);
     pid_t receiver = channel->pids[direction == THERE ? BACK : THERE];
     micro_need(sigqueue(receiver, signal_of(direction), value) == 0, "cannot send a signal");
 }
@@ -525,7 +525,7 @@ static char *receive_signal(struct channel *channel, enum direction direction, s
         got = sigwaitinfo(&set, &info);
     } while (got < 0 && errno == EINTR);
     micro_need(got > 0, "cannot wait for a signal");
-    memcpy(channel->own[direction], &info.si_value.sival_ptr, bytes);
+    memcpy(channel->own[direction], (const void *)&info.si_value.sival_ptr, bytes);
     return channel->own[direction];
 }
 

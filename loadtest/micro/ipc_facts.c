@@ -42,9 +42,11 @@ static bool read_written_bytes(uint64_t *bytes)
 {
     static const char name[] = "\nwrite_bytes: ";
     char text[512];
-    const char *found;
-    if (!micro_read_text("/proc/self/io", text, sizeof(text)) ||
-        (found = strstr(text, name)) == NULL) {
+    if (!micro_read_text("/proc/self/io", text, sizeof(text))) {
+        return false;
+    }
+    const char *found = strstr(text, name);
+    if (found == NULL) {
         return false;
     }
     *bytes = strtoull(found + strlen(name), NULL, 10);

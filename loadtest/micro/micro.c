@@ -47,19 +47,6 @@ void micro_fail(const char *what)
     _exit(1); /* also in children: what the parent has not yet printed is not theirs */
 }
 
-void micro_need(bool condition, const char *what)
-{
-    if (!condition) {
-        micro_fail(what);
-    }
-}
-
-void micro_need_zero(int error, const char *what)
-{
-    errno = error;
-    micro_need(error == 0, what);
-}
-
 _Noreturn static void fail_usage(const char *what)
 {
     fprintf(stderr, "micro-%s: %s; see --help\n", micro.name, what);
@@ -514,11 +501,14 @@ bool micro_read_text(const char *path, char *text, size_t size_bytes)
 static struct micro_process look_at(const char *path)
 {
     char text[1024];
-    const char *fields;
     struct micro_process process = {0};
     unsigned long user_ticks, system_ticks;
     long resident_pages;
-    if (!micro_read_text(path, text, sizeof(text)) || (fields = strrchr(text, ')')) == NULL) {
+    if (!micro_read_text(path, text, sizeof(text))) {
+        return process;
+    }
+    const char *fields = strrchr(text, ')');
+    if (fields == NULL) {
         return process;
     }
     /* Fields 3, 4, 14, 15 and 24 of proc_pid_stat(5). */

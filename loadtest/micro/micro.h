@@ -6,6 +6,7 @@
 #ifndef TWINHTTPD_LOADTEST_MICRO_MICRO_H
 #define TWINHTTPD_LOADTEST_MICRO_MICRO_H
 
+#include <errno.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -27,10 +28,21 @@ bool micro_wants_facts(void);
 int micro_finish(void);
 
 _Noreturn void micro_fail(const char *what);
-/* Fails unless the condition holds, with errno's text. */
-void micro_need(bool condition, const char *what);
+/* Fails unless the condition holds, with errno's text. Inline: compilers and analysers see what
+ * holds after it. */
+static inline void micro_need(bool condition, const char *what)
+{
+    if (!condition) {
+        micro_fail(what);
+    }
+}
+
 /* As micro_need, for calls that return an error number. */
-void micro_need_zero(int error, const char *what);
+static inline void micro_need_zero(int error, const char *what)
+{
+    errno = error;
+    micro_need(error == 0, what);
+}
 
 /* ---- Figures ---- */
 

@@ -23,7 +23,7 @@ static struct board {
     _Atomic unsigned not_yet_there; /* of the workers that start together */
     _Atomic uint64_t counter;
     _Atomic unsigned exact; /* workers whose own counters came out exact */
-} * board;
+} *board;
 
 /* A read, an addition and a write, as a plain `counter++` is; atomic each, so that the language
  * defines what happens between them, and relaxed, so that they are plain moves. */
@@ -56,7 +56,10 @@ static void run_crew(const struct crew *crew)
     for (unsigned i = 0; i < crew->workers; i++) {
         if (!crew->processes) {
             micro_thread(&threads[i], run_worker, (void *)(uintptr_t)crew);
-        } else if ((pids[i] = micro_fork()) == 0) {
+            continue;
+        }
+        pids[i] = micro_fork();
+        if (pids[i] == 0) {
             run_worker((void *)(uintptr_t)crew);
             _exit(0);
         }

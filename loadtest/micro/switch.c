@@ -150,9 +150,12 @@ static struct seat sit_down(const struct game *game)
     struct seat seat = {0};
     table.game = game;
     micro_need(pipe(table.there) == 0 && pipe(table.back) == 0, "cannot make pipes");
-    if (game->partner == PROCESS && (seat.pid = micro_fork()) == 0) {
-        play_along(NULL);
-        _exit(0);
+    if (game->partner == PROCESS) {
+        seat.pid = micro_fork();
+        if (seat.pid == 0) {
+            play_along(NULL);
+            _exit(0);
+        }
     }
     if (game->partner == THREAD) {
         micro_thread(&seat.thread, play_along, NULL);

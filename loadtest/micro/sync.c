@@ -29,7 +29,7 @@ static struct board {
     _Atomic bool stop;
     _Atomic uint32_t futex;
     _Atomic unsigned seated; /* workers that have a CPU */
-} * board;
+} *board;
 
 /* ---- One increment ---- */
 
@@ -167,7 +167,10 @@ static void start_crew(const struct crew *crew, struct started *started)
     for (unsigned i = 0; i < crew->workers; i++) {
         if (!crew->processes) {
             micro_thread(&started->threads[i], run_worker, (void *)(uintptr_t)crew);
-        } else if ((started->pids[i] = micro_fork()) == 0) {
+            continue;
+        }
+        started->pids[i] = micro_fork();
+        if (started->pids[i] == 0) {
             run_worker((void *)(uintptr_t)crew);
             _exit(0);
         }

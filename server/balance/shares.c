@@ -1,5 +1,7 @@
 #include "server/balance/shares.h"
 
+#include "common/base/check.h"
+
 enum {
     SLACK_CONNECTIONS = 4, /* more than the least loaded one, and an eighth on top */
     SLACK_PART = 8,
@@ -132,6 +134,8 @@ size_t shares_to_give(const struct scoreboard *scoreboard, uint32_t slot_index,
     uint64_t lacking = lack_of_all(takers, taker_count, fair);
     uint64_t surplus = own > fair ? own - fair : 0;
     size_t count = 0;
+    /* What one has above the mean, the others lack. */
+    CHECK(surplus == 0 || taker_count == 0 || lacking > 0);
     for (size_t i = 0; i < taker_count && surplus > 0; i++) {
         uint64_t part = surplus * lack(&takers[i], fair) / lacking;
         if (part > 0 && is_clearly_more(own, takers[i].connections)) {

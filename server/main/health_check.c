@@ -31,6 +31,7 @@ static const char *ask(int fd, const struct endpoint *endpoint)
         recv(fd, answer, sizeof(answer) - 1, MSG_WAITALL) < 0) {
         return strerror(errno);
     }
+    errno = 0; /* whoever answers is no address that this machine lacks */
     return is_healthy(answer) ? NULL : "the answer is none, or an error of the server";
 }
 

@@ -1,5 +1,6 @@
 #include "server/setup/server.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/base/log_file.h"
 #include "common/base/memory.h"
@@ -408,6 +409,7 @@ static bool open_parts(struct server *server, const struct endpoints *endpoints,
     if (!plan_make(&server->plan, &server->config, server->kind->server, error)) {
         return false;
     }
+    CHECK(server->plan.dispatch != NULL);
     bool threads = server->plan.dispatch[0] != '\0';
     server->run = threads ? server->kind->run_threads : server->kind->run_single;
     if (predecessor != NULL ? !share_memory(server, predecessor, error)

@@ -154,7 +154,7 @@ static bool run_batch(struct pool_member *member, struct http_exchange *batch,
                       struct crash_story *story)
 {
     const struct config *config = &member->pool->process->server->config;
-    bool (*run)(struct http_exchange * exchange, struct handler_context * context) =
+    bool (*run)(struct http_exchange *exchange, struct handler_context *context) =
         config->on_fault == CONFIG_ON_FAULT_RECOVER ? recovery_run : run_or_die;
     bool sound = true;
     while (batch != NULL) {
@@ -240,7 +240,7 @@ static void open_pool(struct threadpool *pool, struct process *process)
     pool->members = memory_alloc_zeroed(pool->places, sizeof(*pool->members));
     spare_threads_open(&pool->spares, &process->server->scoreboard->slots[process->first_slot],
                        pool->count, pool->places);
-    pool->workers = memory_alloc_zeroed(pool->loops, sizeof(struct worker *));
+    pool->workers = (struct worker **)memory_alloc_zeroed(pool->loops, sizeof(struct worker *));
     pool->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_barrier_init(&pool->started, NULL, pool->count + 1);
     if (plan->pool_threads > 0) {
@@ -456,12 +456,14 @@ static bool join_members(struct threadpool *pool, const struct timespec *until)
 
 static bool join_retired_threads(struct threadpool *pool, const struct timespec *until)
 {
-    struct retired_thread *retired;
-    while ((retired = LIST_FIRST(&pool->retired)) != NULL) {
+    struct retired_thread *retired = LIST_FIRST(&pool->retired);
+    while (retired != NULL) {
+        struct retired_thread *next = LIST_NEXT(retired, link);
         if (pthread_timedjoin_np(retired->thread, NULL, until) != 0) {
             return false;
         }
         forget_retired_thread(retired);
+        retired = next;
     }
     return true;
 }
@@ -491,7 +493,7 @@ static void close_pool(struct threadpool *pool)
     }
     pthread_barrier_destroy(&pool->started);
     close(pool->ended_fd);
-    free(pool->workers);
+    free((void *)pool->workers);
     free(pool->members);
 }
 

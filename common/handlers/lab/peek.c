@@ -25,7 +25,7 @@ typedef int (*access_fn)(const struct target *target, uint64_t *value);
 
 static void *to_pointer(uint64_t address)
 {
-    return (void *)(uintptr_t)address; /* NOLINT(performance-no-int-to-ptr): the client's number */
+    return (void *)(uintptr_t)address;
 }
 
 DELIBERATE static int peek_pointer(const struct target *target, uint64_t *value)
