@@ -7,12 +7,9 @@ struct status_entry {
 };
 
 #define ENTRY(code, phrase)                                                                        \
-    {                                                                                              \
-        code,                                                                                      \
-            {"HTTP/1.1 " #code " " phrase "\r\n",                                                  \
-             sizeof("HTTP/1.1 " #code " " phrase "\r\n") - 1},                                     \
-            phrase                                                                                 \
-    }
+    {code,                                                                                         \
+     {"HTTP/1.1 " #code " " phrase "\r\n", sizeof("HTTP/1.1 " #code " " phrase "\r\n") - 1},       \
+     phrase}
 
 static const struct status_entry entries[] = {
     ENTRY(200, "OK"), /* first: nearly every answer */

@@ -18,10 +18,7 @@ struct code_name {
     const char *name;
 };
 
-#define CODE(signal, code)                                                                         \
-    {                                                                                              \
-        signal, code, #code                                                                        \
-    }
+#define CODE(signal, code) {signal, code, #code}
 
 static const struct code_name code_names[] = {
     CODE(0, SI_USER),

@@ -24,7 +24,7 @@ static struct board {
     _Atomic int tids[WORKERS];
     _Atomic unsigned beyond_barrier; /* nothing but a lock can make them sleep from there on */
     _Atomic unsigned finished;
-} * board;
+} *board;
 
 static void prepare(bool robust)
 {

@@ -184,7 +184,7 @@ static bool zombie_keeps_status(void)
 /* In shared memory. */
 static struct board {
     _Atomic int orphan;
-} * board;
+} *board;
 
 /* How a family is set up. The grandchild serves a listening socket by one byte for each connection,
  * until our end of a pipe closes. */

@@ -4,8 +4,8 @@
 #ifndef TWINHTTPD_SERVER_BALANCE_INBOXES_H
 #define TWINHTTPD_SERVER_BALANCE_INBOXES_H
 
-#include "common/scoreboard/scoreboard.h"
 #include "common/net/worker.h"
+#include "common/scoreboard/scoreboard.h"
 
 #include <stdbool.h>
 

@@ -32,10 +32,7 @@ struct trait {
     bool doubled;
 };
 
-#define TRAIT(level, option)                                                                       \
-    {                                                                                              \
-#option, level, option, NO_RESET, false                                                    \
-    }
+#define TRAIT(level, option) {#option, level, option, NO_RESET, false}
 
 static const struct trait table[] = {
     TRAIT(SOL_SOCKET, SO_REUSEADDR),

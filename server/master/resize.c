@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool __attribute__((format(printf, 2, 3)))
-refuse(struct error *error, const char *format, ...)
+static bool __attribute__((format(printf, 2, 3))) refuse(struct error *error, const char *format,
+                                                         ...)
 {
     va_list arguments;
     va_start(arguments, format);

@@ -102,18 +102,9 @@ struct condition {
     uint64_t value;
 };
 
-#define IS(argument, value)                                                                        \
-    {                                                                                              \
-        argument, UINT32_MAX, value                                                                \
-    }
-#define IS_NULL(argument)                                                                          \
-    {                                                                                              \
-        argument, UINT64_MAX, 0                                                                    \
-    }
-#define LACKS(argument, bits)                                                                      \
-    {                                                                                              \
-        argument, bits, 0                                                                          \
-    }
+#define IS(argument, value)   {argument, UINT32_MAX, value}
+#define IS_NULL(argument)     {argument, UINT64_MAX, 0}
+#define LACKS(argument, bits) {argument, bits, 0}
 
 enum {
     CONDITIONS = 2,

@@ -56,8 +56,8 @@ struct way {
     struct error *error;
 };
 
-static void __attribute__((format(printf, 2, 3)))
-refuse(const struct way *way, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) refuse(const struct way *way, const char *format,
+                                                         ...)
 {
     va_list arguments;
     va_start(arguments, format);

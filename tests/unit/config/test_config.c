@@ -23,9 +23,7 @@ struct number_case {
 };
 
 #define NUMBER(member, option, min, max, auto_word, server)                                        \
-    {                                                                                              \
-        option, offsetof(struct config, member), min, max, auto_word, server, NULL                 \
-    }
+    {option, offsetof(struct config, member), min, max, auto_word, server, NULL}
 
 static const struct number_case number_cases[] = {
     NUMBER(workers, "workers", 1, 512, true, CONFIG_SERVER_PREFORK),

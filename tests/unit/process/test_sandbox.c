@@ -164,7 +164,7 @@ static void make_call(void)
     syscall(next_call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-#define ADDRESS(object) (int64_t)(intptr_t) & (object)
+#define ADDRESS(object) (int64_t)(intptr_t)&(object)
 
 /* What a process that is not the server's any more would try: to reach the master, its siblings,
  * other processes of the user, or the network. */
