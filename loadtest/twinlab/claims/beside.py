@@ -65,7 +65,9 @@ def explains(expects: str, ratio: Interval) -> bool:
 def rows(sources: Mapping[str, Source]) -> Iterable[tuple[str, ...]]:
     """A row for each comparison of which both figures were measured."""
     source = sources.get(SOURCE)
-    for each in COMPARISONS if source else ():
+    if source is None:
+        return
+    for each in COMPARISONS:
         series = source.series.get(each.series)
         ratio = judge.ratio_of(series, each.ours, each.there) if series else None
         if series and ratio:

@@ -152,7 +152,8 @@ def _settled_while_halted(server: Server, loads: Sequence[wrk.Wrk]) -> dict[str,
     with ExitStack() as halted:
         for load in loads:
             halted.enter_context(load.halted())
-        return server.settled_status()
+        status = server.settled_status()
+    return status
 
 
 def deaths_of(status: Mapping[str, Any]) -> int:
@@ -199,8 +200,9 @@ def rate_block(result: lab_prober.Result, status: Mapping[str, Any]) -> Block:
     latency = result.latency_with_failures
     figures = {"p50_us": latency.p50_us, "p90_us": latency.p90_us, "p99_us": latency.p99_us,
                "requests_per_s": result.latency.count / result.measured_s}
-    if None not in figures.values():
-        block.metrics = figures
+    known = {key: value for key, value in figures.items() if value is not None}
+    if len(known) == len(figures):
+        block.metrics = known
     if result.late:
         block.void, block.cause = "the prober itself could not keep its schedule", LABORATORY
     void_if_failed(block, "prober", result.failures, result.answered, deaths_of(status))

@@ -103,7 +103,7 @@ def _finding(entry: dict[str, Any], where: str) -> Finding:
     return _figure(entry, common, where)
 
 
-def _fact(entry: dict[str, Any], common: dict[str, str], where: str) -> Finding:
+def _fact(entry: dict[str, Any], common: dict[str, Any], where: str) -> Finding:
     if {"series", "ratio", "expect", "margin"} & set(entry):
         raise LabError(f"{where}: a fact has no series, ratio, expect or margin")
     # An experiment observes a fact on one of its sides: `fact: others_answer on threadpool-1`
@@ -111,7 +111,7 @@ def _fact(entry: dict[str, Any], common: dict[str, str], where: str) -> Finding:
     return Finding(**common, key=key, side=side)
 
 
-def _figure(entry: dict[str, Any], common: dict[str, str], where: str) -> Finding:
+def _figure(entry: dict[str, Any], common: dict[str, Any], where: str) -> Finding:
     parts = [part.strip() for part in str(entry.get("ratio", "")).split("/")]
     expect, margin = entry.get("expect"), float(entry.get("margin", DEFAULT_MARGIN))
     if "series" not in entry or len(parts) != 2 or expect not in verdict.EXPECTATIONS or margin <= 1:

@@ -165,8 +165,9 @@ def _side(name: str, entry: Mapping[str, Any], where: str) -> Side:
     if unknown:
         raise LabError(f"{where}, side {name}: unknown {', '.join(sorted(unknown))}")
     try:
-        side = Side(**({key: _convert(value, type(getattr(Side, key))) for key, value in entry.items()}
-                       | {"name": name}))
+        given: dict[str, Any] = {key: _convert(value, type(getattr(Side, key))) for key, value in entry.items()}
+        given["name"] = name
+        side = Side(**given)
     except ValueError as error:
         raise LabError(f"{where}, side {name}: {error}") from error
     if side.block not in BLOCKS or side.model not in MODELS:

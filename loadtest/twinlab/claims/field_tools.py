@@ -162,9 +162,9 @@ def _perf_series(quick: bool, bin_dir: Path) -> list[dict[str, Any]]:
     round_trips = QUICK_ROUND_TRIPS if quick else FULL_ROUND_TRIPS
     ours = _ours(bin_dir, "switch", "pages-0", ("process", "thread"), quick)
     found = []
-    for key, cpus, trips, beside in (("perf-sched-pipe", _one_cpu(), round_trips, ours),
-                                     ("perf-sched-pipe-unpinned", None, round_trips // UNPINNED_SHARE, [])):
-        variants = [_perf("process", trips, (), cpus), _perf("thread", trips, ("-T",), cpus), *beside]
+    for key, cpus, trips in (("perf-sched-pipe", _one_cpu(), round_trips),
+                             ("perf-sched-pipe-unpinned", None, round_trips // UNPINNED_SHARE)):
+        variants = [_perf("process", trips, (), cpus), _perf("thread", trips, ("-T",), cpus), *(ours if cpus else [])]
         found.append(_series(key, variants, pairs) if shutil.which("perf") else _unavailable(key, "perf"))
     return found
 

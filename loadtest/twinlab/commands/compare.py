@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twinlab.base import stats
 from twinlab.base.progress import Progress
@@ -16,10 +16,10 @@ from twinlab.runs import crash, speed
 from twinlab.runs.speed import Bench
 from twinlab.runs.windows import Windows
 from twinlab.servers import models, workloads
-from twinlab.servers.models import Model
 
 # What a run costs beside its timed window: server start and stop, wrk's end.
 RUN_OVERHEAD_S = 0.2
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def planned_s(effort: Effort, model_count: int) -> float:
     return runs * effort.run_s + model_count * len(crash.FAULTS) * crash.planned_s(effort.crashes)
 
 
-def rotated(items: list[Model], by: int) -> list[Model]:
+def rotated(items: list[Item], by: int) -> list[Item]:
     by %= len(items)
     return items[by:] + items[:by]
 

@@ -10,6 +10,7 @@ from twinlab.base.progress import Progress
 from twinlab.commands import compare_reading, peers_chart, peers_contenders, peers_tables, peers_targets
 from twinlab.commands.compare import RUN_OVERHEAD_S, rotated
 from twinlab.commands.peers_contenders import Contender
+from twinlab.commands.peers_targets import PeersSummary
 from twinlab.commands.session import Circumstances, Session
 from twinlab.commands.summary import Summary
 from twinlab.machine import host, scratch, setup
@@ -56,7 +57,7 @@ class Report:
     """Everything that was measured, and where and when."""
 
     options: Options
-    summary: Summary
+    summary: PeersSummary
     facts: dict[str, Any]
     warnings: list[str]
     took_s: float
@@ -74,7 +75,7 @@ def run(options: Options) -> int:
     session = Session(options.output, "peers.json",
                       [f"{key} is left out: its package is not installed" for key in absent])
     versions = {name: host.package_version(name) for name in package_names()}
-    summary: Summary = Summary(chosen_contenders(options), list(chosen_workloads(options)), 0)
+    summary = Summary(chosen_contenders(options), list(chosen_workloads(options)), 0)
     whole = session.conduct(lambda: measure(options, bin_dir, summary, session.windows),
                             lambda found: as_json(make_report(options, summary, versions, found)),
                             lambda found: print_report(make_report(options, summary, versions, found)))
@@ -82,7 +83,7 @@ def run(options: Options) -> int:
     return 0 if whole else 1
 
 
-def make_report(options: Options, summary: Summary, versions: dict[str, str | None], found: Circumstances) -> Report:
+def make_report(options: Options, summary: PeersSummary, versions: dict[str, str | None], found: Circumstances) -> Report:
     facts = found.facts | {"versions": found.facts["versions"] | versions}
     return Report(options, summary, facts, found.warnings + compare_reading.warnings(summary), found.took_s)
 
@@ -117,7 +118,7 @@ def turn_order(items: Sequence[Contender], round_number: int) -> list[Contender]
     return order if round_number % 2 else order[::-1]
 
 
-def measure(options: Options, bin_dir: Path, summary: Summary, windows: Windows) -> None:
+def measure(options: Options, bin_dir: Path, summary: PeersSummary, windows: Windows) -> None:
     """All rounds: in each, every workload, and in each of those, every server afresh."""
     effort = options.effort
     runs = [(number, workload, contender) for number in range(1, effort.rounds + 1) for workload in summary.workloads

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from twinlab.base.errors import LabError
 from twinlab.commands import peers_contenders
-from twinlab.commands.peers_targets import CPU
-from twinlab.commands.summary import Summary
+from twinlab.commands.peers_targets import CPU, PeersSummary
 from twinlab.servers.workloads import Workload
 
 COLUMNS = 3
@@ -13,7 +12,7 @@ PANEL_INCHES = (4.2, 2.8)
 COLOURS = {"own": "#1f6f8b", "peer": "#b9b9b9", "floor": "#e0a030"}
 
 
-def draw(summary: Summary, path: Path) -> str:
+def draw(summary: PeersSummary, path: Path) -> str:
     """Write the chart, and say where it is; or why there is none."""
     try:
         from matplotlib.backends.backend_svg import FigureCanvasSVG  # only here: the rest of the laboratory needs none
@@ -46,7 +45,7 @@ def draw(summary: Summary, path: Path) -> str:
     return f"Chart: {path}"
 
 
-def _bars(summary: Summary, workload: Workload) -> list[tuple[str, float, str]]:
+def _bars(summary: PeersSummary, workload: Workload) -> list[tuple[str, float, str]]:
     """Label, CPU seconds per 100,000 requests, and kind of every server that was measured; the control is left out."""
     found = []
     for contender in summary.models:

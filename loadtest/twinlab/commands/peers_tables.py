@@ -6,8 +6,7 @@ from twinlab.base import table
 from twinlab.base.stats import Ratio
 from twinlab.commands import peers_contenders, peers_targets
 from twinlab.commands.peers_contenders import Contender
-from twinlab.commands.peers_targets import CPU, FIGURE_NAMES, P99, PSS, RATE, Verdict
-from twinlab.commands.summary import Summary
+from twinlab.commands.peers_targets import CPU, FIGURE_NAMES, P99, PSS, RATE, PeersSummary, Verdict
 from twinlab.servers import packaged
 from twinlab.servers.workloads import Workload
 
@@ -23,7 +22,7 @@ JUDGEMENT_LEGEND = """\
 Multiples of the figure of whoever stands behind "/". A "?" marks a verdict whose interval reaches across the limit."""
 
 
-def cast(summary: Summary, versions: dict[str, Any]) -> list[str]:
+def cast(summary: PeersSummary, versions: dict[str, Any]) -> list[str]:
     """Who took part, and in what shape."""
     return [f"  {contender.label}{_version(contender, versions)}: {contender.shape}" for contender in summary.models]
 
@@ -33,7 +32,7 @@ def _version(contender: Contender, versions: dict[str, Any]) -> str:
     return f" ({package.package} {versions.get(package.package)})" if package else ""
 
 
-def tables(summary: Summary) -> list[str]:
+def tables(summary: PeersSummary) -> list[str]:
     """One section per workload, one line per server."""
     rows: list[list[str] | str] = []
     for workload in summary.workloads:
@@ -44,7 +43,7 @@ def tables(summary: Summary) -> list[str]:
     return table.render(HEADER, rows)
 
 
-def _row(summary: Summary, key: str, workload: str, best: str | None) -> list[str]:
+def _row(summary: PeersSummary, key: str, workload: str, best: str | None) -> list[str]:
     runs = summary.runs(key, workload)
     errors = sum(run.errors for run in runs)
     cpu_us = summary.median(key, workload, CPU)
@@ -67,7 +66,7 @@ def _ratio_cells(ratio: Ratio | None) -> list[str]:
     return [table.number(ratio.value), f"{table.number(ratio.low)}-{table.number(ratio.high)}"]
 
 
-def control(summary: Summary) -> str:
+def control(summary: PeersSummary) -> str:
     """How far a server lies from itself: differences of that size mean nothing."""
     found = []
     for figure in (CPU, RATE, P99):

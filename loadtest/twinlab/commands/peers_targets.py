@@ -6,8 +6,10 @@ from typing import Any, Mapping
 from twinlab.base import stats
 from twinlab.base.stats import Ratio
 from twinlab.commands import peers_contenders
+from twinlab.commands.peers_contenders import Contender
 from twinlab.commands.summary import Summary
 from twinlab.servers import packaged
+from twinlab.servers.workloads import PeerWorkload
 
 CPU, RATE, P99, PSS = "cpu_us_per_request", "requests_per_s", "p99_us", "pss_kib"
 FIGURE_NAMES = {CPU: "CPU per request", RATE: "requests/s", P99: "p99", PSS: "PSS"}
@@ -16,6 +18,7 @@ SLEEP_LIMIT = f"{peers_contenders.SLEEPER_THREADS} threads / 5 ms"
 SLEEP_LIMIT_PER_S = peers_contenders.SLEEPER_THREADS / 0.005
 SPEED_WORKLOADS = ("plaintext", "file-1k", "file-1k-1000", "file-1m", "close", "pipeline", "file-100k", "log")
 TWO = ("prefork", "threadpool")
+PeersSummary = Summary[Contender, PeerWorkload]
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def _targets() -> list[Target]:
 TARGETS = _targets()
 
 
-def best_peer(summary: Summary, workload: str, figure: str) -> str | None:
+def best_peer(summary: PeersSummary, workload: str, figure: str) -> str | None:
     """The peer with the best median; None when no peer took part."""
     medians = {key: value for key in packaged.PACKAGES
                if (value := summary.median(key, workload, figure)) is not None}
@@ -95,7 +98,7 @@ def best_peer(summary: Summary, workload: str, figure: str) -> str | None:
     return (max if figure == RATE else min)(medians, key=lambda key: medians[key])
 
 
-def ratio_to(summary: Summary, workload: str, server: str, figure: str, base_key: str) -> Ratio | None:
+def ratio_to(summary: PeersSummary, workload: str, server: str, figure: str, base_key: str) -> Ratio | None:
     """A server's figure as a multiple of another's, paired by round."""
     own = summary.by_round(server, workload, figure)
     base: Mapping[int, float] = (dict.fromkeys(own, SLEEP_LIMIT_PER_S) if base_key == SLEEP_LIMIT
@@ -103,7 +106,7 @@ def ratio_to(summary: Summary, workload: str, server: str, figure: str, base_key
     return stats.ratio(own, base)
 
 
-def judge(summary: Summary) -> list[Verdict]:
+def judge(summary: PeersSummary) -> list[Verdict]:
     """Every target for which there are figures."""
     verdicts = []
     for target in TARGETS:

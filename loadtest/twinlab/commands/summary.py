@@ -2,22 +2,35 @@
 
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from twinlab.base import stats
 from twinlab.runs.crash import CrashRound
 from twinlab.runs.journal import Balance, sum_balances
 from twinlab.runs.speed import SpeedRun
-from twinlab.servers.models import Model
 from twinlab.servers.workloads import Workload
 
 
+class Labelled(Protocol):
+    """What takes part: a model, or whoever stands beside it."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+
+Part = TypeVar("Part", bound=Labelled)
+Load = TypeVar("Load", bound=Workload)
+
+
 @dataclass
-class Summary:
+class Summary(Generic[Part, Load]):
     """What was measured; models and workloads in the order in which they are shown."""
 
-    models: list[Model]
-    workloads: list[Workload]
+    models: list[Part]
+    workloads: list[Load]
     connections: int
     speed: list[SpeedRun] = field(default_factory=list)
     crashes: list[CrashRound] = field(default_factory=list)

@@ -16,9 +16,14 @@ from twinlab.servers import workloads
 class Demo(Protocol):
     """What the module of a demonstration has."""
 
-    TITLE: str
-    CLAIMS: tuple[int, ...]
-    MEANING: str
+    @property
+    def TITLE(self) -> str: ...
+
+    @property
+    def CLAIMS(self) -> tuple[int, ...]: ...
+
+    @property
+    def MEANING(self) -> str: ...
 
     def run(self, stage: Stage) -> list[Fact]:
         """Show it, and count what was seen."""

@@ -18,7 +18,6 @@ MEANING = ("Without a limit a cache takes all the memory there is, and then its 
            "out, the kernel kills a process: one worker of many, or the pool with all its threads.")
 
 ENTRY_KIB = 16
-LRU_ENTRIES = 500
 ROUND_KEYS = 1000
 ROUNDS = 4
 LIMIT_BYTES = 64 << 20

@@ -32,7 +32,8 @@ def run(stage: Stage) -> list[Fact]:
         watched = [servers.enter_context(stage.start(key, *SUPERVISED, "--drain-timeout-ms", "500"))
                    for key in stage.repeated("prefork", "threadpool", "hybrid", at_most=3)]
         stuck = {server: _stop_one(server)[0] for server in watched}
-        return [*_unseen(stage), *_shared_lock(stage), *_watched(stage, stuck)]
+        found = [*_unseen(stage), *_shared_lock(stage), *_watched(stage, stuck)]
+    return found
 
 
 def _stop_one(server: Server) -> tuple[int, int]:

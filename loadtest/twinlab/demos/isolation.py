@@ -90,7 +90,7 @@ def _between_threads(stage: Stage) -> list[Fact]:
 def _write_to_parked(owner: Line, writer: Line) -> tuple[dict[str, int], int]:
     """Park one thread, and write to its local variable from another one."""
     owner.send("/lab/park?ms=5000")
-    address = wait_for(lambda: writer.ask("/lab/parked")["address"], "a thread is parked")
+    address: int = wait_for(lambda: writer.ask("/lab/parked")["address"], "a thread is parked")
     writer.ask(f"/lab/poke?how=pointer&address={address}&value={CHANGED}")
     return owner.read_json(), address
 
@@ -101,9 +101,10 @@ def _stack_of_a_process(stage: Stage) -> Fact:
                         "it changes that of its own process only")
     for key in stage.repeated("hybrid"):
         with stage.start(key) as server, to_every(server) as lines:
-            first, second, writer = _twins(lines)
-            if first is None:
+            twins = _twins(lines)
+            if twins is None:
                 continue
+            first, second, writer = twins
             first.send("/lab/park?ms=300")
             after, address = _write_to_parked(second, writer)
             untouched = first.read_json()
@@ -114,11 +115,11 @@ def _stack_of_a_process(stage: Stage) -> Fact:
     return tally.fact(without="no two threads of the two processes have their stack at the same address")
 
 
-def _twins(lines: list[Line]) -> tuple[Line, Line, Line] | tuple[None, None, None]:
+def _twins(lines: list[Line]) -> tuple[Line, Line, Line] | None:
     """Two threads of different processes with stacks at the same address, and another one of the second process."""
     stacks = {line: line.ask("/lab/layout")["stack_low"] for line in lines}
     for first, second in itertools.permutations(lines, 2):
         others = [line for line in lines if line.pid == second.pid and line is not second]
         if first.pid != second.pid and stacks[first] == stacks[second] and others:
             return first, second, others[0]
-    return None, None, None
+    return None

@@ -72,6 +72,11 @@ def _drawn(layout: dict[str, int], mappings: list[procfs.Mapping]) -> list[str]:
             for address, part in parts for found in [procfs.find(mappings, address)]]
 
 
+def _name_at(pid: int, address: int) -> str | None:
+    found = procfs.find(procfs.maps(pid), address)
+    return found.name if found else None
+
+
 def _order(stage: Stage) -> list[Fact]:
     order = stage.tally("order-of-regions", "code < data < heap < stack in a single-threaded process")
     grows = stage.tally("heap-grows-up", "[heap] becomes larger at its upper end while its start stays")
@@ -87,7 +92,7 @@ def _order(stage: Stage) -> list[Fact]:
                 order.note(layout["code"] < layout["data"] < layout["heap"] < layout["stack"])
                 frames = [frame["local"] for frame in layout["frames"]]
                 down.note(frames == sorted(frames, reverse=True))
-                large.note(procfs.find(procfs.maps(line.pid), layout["large"]).name != "[heap]")
+                large.note(_name_at(line.pid, layout["large"]) not in (None, "[heap]"))
                 above = [m for m in procfs.maps(line.pid) if m.start > layout["stack"]]
                 top.note(all(m.name in ("[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]") for m in above))
                 line.ask("/lab/heap?kib=20480&keep_every=1")

@@ -97,7 +97,7 @@ def _busy_clients_answered(server: Server) -> int:
             for client in select.select(waiting, [], [], left_s)[0]:
                 waiting.remove(client)
                 answered += _is_answer(client)
-        return answered
+    return answered
 
 
 def _is_answer(client: socket.socket) -> bool:

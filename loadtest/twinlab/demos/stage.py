@@ -1,7 +1,6 @@
 """What every demonstration is given: fresh servers, a place to show evidence, and how often to repeat."""
 
 import itertools
-import json
 import time
 from pathlib import Path
 from typing import Any, Callable, Iterator, TypeVar
@@ -9,7 +8,7 @@ from typing import Any, Callable, Iterator, TypeVar
 from twinlab.base.errors import LabError
 from twinlab.clients import http
 from twinlab.demos.tally import StartTally
-from twinlab.machine import host, processes
+from twinlab.machine import host
 from twinlab.servers import models
 from twinlab.servers.server import Server
 
@@ -81,14 +80,6 @@ class Stage:
         """What is noted from now on is about this start, of a server or of another program."""
         self.starts += 1
         self._latest_start = started
-
-    def micro(self, name: str, *options: str) -> dict[str, Any]:
-        """What the micro program of this name measures."""
-        argv = [str(self.bin_dir / f"micro-{name}"), *(["--quick"] if self.quick else []), *options]
-        status, output = processes.run(argv)
-        if status != 0:
-            raise LabError(f"micro-{name} failed: {output.strip()}")
-        return json.loads(output)
 
 
 def wait_for(look: Callable[[], Seen | None], what: str, deadline_s: float = DEADLINE_S) -> Seen:

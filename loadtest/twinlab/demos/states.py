@@ -138,11 +138,16 @@ def _child_of_a_shell(stage: Stage, shell: str) -> Iterator[tuple[subprocess.Pop
     parent = processes.spawn([shell, "-c", f"{shlex.join(command)} >{shlex.quote(str(out))} 2>&1 & exec sleep 60"])
     stage.note_start(parent)
     try:
-        text = wait_for(lambda: out.exists() and out.read_text().partition("\n")[0], "the server listens")
+        address = wait_for(lambda: _address_in(out), "the server listens")
         pid = next(child for child in procfs.children(parent.pid))
-        yield parent, pid, int(re.search(r"http://127\.0\.0\.1:(\d+)", text)[1])
+        yield parent, pid, int(address[1])
     finally:
         processes.stop(parent)
+
+
+def _address_in(out: Path) -> re.Match[str] | None:
+    first_line, end, _ = (out.read_text() if out.exists() else "").partition("\n")
+    return re.search(r"http://127\.0\.0\.1:(\d+)", first_line) if end else None
 
 
 def _ends_its_work(pid: int, port: int) -> bool:

@@ -169,7 +169,7 @@ def out_of_memory(session, _step):
     group.limit(group.read("memory.usage_in_bytes") + OOM_HEADROOM_BYTES)
     try:
         with Client(session.address) as client:
-            pid = session.whoami_pid(client)
+            session.whoami_pid(client)
             client.send(request_bytes(target=target))
             try:
                 client.read_response()

@@ -8,7 +8,6 @@ import re
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from chaos import account, faults
 from chaos.limits import Cgroup, SmallDisk, Unavailable, wait_for

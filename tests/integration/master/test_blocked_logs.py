@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from support import models, processes
+from support import models
 from support.client import request_bytes
 from support.full_pipe import StoppedReader
 from support.server import refusal, SANITIZED

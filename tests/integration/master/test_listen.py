@@ -365,7 +365,7 @@ def test_nothing_waits_for_a_name(model, start_listening, slow_names):
     server.wait_for_log("reloading the configuration")
     victim = server.worker_pids()[0]
     os.kill(victim, signal.SIGKILL)
-    server.wait_for_log(rf"after the death of its predecessor")
+    server.wait_for_log("after the death of its predecessor")
     assert "is refused" not in server.log()
     assert_answers(port, "127.0.0.1")
     change(f"here.example:{port},127.0.0.1:{other}")

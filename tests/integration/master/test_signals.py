@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from support import models
 from support.client import request_bytes, wait_until_read
 from support.server import SANITIZED
 from support.waiting import LATENESS_S, wait_until

@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from support import models
 from support.waiting import DEADLINE_S, wait_until
 
 SHARING_PROCESSES = ("prefork", "prefork-reuseport", "hybrid", "hybrid-request")
