@@ -215,7 +215,7 @@ static bool apply_options(struct config *config, enum config_server server,
     return true;
 }
 
-/* A request line is part of the headers: who lowers only their limit means both. */
+/* A request line is part of the headers: a lower limit for the headers limits the line as well. */
 static void fit_together(struct config *config)
 {
     if (config->max_request_line_bytes > config->max_header_bytes) {

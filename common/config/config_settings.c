@@ -159,7 +159,7 @@ const struct config_setting config_settings[] = {
          "For open connections, at a graceful stop (SIGQUIT) and when their process is replaced."},
     {MEMBER(start_timeout_ms), .option = "start-timeout-ms", TIMEOUT, .default_value = "30000",
      .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
-     .help = "For a process to become ready; who needs longer is killed, and counts as dead."},
+     .help = "For a process to become ready; one that needs longer is killed, and counts as dead."},
     {MEMBER(upgrade_trial_ms), .option = "upgrade-trial-ms", TIMEOUT, .default_value = "10000",
      .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help = "How long after an upgrade (SIGUSR2) the old program stays, to serve if the new one "

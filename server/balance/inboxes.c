@@ -73,7 +73,8 @@ static int way_to(const struct inboxes *inboxes, uint32_t id)
     return inboxes->fds[(id - inboxes->first_id) ^ 1];
 }
 
-/* Whoever has not fetched the last ones yet gets no more: they are missing in its gauge. */
+/* A loop that has not fetched the last connections yet gets no more: its gauge does not count them.
+ */
 static bool is_empty(int inbox)
 {
     int bytes = 0;
@@ -95,7 +96,7 @@ static void give(const struct inboxes *inboxes, struct worker *worker, uint64_t 
     }
 }
 
-/* What a loop was given and does not fetch, since it hangs in a handler, waits no longer. */
+/* Takes over what another loop was given and does not fetch, since it hangs in a handler. */
 static void rescue(const struct inboxes *inboxes, struct worker *worker, uint64_t now_ms,
                    uint32_t slot_index)
 {

@@ -5,10 +5,10 @@
 enum {
     SLACK_CONNECTIONS = 4, /* more than the least loaded one, and an eighth on top */
     SLACK_PART = 8,
-    ALIVE_MS = 500 /* whose heartbeat is older cannot be relied on to take its share */
+    ALIVE_MS = 500 /* a loop with an older heartbeat cannot be relied on to take its share */
 };
 
-/* Whatever stands there: so many at most, and sums of them stay sums. */
+/* Shared memory may hold any number: a lower one, so that sums do not overflow. */
 static uint64_t at_most_all(uint64_t connections)
 {
     return connections < UINT32_MAX ? connections : UINT32_MAX;
@@ -81,7 +81,8 @@ bool shares_may_accept(const void *data, uint32_t slot_index)
     return true;
 }
 
-/* Fills in who takes connections and how many each has in use; returns how many these are. */
+/* Fills in the neighbours that take connections, and how many each has in use; returns their
+ * number. */
 static size_t find_takers(const struct scoreboard *scoreboard, uint32_t slot_index,
                           struct share takers[SHARES_NEIGHBOURS])
 {
@@ -122,8 +123,8 @@ static uint64_t lack_of_all(const struct share *takers, size_t count, uint64_t f
     return sum;
 }
 
-/* Each gives a neighbour that part of its own surplus that the neighbour's lack is of all that is
- * lacking: all together give it no more than it lacks. */
+/* A loop divides its surplus among its neighbours in proportion to what each lacks. So all loops
+ * together give a neighbour no more than it lacks. */
 size_t shares_to_give(const struct scoreboard *scoreboard, uint32_t slot_index,
                       struct share shares[SHARES_NEIGHBOURS])
 {

@@ -1,6 +1,6 @@
 /* Fair shares of the connections for event loops. A loop that has clearly more than another (by an
  * eighth and four) leaves new connections to it where they share a listening socket: the kernel
- * wakes whoever waited last, so that without this one worker may end up with nearly all of them.
+ * wakes the loop that began to wait last, so that else one worker may get nearly all of them.
  * And it gives away some of those it has, since connections that are kept alive would never come
  * back to the successor of a dead worker. */
 #ifndef TWINHTTPD_SERVER_BALANCE_SHARES_H
@@ -32,8 +32,9 @@ bool shares_is_taking(const struct scoreboard *scoreboard, uint32_t slot_index, 
 bool shares_may_accept(const void *data, uint32_t slot_index);
 
 /* To which neighbours the loop should give how many of its connections in use, so that all come to
- * an equal number; what is idle is no load and stays. Loops that ask at the same time do not give
- * too much together. Returns how many shares there are: 0 unless a neighbour has clearly fewer. */
+ * an equal number; idle connections are no load, and stay. Loops that ask at the same time do not
+ * give too much together. Returns how many shares there are: 0 unless a neighbour has clearly
+ * fewer. */
 size_t shares_to_give(const struct scoreboard *scoreboard, uint32_t slot_index,
                       struct share shares[SHARES_NEIGHBOURS]);
 

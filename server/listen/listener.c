@@ -41,7 +41,7 @@ bool listener_is_listening(int fd)
 /* TCP_NODELAY: responses are written whole, so there is nothing for
  * Nagle's algorithm to gather. TCP_NOTSENT_LOWAT: a thousand clients that do not read would else
  * fill the kernel's memory for TCP, some megabytes each, and it would then cut others. SO_RCVTIMEO:
- * should somebody who shares the socket take O_NONBLOCK from it, whoever accepts and finds nothing
+ * if another process that shares the socket takes O_NONBLOCK from it, an accept that finds nothing
  * does not wait for long. */
 bool listener_prepare(int fd)
 {

@@ -17,7 +17,7 @@ struct listener {
     size_t count;
     bool reuseport;
     bool is_passed; /* by a service manager, which goes on listening when the server has ended */
-    uint32_t id;    /* of these sockets, whoever holds descriptors of them */
+    uint32_t id;    /* of these sockets, the same in every process that has them */
     struct endpoint wanted; /* as in the settings, where the port may be 0 */
     struct endpoint bound;
     struct socket_traits traits; /* what each socket is to be like, inherited by connections */
@@ -40,9 +40,9 @@ struct listener_plan {
 };
 
 /* Binds and listens at each address of the settled list. Where the predecessor listens at the same
- * one its sockets are shared, so that nobody who waits at them is cut. Where its address overlaps
- * with a new one, both listen until the old one is closed: the more special address comes first.
- * False with one line in error: cause and fix. Closed by listeners_close. */
+ * one its sockets are shared, so that no client that waits at them is cut. Where its address
+ * overlaps with a new one, both listen until the old one is closed: the more special address comes
+ * first. False with one line in error: cause and fix. Closed by listeners_close. */
 bool listeners_open(struct listeners *listeners, const struct endpoints *endpoints,
                     const struct listener_plan *plan, struct error *error);
 
@@ -75,10 +75,10 @@ bool listeners_are_loopback(const struct listeners *listeners);
 enum listener_health {
     LISTENER_SOUND,
     LISTENER_MENDED, /* the sockets are again what they should be */
-    LISTENER_RENEWED /* they are new ones: who shares the old ones serves nobody any more */
+    LISTENER_RENEWED /* they are new: a process that has the old ones serves nobody any more */
 };
 
-/* Looks whether somebody who shares the sockets of one address has shut them down or changed what
+/* Looks whether a process that shares the sockets of one address has shut them down or changed what
  * they are like, and mends it: with new sockets and a new id where nothing else helps, or
  * (distrusts) at once. what, if they were not sound, tells why: "the listening socket of *:80 was
  * shut down". False with one line in error: it could not be mended. */

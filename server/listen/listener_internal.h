@@ -20,7 +20,8 @@ bool listener_prepare(int fd);
 
 /* ---- One set of them ---- */
 
-/* As listener_open, whoever may be there already. False with errno set. */
+/* As listener_open, but does not look whether another server is there already. False with errno
+ * set. */
 bool listener_open_set(struct listener *listener, const struct endpoint *endpoint, bool reuseport,
                        size_t count);
 

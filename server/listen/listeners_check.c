@@ -1,4 +1,4 @@
-/* What others who share the sockets have done to them. */
+/* What other processes that share the sockets have done to them. */
 #include "server/listen/listener_internal.h"
 
 #include <errno.h>
@@ -59,8 +59,8 @@ static bool may_renew(const struct listener *listener)
     return !listener->is_passed || !listener_is_listening(listener->fds[0]);
 }
 
-/* With the same descriptors, so that nobody else needs to know. Who waits at the old sockets is
- * cut: they are not to be trusted. */
+/* With the same descriptors, so that nobody else needs to know. Clients that wait at the old
+ * sockets are cut: those are not to be trusted. */
 static bool renew(struct listeners *listeners, struct listener *listener)
 {
     struct listener fresh;

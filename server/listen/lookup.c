@@ -119,7 +119,8 @@ bool lookup_read(const char *listen, struct endpoints *endpoints, struct error *
 
 /* ---- The process that asks ---- */
 
-/* What the master has open is not to stay open here: who is connected to it waits for its end. */
+/* What the master has open is not to stay open here: a peer of the master's waits until the last
+ * descriptor is closed. */
 static int keep_only(int fd)
 {
     const int first = STDERR_FILENO + 1;

@@ -16,7 +16,7 @@ enum lookup_result { LOOKUP_WAITS, LOOKUP_FOUND, LOOKUP_FAILED };
 
 /* A question that is under way; zeroed: none is. */
 struct lookup {
-    pid_t pid; /* who asks; 0: nobody, or it has ended */
+    pid_t pid; /* the process that asks; 0: none, or it has ended */
     int fd;    /* where the answer comes from; valid while deadline_ms is not 0 */
     uint64_t deadline_ms;
 };
@@ -41,7 +41,7 @@ int lookup_fd(const struct lookup *lookup);
 /* When to look at the latest; 0: never. */
 uint64_t lookup_due_ms(const struct lookup *lookup);
 
-/* Nobody wants to know any more. */
+/* Gives the question up. */
 void lookup_abandon(struct lookup *lookup);
 
 /* That process has been reaped: true if it was the one that asked. */

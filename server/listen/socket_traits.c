@@ -133,7 +133,7 @@ static bool restore(const struct socket_traits *traits, size_t index, int fd)
 
 /* ---- What is no option with a value ---- */
 
-/* Whoever accepts must never wait, and nobody is to get signals. */
+/* An accept must never wait (O_NONBLOCK), and no process is to get signals (O_ASYNC). */
 static const char *restore_flags(int fd, bool *restored)
 {
     int flags = fcntl(fd, F_GETFL);

@@ -1,5 +1,5 @@
-/* What a listening socket is like beyond its address. Whoever shares it can change that for all,
- * and each connection accepted from it inherits most. */
+/* What a listening socket is like beyond its address. A process that shares it can change that for
+ * all, and each connection accepted from it inherits most. */
 #ifndef TWINHTTPD_SERVER_LISTEN_SOCKET_TRAITS_H
 #define TWINHTTPD_SERVER_LISTEN_SOCKET_TRAITS_H
 

@@ -104,7 +104,8 @@ static size_t read_fds(const char *text, int *fds)
     return count;
 }
 
-/* Of whom the kernel has chosen the port it is to be known. What a name stood for is as bound. */
+/* Notes the address that the settings ask for: port 0 stays 0, though the kernel has chosen one.
+ * For a name that is the address that is bound. */
 static void set_wanted(struct listener *listener, const char *text)
 {
     char word[ENDPOINT_TEXT_BYTES];

@@ -23,7 +23,7 @@ bool pid_file_try(const char *path, struct error *error);
 void pid_file_claim(void);
 
 /* Closes it in a process that does not answer for it, such as a forked worker, which could
- * otherwise write to it whoever it becomes. The file and the lock of whoever has it stay. */
+ * otherwise write to it under any user. File and lock stay with the process that has them. */
 void pid_file_forget(void);
 
 /* Gives it up; removes it if it is still this process's own. */

@@ -88,8 +88,9 @@ static bool become(const struct privileges *privileges)
            setresuid(privileges->uid, privileges->uid, privileges->uid) == 0;
 }
 
-/* All sets of them; the ambient one follows by itself. Who has none does not ask: a service
- * manager's filter of system calls may forbid it. */
+/* All sets of them; the ambient one follows by itself. A process without
+ * capabilities does not call the kernel: a service manager's filter of system calls may forbid it.
+ */
 static bool clear_capabilities(void)
 {
     static const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
@@ -209,7 +210,7 @@ void privileges_take_up(const struct privileges_own *own)
     int saved_errno = errno;
     if (seteuid(0) != 0 || setegid(own->gid) != 0 ||
         (setgroups((size_t)own->group_count, own->groups) != 0 && errno != EPERM)) {
-        abort(); /* it would go on as somebody whom it was never meant to be */
+        abort(); /* it would go on as a user that was never meant */
     }
     if (own->dumpable == 1) {
         prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);

@@ -51,8 +51,8 @@ struct privileges_own {
 };
 
 /* The calling process, which has one thread, has the rights of the user to files and no more, until
- * it takes up its own. Nobody else notices: who may send it a signal goes by its real user. False
- * with errno set. */
+ * it takes up its own. Others do not notice: the real user, which stays, decides which
+ * processes may send it a signal. False with errno set. */
 bool privileges_lay_down(const struct privileges *privileges, struct privileges_own *own);
 
 /* The way back; errno is kept. It ends the process should there be none. */
@@ -66,7 +66,7 @@ void privileges_take_up(const struct privileges_own *own);
  * process needs of these is to be set after this. To be called before any thread is started. */
 bool privileges_drop(const struct privileges *privileges, struct error *error);
 
-/* Who stays root gives up CAP_SYS_PTRACE: else no memory of any process would be out of its reach.
+/* A process that stays root gives up CAP_SYS_PTRACE: else it could reach the memory of any other.
  * False with one line in error. */
 bool privileges_drop_tracing(struct error *error);
 

@@ -56,7 +56,7 @@ struct server {
                           opened, since serving processes may not */
     int access_log_fd; /* -1: off */
     int error_log_fd;  /* -1: standard error */
-    /* In memory that outlives any reload; whoever opened the first server unmaps them. */
+    /* In memory that outlives any reload; server_unmap frees it. */
     struct scoreboard *scoreboard;
     struct ledger *ledger;           /* the master's own */
     struct shared_cell *shared_cell; /* placed where the model's workers all see it */

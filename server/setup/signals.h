@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-/* Frees this process of what whoever started it has left behind: ignored signals (with SIGCHLD
+/* Frees this process of what its parent has left behind: ignored signals (with SIGCHLD
  * ignored no death would be told, and the pids of the dead could be strangers' already; nohup's
  * SIGHUP), blocked ones, and timers that an exec does not stop. To be called first of all. */
 void signals_reset(void);

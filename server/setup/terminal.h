@@ -1,5 +1,5 @@
-/* The terminal from which a server was started. Whoever has it as its controlling terminal can push
- * input into it, which the shell there would then read as typed (TIOCSTI); whoever holds a
+/* The terminal from which a server was started. A process that has it as its controlling terminal
+ * can push input into it, which the shell there would then read as typed (TIOCSTI); whoever holds a
  * descriptor that can be read may read what is typed. */
 #ifndef TWINHTTPD_SERVER_SETUP_TERMINAL_H
 #define TWINHTTPD_SERVER_SETUP_TERMINAL_H

@@ -99,6 +99,11 @@ def test_the_files_that_are_named_exist(document):
     assert [name for name in sorted(names) if not is_pattern(name) and not exists(name, document)] == []
 
 
+@of_each_document
+def test_outputs_do_not_tell_where_the_project_lay(document):
+    assert str(ROOT) + "/" not in document.read_text()
+
+
 # ---- the settings ----
 
 def settings_of(server):

@@ -160,8 +160,8 @@ FAULT_HANDLER(fault_leak)
     buffer_printf(&response->text, "leaked %llu bytes\n", (unsigned long long)bytes);
 }
 
-/* Dies in the middle of what a lock of all workers guards: lock=mutex is robust between processes,
- * lock=fragile is not, and whoever asks for it afterwards (/counter?mode=fragile) hangs. */
+/* Dies in the middle of what a lock of all workers guards: lock=mutex is robust between processes.
+ * lock=fragile is not: a request for it afterwards (/counter?mode=fragile) hangs. */
 FAULT_HANDLER(fault_die_holding_lock)
 {
     (void)context;
@@ -181,8 +181,8 @@ FAULT_HANDLER(fault_die_holding_lock)
     raise(SIGKILL);
 }
 
-/* Faults while it holds the lock of its own process. Should the process outlive that (on_fault:
- * recover), everybody who wants the lock (/counter?mode=mutex) waits for ever. */
+/* Faults while it holds the lock of its own process. If the process outlives that (on_fault:
+ * recover), every request that wants the lock (/counter?mode=mutex) waits for ever. */
 FAULT_HANDLER(fault_segv_holding_lock)
 {
     (void)request, (void)context;
@@ -204,8 +204,8 @@ DELIBERATE static void damage_heap(void)
     }
 }
 
-/* Damages the heap of its process, then faults. Should the process outlive that (on_fault:
- * recover), somebody who has done nothing wrong ends it. */
+/* Damages the heap of its process, then faults. If the process outlives that (on_fault: recover),
+ * a later request that does nothing wrong ends it. */
 FAULT_HANDLER(fault_segv_with_damaged_heap)
 {
     (void)request, (void)context, (void)data;
