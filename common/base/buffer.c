@@ -47,6 +47,17 @@ void buffer_printf(struct buffer *buffer, const char *format, ...)
     buffer->len += (size_t)bytes;
 }
 
+void buffer_append_uint(struct buffer *buffer, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    buffer_append(buffer, digits + at, sizeof(digits) - at);
+}
+
 void buffer_consume(struct buffer *buffer, size_t bytes)
 {
     CHECK(bytes <= buffer->len);

@@ -5,6 +5,7 @@
 #include "common/base/span.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Zero-initialised is empty. The bytes data[0..len) are valid; [len..capacity) is room.
  * Whoever holds the struct owns the memory and gives it back with buffer_free. */
@@ -23,6 +24,9 @@ void buffer_append(struct buffer *buffer, const void *data, size_t bytes);
 /* Appends formatted text, without the NUL. */
 void buffer_printf(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Appends a number in decimal. */
+void buffer_append_uint(struct buffer *buffer, uint64_t number);
 
 /* Drops the first bytes; what follows moves to the front. */
 void buffer_consume(struct buffer *buffer, size_t bytes);

@@ -20,6 +20,11 @@ uint64_t clock_monotonic_ns(void)
     return clock_read_ns(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_monotonic_us(void)
+{
+    return clock_read_ns(CLOCK_MONOTONIC) / 1000u;
+}
+
 uint64_t clock_realtime_ms(void)
 {
     return clock_read_ns(CLOCK_REALTIME) / 1000000u;

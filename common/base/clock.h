@@ -7,6 +7,9 @@
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t clock_monotonic_ms(void);
 
+/* Microseconds of CLOCK_MONOTONIC. */
+uint64_t clock_monotonic_us(void);
+
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t clock_monotonic_ns(void);
 

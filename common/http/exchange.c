@@ -182,6 +182,7 @@ void http_exchange_run(struct http_exchange *exchange, struct handler_context *c
     slot_note_begin(context->slot,
                     http_request_shown_line(&exchange->request, &exchange->request.arena),
                     exchange->client);
+    exchange->slot_index = context->slot_index;
     exchange->response.no_store = !route->cacheable;
     route->handler(&exchange->request, &exchange->response, context, route->data);
     if (context->gzip) {

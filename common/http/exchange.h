@@ -15,6 +15,8 @@ struct http_exchange {
     struct http_parser *parser;
     const struct route *route; /* NULL: the response is already made (an error, OPTIONS) */
     const struct client_address *client;
+    uint64_t began_us;   /* CLOCK_MONOTONIC when its head began; set only for an access log */
+    uint32_t slot_index; /* in the scoreboard: of the thread that has made the response */
     struct http_exchange *next;    /* of whichever list holds it: spare, queued, completed */
     struct connection *connection; /* whose it is; only its loop's thread may look inside */
     struct loop *owner;            /* whose connection that is */

@@ -19,9 +19,10 @@ enum {
     BATCH_BYTES = 32768,
     WAITING_BYTES = 8 * BATCH_BYTES, /* of lines that cannot be written now */
     TIME_BYTES = 32,
-    CUT_FIELD_BYTES = 1024,          /* at first, of a line that is too long for a pipe */
-    PIPE_LINE_BYTES = PIPE_BUF - 16, /* room for "aborted", should it be cut */
-    TELL_MS = 10000,                 /* between two lines about losses to a slow reader */
+    CUT_FIELD_BYTES = 1024, /* at first, of a line that is too long for a pipe */
+    END_BYTES = 128,        /* more than any end of a line */
+    PIPE_LINE_BYTES = PIPE_BUF - END_BYTES,
+    TELL_MS = 10000, /* between two lines about losses to a slow reader */
     LAST_PATIENCE_MS = 250,
     LOOK_AGAIN_MS = 10
 };
@@ -29,8 +30,9 @@ enum {
 struct access_log {
     int fd;
     enum config_access_log_format format;
+    uint32_t process;
     struct buffer batch;
-    struct buffer noted;   /* lines that may not be true yet */
+    struct buffer noted;   /* lines that may not be true yet, and have no end */
     size_t write_at_bytes; /* when the batch has grown so long */
     size_t field_bytes;    /* at most, of each field that a client fills */
     int64_t rendered_second;
@@ -43,17 +45,20 @@ struct access_log {
 /* Stands before the text of a line that is noted or deferred. The places are offsets into it. */
 struct line {
     struct access_log_extent where;
+    uint64_t began_us;
+    uint32_t slot_index;
     uint32_t bytes; /* of the text */
     uint32_t time_at;
     uint32_t size_at;
     uint32_t size_digits;
 };
 
-struct access_log *access_log_create(int fd, enum config_access_log_format format)
+struct access_log *access_log_create(int fd, enum config_access_log_format format, uint32_t process)
 {
     struct access_log *log = memory_alloc_zeroed(1, sizeof(*log));
     log->fd = fd;
     log->format = format;
+    log->process = process;
     log->write_at_bytes = BATCH_BYTES;
     log->field_bytes = SIZE_MAX;
     buffer_reserve(&log->batch, BATCH_BYTES);
@@ -238,17 +243,21 @@ static void append_combined(struct access_log *log, struct http_exchange *exchan
     append_host(out, exchange->client);
     buffer_append_span(out, SPAN(" - - ["));
     places->time_at = out->len;
-    buffer_printf(out, "%s] ", log->time_text);
+    buffer_append_span(out, span_of(log->time_text));
+    buffer_append_span(out, SPAN("] "));
     append_quoted(out, request_line(log, request));
-    buffer_printf(out, " %u %llu", exchange->response.status, (unsigned long long)size);
+    buffer_append_span(out, SPAN(" "));
+    buffer_append_uint(out, exchange->response.status);
+    buffer_append_span(out, SPAN(" "));
+    buffer_append_uint(out, size);
     places->size_end = out->len;
     buffer_append_span(out, SPAN(" "));
     append_quoted(out, header(log, request, HTTP_FIELD_REFERER));
     buffer_append_span(out, SPAN(" "));
     append_quoted(out, header(log, request, HTTP_FIELD_USER_AGENT));
-    buffer_append_span(out, SPAN("\n"));
 }
 
+/* Leaves the object open: append_end closes it. */
 static void append_json(struct access_log *log, struct http_exchange *exchange, uint64_t size,
                         struct places *places)
 {
@@ -267,8 +276,6 @@ static void append_json(struct access_log *log, struct http_exchange *exchange, 
     places->size_end = log->noted.len;
     json_put_string(&json, "referer", header(log, request, HTTP_FIELD_REFERER));
     json_put_string(&json, "user_agent", header(log, request, HTTP_FIELD_USER_AGENT));
-    json_object_end(&json);
-    buffer_append_span(&log->noted, SPAN("\n"));
 }
 
 static void append_line(struct access_log *log, struct http_exchange *exchange, uint64_t size,
@@ -316,6 +323,8 @@ void access_log_note(struct access_log *log, struct http_exchange *exchange,
     }
     const uint32_t digits = count_digits(size);
     const struct line line = {.where = *where,
+                              .began_us = exchange->began_us,
+                              .slot_index = exchange->slot_index,
                               .bytes = (uint32_t)(log->noted.len - text),
                               .time_at = (uint32_t)(places.time_at - text),
                               .size_at = (uint32_t)(places.size_end - text) - digits,
@@ -344,6 +353,25 @@ static void add(struct access_log *log, struct span text)
     buffer_append_span(&log->batch, text);
 }
 
+static void add_field(struct access_log *log, struct span name, uint64_t value)
+{
+    add(log, log->format == CONFIG_ACCESS_LOG_JSON ? name : SPAN(" "));
+    buffer_append_uint(&log->batch, value);
+}
+
+/* What is known when the last byte has gone to the kernel, or none will any more. */
+static void add_end(struct access_log *log, const struct line *line, uint64_t now_us, bool aborted)
+{
+    add_field(log, SPAN(",\"duration_us\":"), now_us - line->began_us);
+    add_field(log, SPAN(",\"process\":"), log->process);
+    add_field(log, SPAN(",\"slot\":"), line->slot_index);
+    if (log->format == CONFIG_ACCESS_LOG_JSON) {
+        add(log, aborted ? SPAN(",\"aborted\":true}\n") : SPAN("}\n"));
+    } else {
+        add(log, aborted ? SPAN(" aborted\n") : SPAN("\n"));
+    }
+}
+
 static void flush_if_full(struct access_log *log)
 {
     if (log->batch.len >= log->write_at_bytes) {
@@ -353,11 +381,13 @@ static void flush_if_full(struct access_log *log)
 
 void access_log_sent(struct access_log *log)
 {
+    const uint64_t now_us = log->noted.len > 0 ? clock_monotonic_us() : 0;
     for (size_t at = 0; at < log->noted.len;) {
         struct line line;
         struct span text = take_line(&log->noted, &at, &line);
         if (has_room(log)) {
             add(log, text);
+            add_end(log, &line, now_us, false);
         }
     }
     buffer_clear(&log->noted);
@@ -370,18 +400,9 @@ void access_log_defer(struct access_log *log, struct buffer *deferred)
     buffer_clear(&log->noted);
 }
 
-/* How a line ends, and how if its response was not sent to the end. */
-static struct span end_of_line(const struct access_log *log, bool aborted)
-{
-    if (log->format == CONFIG_ACCESS_LOG_JSON) {
-        return aborted ? SPAN(",\"aborted\":true}\n") : SPAN("}\n");
-    }
-    return aborted ? SPAN(" aborted\n") : SPAN("\n");
-}
-
 /* The line with the time of now and the size that was sent. */
 static void add_corrected(struct access_log *log, const struct line *line, struct span text,
-                          uint64_t sent_bytes)
+                          uint64_t now_us, uint64_t sent_bytes)
 {
     if (!has_room(log)) {
         return;
@@ -390,18 +411,17 @@ static void add_corrected(struct access_log *log, const struct line *line, struc
     uint64_t sent = sent_bytes < where->end ? sent_bytes : where->end;
     const size_t time_end = line->time_at + strlen(log->time_text);
     const size_t size_end = line->size_at + line->size_digits;
-    const size_t end = text.len - end_of_line(log, false).len;
     add(log, (struct span){text.ptr, line->time_at});
     add(log, span_of(log->time_text));
     add(log, (struct span){text.ptr + time_end, line->size_at - time_end});
-    buffer_printf(&log->batch, "%llu",
-                  (unsigned long long)(sent > where->body ? sent - where->body : 0));
-    add(log, (struct span){text.ptr + size_end, end - size_end});
-    add(log, end_of_line(log, sent < where->end));
+    buffer_append_uint(&log->batch, sent > where->body ? sent - where->body : 0);
+    add(log, (struct span){text.ptr + size_end, text.len - size_end});
+    add_end(log, line, now_us, sent < where->end);
 }
 
 void access_log_settle(struct access_log *log, struct buffer *deferred, uint64_t sent_bytes)
 {
+    const uint64_t now_us = clock_monotonic_us();
     size_t done = 0;
     render_time(log);
     for (size_t at = 0; at < deferred->len; done = at) {
@@ -410,7 +430,7 @@ void access_log_settle(struct access_log *log, struct buffer *deferred, uint64_t
         if (line.where.end > sent_bytes) {
             break;
         }
-        add_corrected(log, &line, text, sent_bytes);
+        add_corrected(log, &line, text, now_us, sent_bytes);
     }
     buffer_consume(deferred, done);
     if (deferred->len == 0) {
@@ -424,11 +444,12 @@ void access_log_cut(struct access_log *log, struct buffer *deferred, uint64_t se
     if (deferred->len == 0) {
         return;
     }
+    const uint64_t now_us = clock_monotonic_us();
     render_time(log);
     for (size_t at = 0; at < deferred->len;) {
         struct line line;
         struct span text = take_line(deferred, &at, &line);
-        add_corrected(log, &line, text, sent_bytes);
+        add_corrected(log, &line, text, now_us, sent_bytes);
     }
     buffer_free(deferred);
     flush_if_full(log);

@@ -10,8 +10,9 @@
 
 struct access_log;
 
-/* fd: opened for appending, owned by the caller. */
-struct access_log *access_log_create(int fd, enum config_access_log_format format);
+/* fd: opened for appending, owned by the caller. process: its number, as the master counts. */
+struct access_log *access_log_create(int fd, enum config_access_log_format format,
+                                     uint32_t process);
 
 /* Finishes it. */
 void access_log_destroy(struct access_log *log);
@@ -25,10 +26,12 @@ struct access_log_extent {
 };
 
 /* Prepares the line of an answer that is about to be sent. In the combined format ("%h - - [%t]
- * \"%r\" %s %b \"%{Referer}i\" \"%{User-Agent}i\"") bytes that could forge a line stand as \xHH,
- * and in both formats those from 0x80 in the request's target as %HH. Needs a little of the
- * request's arena. Where it goes to a pipe, a line has at most PIPE_BUF bytes: long fields are cut.
- * One of the next two must follow before an answer of another connection is noted.
+ * \"%r\" %s %b \"%{Referer}i\" \"%{User-Agent}i\" %D", process and slot) bytes that could forge a
+ * line stand as \xHH, and in both formats those from 0x80 in the request's target as %HH. The end
+ * of the line is made when the answer has been sent: with the microseconds since its head began,
+ * the process, and the slot of the thread that answered. Needs a little of the request's arena.
+ * Where it goes to a pipe, a line has at most PIPE_BUF bytes: long fields are cut. One of the next
+ * two must follow before an answer of another connection is noted.
  */
 void access_log_note(struct access_log *log, struct http_exchange *exchange,
                      const struct access_log_extent *where);

@@ -1,5 +1,6 @@
 #include "common/net/connection_internal.h"
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 enum {
@@ -246,6 +247,10 @@ static void begin_request(struct connection *c)
         c->exchange->client = &c->client;
     } else { /* it still holds what was answered last */
         http_exchange_reset(c->exchange);
+    }
+    c->exchange->slot_index = c->loop->options.context->slot_index; /* unless another answers */
+    if (c->loop->access_log != NULL) {
+        c->exchange->began_us = clock_monotonic_us();
     }
     c->phase = PHASE_HEAD;
     c->deadline_ms = loop_now_ms(c->loop) + connection_config(c)->header_timeout_ms;

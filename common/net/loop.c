@@ -27,7 +27,8 @@ void loop_open(struct loop *loop, const struct worker_options *options, struct e
     }
     pthread_mutex_init(&loop->completed_lock, NULL);
     if (options->access_log_fd >= 0) {
-        loop->access_log = access_log_create(options->access_log_fd, config->access_log_format);
+        loop->access_log = access_log_create(options->access_log_fd, config->access_log_format,
+                                             atomic_load(&loop_slot(loop)->process));
     }
     handler_context_next_turn(options->context); /* so that the first look at the clock reads it */
     loop_render_date(loop);

@@ -220,7 +220,7 @@ def test_a_disk_that_is_full_for_a_while(model, start_server, tmp_path, log_form
     if log_format == "json":
         count_lines(text)
     else:
-        whole = re.compile(r'127\.0\.0\.1 - - \[[^]]*\] "GET /plaintext HTTP/1\.1" 200 13 "-" "(?:a{200}|b{200})"')
+        whole = re.compile(r'127\.0\.0\.1 - - \[[^]]*\] "GET /plaintext HTTP/1\.1" 200 13 "-" "(?:a{200}|b{200})" \d+ \d+ \d+')
         assert all(whole.fullmatch(line) for line in text.splitlines())
 
 

@@ -15,7 +15,7 @@ from support.waiting import wait_until
 
 COMBINED = re.compile(
     r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] '
-    r'"((?:[^"\\]|\\.)*)" (\d{3}) (\d+|-) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)"')
+    r'"((?:[^"\\]|\\.)*)" (\d{3}) (\d+|-) "((?:[^"\\]|\\.)*)" "((?:[^"\\]|\\.)*)" (\d+) (\d+) (\d+)')
 ABORTED = " aborted"  # behind a line whose response was not sent to its end
 ERROR_LOG_LINE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[(debug|info|notice|warn|error)\] .+")
@@ -87,7 +87,7 @@ def test_combined_fields(model, start_logging):
         client.request("POST", "/echo", body=b"12345")
         client.get("/no-such-file")
     found = [COMBINED.fullmatch(line).groups() for line in lines()]
-    assert found[0] == ("GET /hello.txt?a=b HTTP/1.1", "200", "18", "http://from/", "me/1.0")
+    assert found[0][:5] == ("GET /hello.txt?a=b HTTP/1.1", "200", "18", "http://from/", "me/1.0")
     assert found[1][:2] == ("HEAD /hello.txt HTTP/1.1", "200")
     assert found[1][2] in ("0", "-")
     assert found[2][:3] == ("POST /echo HTTP/1.1", "200", "5")
@@ -115,6 +115,28 @@ def read_line(line, log_format):
         return fields["request"], fields["status"], fields["bytes"], "aborted" in fields
     request, status, size, *_ = COMBINED.fullmatch(line.removesuffix(ABORTED)).groups()
     return request, int(status), int(size), line.endswith(ABORTED)
+
+
+def read_service(line, log_format):
+    """(microseconds, process, slot) of a line."""
+    if log_format == "json":
+        fields = json.loads(line)
+        return fields["duration_us"], fields["process"], fields["slot"]
+    return tuple(map(int, COMBINED.fullmatch(line.removesuffix(ABORTED)).groups()[5:]))
+
+
+@pytest.mark.parametrize("log_format", ["combined", "json"])
+def test_who_served_it_and_how_long_it_took(model, start_logging, log_format):
+    """The process as the master counts, the slot of the thread that ran the handler, and all the time from the first
+    byte of the head to the last one sent: here the handler's."""
+    server, lines = start_logging(model, "--access-log-format", log_format)
+    with server.connect() as client:
+        tid = server.whoami(client)["tid"]
+        assert client.get("/sleep?ms=200").status == 200
+    (slot, place), = ((i, place) for i, place in enumerate(server.status()["workers"]) if place["tid"] == tid)
+    found = {name: read_service(line, log_format) for line in lines() for name in ("/whoami", "/sleep") if name in line}
+    assert found["/whoami"][1:] == (place["process"], slot)
+    assert 200_000 <= found["/sleep"][0] < 60_000_000
 
 
 @pytest.mark.parametrize("log_format", ["combined", "json"])

@@ -59,6 +59,19 @@ static void test_appends_keep_their_order_across_growth(void **state)
     buffer_free(&buffer);
 }
 
+static void test_append_uint(void **state)
+{
+    (void)state;
+    struct buffer buffer = {0};
+    const uint64_t numbers[] = {0, 9, 10, 1234567890, UINT64_MAX};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        buffer_append_uint(&buffer, numbers[i]);
+        buffer_append(&buffer, " ", 1);
+    }
+    assert_content(&buffer, "0 9 10 1234567890 18446744073709551615 ");
+    buffer_free(&buffer);
+}
+
 static void test_reserve(void **state)
 {
     (void)state;
@@ -177,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_zero_initialised_is_empty),
         cmocka_unit_test(test_append),
+        cmocka_unit_test(test_append_uint),
         cmocka_unit_test(test_appends_keep_their_order_across_growth),
         cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_reserve_counts_from_the_content),

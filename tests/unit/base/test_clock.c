@@ -23,10 +23,12 @@ static void test_monotonic(void **state)
     (void)state;
     uint64_t before_ms = read_ms(CLOCK_MONOTONIC);
     uint64_t ms = clock_monotonic_ms();
+    uint64_t us = clock_monotonic_us();
     uint64_t ns = clock_monotonic_ns();
     uint64_t after_ms = read_ms(CLOCK_MONOTONIC);
     assert_in_range(ms, before_ms, after_ms);
-    assert_in_range(ns / 1000000, ms, after_ms);
+    assert_in_range(us / 1000, ms, after_ms);
+    assert_in_range(ns / 1000, us, (after_ms + 1) * 1000);
     assert_true(clock_monotonic_ns() >= ns);
 }
 

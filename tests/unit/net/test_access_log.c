@@ -24,9 +24,10 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { TEXT_BYTES = 512 * 1024, BATCH_BYTES = 32768 };
+enum { TEXT_BYTES = 512 * 1024, BATCH_BYTES = 32768, BEGAN_US = 5000, PROCESS = 3, SLOT = 14 };
 
 #define TIME      "\\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2} \\+0000\\]"
+#define JSON_END  ",\"duration_us\":1234,\"process\":3,\"slot\":14}\n"
 #define JSON_TIME "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.000Z"
 
 static const struct http_limits limits = {
@@ -47,6 +48,13 @@ WRAPPED(uint64_t, clock_realtime_ms, void)
     return __real_clock_realtime_ms() + clock_shift_ms;
 }
 
+static uint64_t now_us;
+
+WRAPPED(uint64_t, clock_monotonic_us, void)
+{
+    return now_us;
+}
+
 WRAPPED(ssize_t, write, int to, const void *data, size_t bytes)
 {
     if (fails_now(&failing_write)) {
@@ -64,10 +72,13 @@ static int make(void **state)
     client = client_address_pack((struct sockaddr *)&address);
     exchange = http_exchange_create(&limits);
     exchange->client = &client;
+    exchange->began_us = BEGAN_US;
+    exchange->slot_index = SLOT;
+    now_us = BEGAN_US + 1234;
     failing_write = (struct failing_call){0};
     longest_write = 0;
     fd = memfd_create("log", MFD_CLOEXEC);
-    journal = access_log_create(fd, CONFIG_ACCESS_LOG_COMBINED);
+    journal = access_log_create(fd, CONFIG_ACCESS_LOG_COMBINED, PROCESS);
     return fd < 0;
 }
 
@@ -83,7 +94,7 @@ static int discard(void **state)
 static void use_json(void)
 {
     access_log_destroy(journal);
-    journal = access_log_create(fd, CONFIG_ACCESS_LOG_JSON);
+    journal = access_log_create(fd, CONFIG_ACCESS_LOG_JSON, PROCESS);
 }
 
 static void use_client_v6(void)
@@ -143,7 +154,7 @@ static void test_combined(void **state)
         "GET /a?b=c HTTP/1.1\r\nHost: a\r\nReferer: http://x/\r\nUser-Agent: me/1.0\r\n\r\n");
     exchange->response.body = SPAN("Hello, World!");
     assert_logged("^10\\.1\\.2\\.3 - - " TIME
-                  " \"GET /a\\?b=c HTTP/1\\.1\" 200 13 \"http://x/\" \"me/1\\.0\"\n$");
+                  " \"GET /a\\?b=c HTTP/1\\.1\" 200 13 \"http://x/\" \"me/1\\.0\" 1234 3 14\n$");
 }
 
 static void test_combined_without_fields(void **state)
@@ -151,7 +162,8 @@ static void test_combined_without_fields(void **state)
     (void)state;
     set_request("HEAD / HTTP/1.0\r\nReferer:\r\n\r\n");
     http_response_error(&exchange->response, 404);
-    assert_logged("^10\\.1\\.2\\.3 - - " TIME " \"HEAD / HTTP/1\\.0\" 404 0 \"-\" \"-\"\n$");
+    assert_logged("^10\\.1\\.2\\.3 - - " TIME
+                  " \"HEAD / HTTP/1\\.0\" 404 0 \"-\" \"-\" 1234 3 14\n$");
 }
 
 static void test_clients(void **state)
@@ -170,7 +182,7 @@ static void test_without_a_request(void **state)
     (void)state;
     http_exchange_reset(exchange);
     http_response_error(&exchange->response, 400);
-    assert_logged(" \"-\" 400 12 \"-\" \"-\"\n$");
+    assert_logged(" \"-\" 400 12 \"-\" \"-\" 1234 3 14\n$");
     use_json();
     assert_logged("\"request\":\"\",\"status\":400,\"bytes\":12,");
 }
@@ -198,7 +210,7 @@ static void test_escaping(void **state)
     set_request("GET /\"a\\b HTTP/1.1\r\nHost: a\r\nReferer: x\" \"y\r\n"
                 "User-Agent: \xc3\xa4\t\xff\\\r\n\r\n");
     assert_logged(" \"GET /\\\\x22a\\\\x5Cb HTTP/1\\.1\" 200 0 \"x\\\\x22 \\\\x22y\" "
-                  "\"\\\\xC3\\\\xA4\\\\x09\\\\xFF\\\\x5C\"\n$");
+                  "\"\\\\xC3\\\\xA4\\\\x09\\\\xFF\\\\x5C\" 1234 3 14\n$");
     for (const char *c = written(); *c != '\0'; c++) {
         assert_true((*c >= 0x20 && *c < 0x7f) || (*c == '\n' && c[1] == '\0'));
     }
@@ -224,7 +236,7 @@ static void test_json(void **state)
         "^\\{\"time\":\"" JSON_TIME "\",\"client\":\"10\\.1\\.2\\.3:5555\","
         "\"request\":\"GET /a HTTP/1\\.1\",\"status\":200,\"bytes\":5,"
         "\"referer\":\"\\\\\"r\\\\\"\",\"user_agent\":\"(\\\\ufffd|\xef\xbf\xbd)\\\\\\\\\""
-        "\\}\n$");
+        ",\"duration_us\":1234,\"process\":3,\"slot\":14\\}\n$");
     use_client_v6();
     assert_logged("\"client\":\"\\[2001:db8::7\\]:1\"");
 }
@@ -282,7 +294,7 @@ static void test_batches(void **state)
     log_one();
     access_log_destroy(journal); /* writes what is left */
     assert_int_equal(count_lines(written()), lines + 1);
-    journal = access_log_create(fd, CONFIG_ACCESS_LOG_COMBINED);
+    journal = access_log_create(fd, CONFIG_ACCESS_LOG_COMBINED, PROCESS);
 }
 
 /* ---- A log that cannot be written ---- */
@@ -490,15 +502,15 @@ static void test_long_lines(void **state)
     (void)state;
     lead_to_a_pipe();
     set_long_request(8000, 'x');
-    assert_cut("x\"\n");
+    assert_cut("x\" 1234 3 14\n");
     set_long_request(8000, '\\'); /* four bytes each in the log */
-    assert_cut("\\x5C\"\n");
+    assert_cut("\\x5C\" 1234 3 14\n");
     use_json();
-    assert_cut("\\\\\"}\n");
+    assert_cut("\\\\\"" JSON_END);
     set_long_request(8000, 'x');
-    assert_cut("x\"}\n");
+    assert_cut("x\"" JSON_END);
     set_long_request(8000, '\xff'); /* becomes a character of three bytes, or of six */
-    assert_cut("\"}\n");
+    assert_cut("\"" JSON_END);
     close_pipe();
     log_lines(1); /* a file takes it whole */
     access_log_flush(journal);
@@ -517,7 +529,7 @@ static void test_interrupted(void **state)
     assert_int_equal(failing_write.failures, 0);
     longest_write = 0;
     assert_int_equal(count_lines(written()), 1);
-    assert_non_null(strstr(text, " \"GET / HTTP/1.1\" 200 0 \"-\" \"-\"\n"));
+    assert_non_null(strstr(text, " \"GET / HTTP/1.1\" 200 0 \"-\" \"-\" 1234 3 14\n"));
     access_log_flush(journal);
     assert_int_equal(count_lines(written()), 1);
 }
@@ -566,13 +578,13 @@ static void test_deferred(void **state)
     access_log_settle(journal, &deferred, 149);
     assert_lines("");
     access_log_settle(journal, &deferred, 150);
-    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\"\n");
+    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\" 1234 3 14\n");
     access_log_settle(journal, &deferred, 999);
     assert_int_equal(count_lines(written()), 1);
     access_log_settle(journal, &deferred, 1100);
-    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\"\n"
-                 "\"GET /b HTTP/1.1\" 200 750 \"-\" \"me\"\n"
-                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\"\n");
+    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\" 1234 3 14\n"
+                 "\"GET /b HTTP/1.1\" 200 750 \"-\" \"me\" 1234 3 14\n"
+                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\" 1234 3 14\n");
     assert_null(deferred.data); /* a connection without such lines holds nothing for them */
     assert_int_equal(deferred.len, 0);
 }
@@ -589,9 +601,9 @@ static void test_cut(void **state)
     note(A, 1000000250, 1000000300, 1000000400);
     access_log_defer(journal, &deferred);
     access_log_cut(journal, &deferred, 999999250);
-    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\"\n"
-                 "\"GET /b HTTP/1.1\" 200 999999000 \"-\" \"me\" aborted\n"
-                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\" aborted\n");
+    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\" 1234 3 14\n"
+                 "\"GET /b HTTP/1.1\" 200 999999000 \"-\" \"me\" 1234 3 14 aborted\n"
+                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\" 1234 3 14 aborted\n");
     assert_null(deferred.data);
 }
 
@@ -606,8 +618,8 @@ static void test_cut_within_a_head(void **state)
     note(A, 0, 100, 100);
     access_log_defer(journal, &deferred);
     access_log_cut(journal, &deferred, 100);
-    assert_lines("\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\" aborted\n"
-                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\"\n");
+    assert_lines("\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\" 1234 3 14 aborted\n"
+                 "\"GET /a HTTP/1.1\" 200 0 \"-\" \"-\" 1234 3 14\n");
 }
 
 static void test_cut_in_json(void **state)
@@ -629,12 +641,54 @@ static void test_cut_in_json(void **state)
         regcomp(&regex,
                 "^\\{\"time\":\"" JSON_TIME "\",\"client\":\"10\\.1\\.2\\.3:5555\","
                 "\"request\":\"GET /b HTTP/1\\.1\",\"status\":200,\"bytes\":7,\"referer\":\"\","
-                "\"user_agent\":\"me\",\"aborted\":true\\}\n"
-                "\\{\"time\":\"" JSON_TIME "\",.*\"status\":200,\"bytes\":1000,.*\"me\"\\}\n$",
+                "\"user_agent\":\"me\",\"duration_us\":1234,\"process\":3,\"slot\":14,\"aborted\":"
+                "true\\}\n"
+                "\\{\"time\":\"" JSON_TIME "\",.*\"status\":200,\"bytes\":1000,.*\"me\",\"duration_"
+                "us\":1234,\"process\":3,\"slot\":14\\}\n$",
                 REG_EXTENDED | REG_NOSUB),
         0);
     assert_int_equal(regexec(&regex, text, 0, NULL, 0), 0);
     regfree(&regex);
+}
+
+/* What a download takes ends with its last byte, wherever others end; each line has its own slot.
+ */
+static void test_duration_of_a_deferred_line(void **state)
+{
+    (void)state;
+    struct buffer deferred = {0};
+    note(A, 0, 100, 150);
+    exchange->began_us = BEGAN_US + 1000;
+    exchange->slot_index = UINT32_MAX;
+    note(B, 150, 250, 1000);
+    access_log_defer(journal, &deferred);
+    now_us = BEGAN_US + 2000;
+    access_log_settle(journal, &deferred, 150);
+    now_us = UINT64_MAX;
+    access_log_cut(journal, &deferred, 999);
+    assert_lines(
+        "\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\" 2000 3 14\n"
+        "\"GET /b HTTP/1.1\" 200 749 \"-\" \"me\" 18446744073709545615 3 4294967295 aborted\n");
+}
+
+/* Even then: a line whose end is as long as can be. */
+static void test_longest_end(void **state)
+{
+    (void)state;
+    struct buffer deferred = {0};
+    lead_to_a_pipe();
+    use_json();
+    set_long_request(8000, 'x');
+    exchange->slot_index = UINT32_MAX;
+    access_log_note(journal, exchange, &(struct access_log_extent){0, 100, UINT64_MAX});
+    access_log_defer(journal, &deferred);
+    now_us = UINT64_MAX;
+    access_log_cut(journal, &deferred, UINT64_MAX - 1);
+    access_log_flush(journal);
+    size_t bytes = read_pipe(text, sizeof(text) - 1);
+    assert_in_range(bytes, PIPE_BUF / 4, PIPE_BUF);
+    assert_int_equal(text[bytes - 1], '\n');
+    close_pipe();
 }
 
 /* The time is that of the end: here two hours after the line was made. */
@@ -677,6 +731,8 @@ int main(void)
         TEST(test_cut_within_a_head),
         TEST(test_cut_in_json),
         TEST(test_time_of_a_deferred_line),
+        TEST(test_duration_of_a_deferred_line),
+        TEST_WITH_ERROR_LOG(test_longest_end),
         TEST(test_batches),
         TEST_WITH_ERROR_LOG(test_failure),
         TEST_WITH_ERROR_LOG(test_losses),

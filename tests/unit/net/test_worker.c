@@ -1554,7 +1554,10 @@ static void test_access_log_while_serving(void **state)
     char text[512] = "";
     int fd = memfd_create("access", MFD_CLOEXEC);
     options.access_log_fd = fd;
+    context.slot_index = 7;
+    atomic_store(&context.slot->process, 5);
     serve();
+    uint64_t begin_ms = clock_monotonic_ms();
     int client = connect_client();
     send_text(client, GET("/a"));
     expect(client, 200, "/a");
@@ -1563,12 +1566,30 @@ static void test_access_log_while_serving(void **state)
         assert_true(clock_monotonic_ms() <= until_ms);
         usleep(500);
     }
-    assert_non_null(strstr(text, " \"GET /a HTTP/1.1\" 200 2 \"-\" \"-\"\n"));
+    static const char request[] = " \"GET /a HTTP/1.1\" 200 2 \"-\" \"-\" ";
+    const char *line = strstr(text, request);
+    unsigned long long duration_us, process, slot;
+    assert_non_null(line);
+    assert_int_equal(
+        sscanf(line + strlen(request), "%llu %llu %llu", &duration_us, &process, &slot), 3);
+    assert_in_range(duration_us, 0, 1000 * (clock_monotonic_ms() - begin_ms + 1));
+    assert_int_equal(process, 5);
+    assert_int_equal(slot, 7);
     close(client);
     worker_stop(worker);
     join();
     destroy_worker();
     close(fd);
+}
+
+/* In a line of the access log. */
+static unsigned long long duration_us_of(const char *lines, const char *request)
+{
+    unsigned long long duration_us;
+    const char *line = strstr(lines, request);
+    assert_non_null(line);
+    assert_int_equal(sscanf(strstr(line, "\" 200 ") + 6, "%*u \"-\" \"-\" %llu", &duration_us), 1);
+    return duration_us;
 }
 
 static char logged[16384];
@@ -1583,6 +1604,33 @@ static void read_access_log(int fd)
     assert_in_range(bytes, 0, sizeof(logged) - 1);
     logged[bytes] = '\0';
     close(fd);
+}
+
+/* The time of a request begins with the first byte of its head, and does not hold the time before.
+ */
+static void test_a_slow_head_in_the_access_log(void **state)
+{
+    (void)state;
+    enum { SLOW_MS = 30 };
+    int fd = memfd_create("access", MFD_CLOEXEC);
+    options.access_log_fd = fd;
+    serve();
+    int client = connect_client();
+    int other = connect_client();
+    usleep(SLOW_MS * 1000);
+    uint64_t begin_ms = clock_monotonic_ms();
+    send_text(client, "GET /a HTTP/1.1\r\nHo");
+    send_text(other, GET("/b")); /* with its answer the loop has read the one before it, too */
+    expect(other, 200, "/b");
+    usleep(SLOW_MS * 1000);
+    send_text(client, "st: a\r\n\r\n");
+    expect(client, 200, "/a");
+    uint64_t end_ms = clock_monotonic_ms();
+    read_access_log(fd);
+    assert_in_range(duration_us_of(logged, "GET /a"), SLOW_MS * 1000,
+                    (end_ms - begin_ms + 1) * 1000);
+    close(client);
+    close(other);
 }
 
 /* A tick writes what there is. */
@@ -1803,6 +1851,7 @@ int main(void)
         TEST(test_a_drain_hurries_a_retirement),
         TEST(test_access_log),
         TEST(test_access_log_while_serving),
+        TEST(test_a_slow_head_in_the_access_log),
         TEST_FILES(test_access_log_of_what_was_sent),
         TEST(test_access_log_of_what_comes_back),
         TEST(test_access_log_at_the_stop),
