@@ -1,5 +1,6 @@
 #include "server/master/master_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -105,6 +106,8 @@ static void on_start_failure(struct master *master, uint32_t number)
 static struct child *create_child(struct master *master, uint32_t number, uint32_t first_slot)
 {
     const struct server *server = master->server;
+    CHECK(first_slot + server->plan.slots_per_process <= server->scoreboard->slot_capacity);
+    CHECK(server->plan.loops + server->plan.spare_threads <= server->plan.slots_per_process);
     struct child *child = memory_alloc_zeroed(1, sizeof(*child));
     child->number = number;
     child->epoch = server->epoch;
@@ -128,6 +131,9 @@ void children_start(struct master *master, uint32_t number, struct child **place
 {
     struct ledger *ledger = master->server->ledger;
     pid_t master_pid = getpid();
+    CHECK(number < master->seat_count);
+    CHECK(place == &master->seats[number].child || place == &master->seats[number].successor);
+    CHECK(*place == NULL);
     uint32_t first_slot = ledger_claim(ledger, master->server->plan.slots_per_process);
     if (first_slot == LEDGER_FULL) {
         log_write(LOG_WARN, "no room for process %u: its predecessors are still draining", number);
@@ -147,6 +153,7 @@ void children_start(struct master *master, uint32_t number, struct child **place
         free(child);
         return;
     }
+    CHECK(child->kill_at_ms != 0); /* until it is ready */
     TAILQ_INSERT_TAIL(&master->children, child, link);
     *place = child;
 }
@@ -195,6 +202,7 @@ static void note_recovery(struct master *master, struct seat *seat, const struct
     if (!seat->bereaved) {
         return;
     }
+    CHECK(seat->died_ns != 0);
     seat->bereaved = false;
     uint64_t recovery_ns = ready_ns > seat->died_ns ? ready_ns - seat->died_ns : 1;
     ledger_note_recovery(master->server->ledger, seat->death, recovery_ns);
@@ -206,6 +214,7 @@ static void note_recovery(struct master *master, struct seat *seat, const struct
 
 static void on_ready(struct master *master, struct child *child, uint64_t ready_ns)
 {
+    CHECK(!child->ready && child->kill_at_ms != 0);
     child->ready = true;
     if (!child->retiring) {
         child->kill_at_ms = 0;
@@ -265,6 +274,7 @@ void children_check_readiness(struct master *master)
         }
     }
     if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
+        CHECK(!master->on_trial && master->upgrade.pid == 0); /* orders wait for the start */
         phase_enter(master, MASTER_RUNNING);
         control_publish(master->control);
         master->announce(master->server);
@@ -342,6 +352,7 @@ void children_retire(struct master *master, struct child *child)
     if (child->retiring) {
         return;
     }
+    CHECK(master->phase != MASTER_STARTING); /* or it would not be in the seat that is waited for */
     child->retiring = true;
     child->kill_at_ms = clock_monotonic_ms() + child->drain_timeout_ms + STOP_PATIENCE_MS;
     scoreboard_mark_draining(scoreboard, child->first_slot, child->slot_count);
@@ -356,6 +367,7 @@ void children_retire(struct master *master, struct child *child)
  * the terminal may have sent that. */
 void children_drain(struct master *master, struct child *child, bool gives_up)
 {
+    CHECK(master->phase == MASTER_DRAINING && child->listener_count <= ENDPOINTS_MOST);
     uint32_t given_up = gives_up ? PROCESS_LISTENERS(child->listener_count) : 0;
     scoreboard_mark_draining(master->server->scoreboard, child->first_slot, child->slot_count);
     order(master, child, SIGUSR2, given_up);
@@ -364,6 +376,7 @@ void children_drain(struct master *master, struct child *child, bool gives_up)
 
 static void discard(struct master *master, struct child *child)
 {
+    CHECK(!child->ready); /* else the configuration would be in force */
     child->retiring = true;
     children_order(master, child, SIGKILL);
     if (child->number < master->seat_count) {
@@ -376,6 +389,7 @@ static void discard(struct master *master, struct child *child)
 void children_discard(struct master *master, uint32_t epoch)
 {
     struct child *child;
+    CHECK(epoch != master->server->epoch); /* what is in force is not discarded */
     TAILQ_FOREACH(child, &master->children, link)
     {
         if (child->epoch == epoch && !child->retiring) {

@@ -1,5 +1,6 @@
 #include "server/master/commands.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/json_writer.h"
 #include "common/base/log.h"
@@ -224,6 +225,7 @@ static bool is_answered_here(const struct master *master, enum control_command c
 static bool run_command(struct master *master, const struct control_request *request,
                         struct json_writer *json, struct error *error)
 {
+    CHECK((size_t)request->command < sizeof(commands) / sizeof(commands[0]));
     if (!is_answered_here(master, request->command)) {
         return error_set(error, "the new program (pid %d) has taken over; ask again to reach it",
                          (int)master->upgrade.pid);
@@ -312,6 +314,7 @@ static bool open_control(struct master *master, const char *path)
         return false;
     }
     close_control(master);
+    CHECK(master->control == NULL);
     master->control = control;
     return true;
 }

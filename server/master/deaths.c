@@ -1,5 +1,6 @@
 #include "server/master/master_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/signal_name.h"
@@ -46,6 +47,7 @@ static void bury(struct master *master, const struct child *child, int wait_stat
                  struct death_record *death)
 {
     uint64_t now_ns = clock_monotonic_ns();
+    CHECK(now_ns >= child->started_ns);
     *death = (struct death_record){
         .time_ms = clock_realtime_ms(),
         .died_ns = now_ns,
@@ -76,6 +78,7 @@ static bool was_asked_to(const struct master *master, const struct child *child,
 
 static void schedule_respawn(struct seat *seat, const struct death_record *death, uint64_t lived_ms)
 {
+    CHECK(seat->child == NULL && death->died_ns != 0);
     seat->bereaved = true;
     seat->death = death->number;
     seat->died_ns = death->died_ns;
@@ -96,6 +99,7 @@ static void leave_seat(struct master *master, const struct child *child,
         return;
     }
     struct seat *seat = &master->seats[child->number];
+    CHECK(!child->retiring || (seat->child != child && seat->successor != child));
     if (seat->successor == child) {
         seat->successor = NULL;
         rolling_fail(master, seat);
@@ -144,6 +148,8 @@ static void on_death(struct master *master, struct child *child, int wait_status
 
 static void on_end(struct master *master, struct child *child, int wait_status)
 {
+    CHECK(!TAILQ_EMPTY(&master->children));
+    CHECK(child->pid > 0 && child->generation != 0);
     TAILQ_REMOVE(&master->children, child, link);
     if (was_asked_to(master, child, wait_status)) {
         ledger_retire(master->server->ledger, child->first_slot, child->slot_count);

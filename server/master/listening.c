@@ -5,6 +5,7 @@
  * reload, mends what it finds, and replaces all processes, since one of them has done it. */
 #include "server/master/master_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
@@ -38,6 +39,7 @@ static void complain(struct master *master, const char *error)
 static bool check_address(struct master *master, size_t index, bool distrusts)
 {
     struct server *server = master->server;
+    CHECK(index < server->listeners.count && server->listeners.count <= ENDPOINTS_MOST);
     enum listener_health health;
     struct error what;
     struct error error;
@@ -77,6 +79,7 @@ void listening_check(struct master *master)
     }
     bool distrusts =
         master->listening_mended_ms != 0 && now_ms - master->listening_mended_ms < CALM_MS;
+    CHECK(now_ms >= master->listening_mended_ms && now_ms >= master->listening_checked_ms);
     bool spoilt = false;
     master->listening_checked_ms = now_ms;
     for (size_t i = 0; i < master->server->listeners.count; i++) {

@@ -209,6 +209,7 @@ void master_work(struct master *master)
     for (size_t i = 0; i < DUTIES; i++) {
         duties[i].run(master);
     }
+    books_check(master);
 }
 
 uint64_t master_earlier_ms(uint64_t due_ms, uint64_t other_ms)

@@ -1,7 +1,7 @@
 /* The master from inside: what its files share. master.c is the loop, children.c starts, retires
  * and finds ready, deaths.c reaps, rolling.c replaces processes that live, reload.c and upgrade.c
  * use it, resize.c adds and removes some, listening.c looks after what they share, phase.c says
- * what may follow on what. All of it runs on the master's one thread. */
+ * what may follow on what, books.c what is true after each turn. All of it runs on the master's one thread. */
 #ifndef TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 #define TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 
@@ -141,6 +141,11 @@ void master_drain(struct master *master);
 
 /* SIGUSR1 */
 void master_reopen_logs(struct master *master);
+
+/* ---- books.c ---- */
+
+/* After a turn: what must be true of the master's own memory then. */
+void books_check(const struct master *master);
 
 /* ---- phase.c ---- */
 

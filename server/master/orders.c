@@ -3,6 +3,7 @@
  * configuration then. Several reloads that wait are one. */
 #include "server/master/master_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "server/master/commands.h"
 
@@ -31,6 +32,7 @@ static bool act(struct master *master, int number, struct error *error)
 
 static void put_off(struct master *master, int number)
 {
+    CHECK(has_to_wait(master, number));
     log_write(LOG_NOTICE, "%s is put off until %s",
               number == SIGHUP    ? "a reload"
               : number == SIGUSR2 ? "an upgrade"
@@ -56,8 +58,9 @@ bool orders_give(struct master *master, int number, struct error *error)
 static void do_reload(struct master *master)
 {
     struct error error;
+    CHECK(master->orders.reload);
     master->orders.reload = false;
-    if (master->phase == MASTER_HANDED_OVER) {
+    if (master->phase == MASTER_HANDED_OVER && master->upgrade.pid != 0) {
         kill(master->upgrade.pid, SIGHUP);
         control_answer_reload(master, NULL);
     } else {

@@ -1,5 +1,7 @@
 #include "server/master/proc.h"
 
+#include "common/base/check.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -53,6 +55,7 @@ static void append(char out[PROC_DESCRIPTION_BYTES], const char *format, ...)
 static void append(char out[PROC_DESCRIPTION_BYTES], const char *format, ...)
 {
     size_t used = strlen(out);
+    CHECK(used < PROC_DESCRIPTION_BYTES);
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(out + used, PROC_DESCRIPTION_BYTES - used, format, arguments);

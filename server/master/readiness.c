@@ -1,5 +1,7 @@
 #include "server/master/readiness.h"
 
+#include "common/base/check.h"
+
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +32,7 @@ void readiness_close(struct readiness *readiness)
 
 int readiness_fd(const struct readiness *readiness)
 {
+    CHECK(readiness->heard_fd >= 0); /* the master's; a forked process has none */
     return readiness->heard_fd;
 }
 
@@ -47,6 +50,7 @@ void readiness_forget(struct readiness *readiness)
 /* Waits while the queue is full; a master that is gone takes its processes with it. */
 void readiness_tell(struct readiness *readiness, uint32_t generation)
 {
+    CHECK(readiness->told_fd >= 0 && readiness->heard_fd < 0); /* once, and not in the master */
     ssize_t ignored = send(readiness->told_fd, &generation, sizeof(generation), MSG_NOSIGNAL);
     (void)ignored;
     close_fd(&readiness->told_fd);

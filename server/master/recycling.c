@@ -1,5 +1,6 @@
 #include "server/master/recycling.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "server/master/master_internal.h"
@@ -17,6 +18,7 @@ enum {
 uint64_t recycling_jitter(uint64_t limit, uint64_t chance)
 {
     uint64_t reach = limit * RECYCLING_JITTER_PERCENT / 100;
+    CHECK(reach < limit || limit == 0);
     return limit - chance % (reach + 1);
 }
 
@@ -92,6 +94,7 @@ static bool is_large(struct master *master, const struct child *child, char reas
 static void look_at(struct master *master, struct child *child)
 {
     char reason[REASON_BYTES];
+    CHECK(child->ready && !child->retiring);
     if ((has_served_enough(master, child, reason) || is_old(master, child, reason) ||
          is_large(master, child, reason)) &&
         rolling_request(master, child)) {

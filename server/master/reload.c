@@ -4,6 +4,7 @@
  * afterwards: orders.c. */
 #include "server/master/master_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "server/master/commands.h"
 #include "server/setup/risks.h"
@@ -30,11 +31,14 @@ static bool try_out(struct master *master, struct config *config, const struct e
                     struct error *error)
 {
     struct server next;
+    CHECK(master->phase == MASTER_RUNNING && !master->on_trial);
+    CHECK(master->server->epoch <= master->last_epoch);
     uint32_t epoch = ++master->last_epoch;
     listening_check(master); /* what is spoilt is not to be taken over */
     if (!server_reopen(&next, config, endpoints, master->server, epoch, error)) {
         return refuse(master, error);
     }
+    CHECK(next.epoch == epoch && next.scoreboard == master->server->scoreboard);
     server_move(&master->previous, master->server);
     server_move(master->server, &next);
     master->on_trial = true;
@@ -52,6 +56,7 @@ static bool find_addresses(struct master *master, struct config *config, struct 
 {
     struct endpoints endpoints = {0};
     if (needs_lookup(master, config)) {
+        CHECK(lookup_fd(&master->lookup) < 0); /* one at a time */
         if (lookup_begin(&master->lookup, config->listen, error)) {
             master->awaited = *config;
             return true;
@@ -97,6 +102,7 @@ static void on_lookup(struct master *master)
     struct endpoints endpoints;
     struct error error;
     struct config *config = &master->awaited;
+    CHECK(config->listen != NULL && !master->on_trial);
     switch (lookup_proceed(&master->lookup, config->listen, &endpoints, &error)) {
     case LOOKUP_WAITS:
         break;
@@ -133,6 +139,7 @@ void reload_abandon(struct master *master)
 void reload_commit(struct master *master)
 {
     char addresses[LISTENERS_TEXT_BYTES];
+    CHECK(master->on_trial && master->previous.epoch < master->server->epoch);
     master->on_trial = false;
     risks_tell(master->server, &master->previous);
     server_close(&master->previous);
@@ -148,6 +155,8 @@ void reload_go_back(struct master *master)
 {
     log_write(LOG_ERROR, "no process can start with the new configuration, the old one stays; the "
                          "reason stands above");
+    CHECK(master->on_trial && master->previous.epoch < master->server->epoch);
+    CHECK(master->server->epoch == master->last_epoch);
     master->previous.listeners.last_id = master->server->listeners.last_id;
     server_close(master->server);
     server_move(master->server, &master->previous);

@@ -1,6 +1,7 @@
 /* More or fewer processes than the configuration says. */
 #include "server/master/master_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 
 #include <stdarg.h>
@@ -27,6 +28,7 @@ static uint32_t most_processes(const struct server *server)
 static bool can_resize(const struct master *master, struct error *error)
 {
     const struct server *server = master->server;
+    CHECK(server->plan.slots_per_process > 0);
     if (master->phase != MASTER_RUNNING || master->on_trial) {
         return refuse(error, "the server is starting, reloading or about to end; ask again later");
     }
@@ -46,6 +48,8 @@ bool resize_by(struct master *master, int32_t change, struct error *error)
     if (!can_resize(master, error)) {
         return false;
     }
+    CHECK(master->phase == MASTER_RUNNING && !master->on_trial);
+    CHECK(master->seat_count > 0);
     uint32_t before = master->seat_count;
     uint32_t most = most_processes(master->server);
     int64_t wanted = (int64_t)before + change;

@@ -2,6 +2,7 @@
  * and only when it serves does the old one retire. So there is never less capacity than before. */
 #include "server/master/master_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -55,6 +56,7 @@ static void retire_sitters(struct master *master, struct seat *seat)
 
 void rolling_resize(struct master *master, uint32_t seat_count)
 {
+    CHECK(seat_count > 0); /* whoever wants nobody ends the server */
     for (uint32_t i = seat_count; i < master->seat_count; i++) {
         retire_sitters(master, &master->seats[i]);
     }
@@ -71,6 +73,7 @@ void rolling_resize(struct master *master, uint32_t seat_count)
 
 void rolling_replace(struct master *master, uint32_t number)
 {
+    CHECK(number < master->seat_count);
     master->seats[number].outdated = true;
     master->rolling = true;
 }
@@ -117,6 +120,7 @@ void rolling_advance(struct master *master)
         return;
     }
     struct seat *seat = find_seat(master, is_due);
+    CHECK(seat == NULL || seat->child == NULL || seat->child->ready);
     if (seat != NULL && seat->child != NULL) { /* else it is filled as any vacant one */
         children_start(master, (uint32_t)(seat - master->seats), &seat->successor);
     }
@@ -139,6 +143,8 @@ uint64_t rolling_due_ms(const struct master *master)
 void rolling_succeed(struct master *master, struct seat *seat)
 {
     struct child *old = seat->child;
+    CHECK(seat->successor != NULL && seat->successor->ready && !seat->successor->retiring);
+    CHECK(old != seat->successor);
     seat->child = seat->successor;
     seat->successor = NULL;
     seat->outdated = seat->child->epoch != master->server->epoch;
@@ -151,12 +157,15 @@ void rolling_succeed(struct master *master, struct seat *seat)
 void rolling_fail(struct master *master, struct seat *seat)
 {
     uint32_t number = (uint32_t)(seat - master->seats);
-    if (seat->child == NULL) { /* a vacant seat is filled as soon as may be */
+    CHECK(number < master->seat_count);
+    CHECK(seat->successor == NULL); /* has been taken out */
+    if (seat->child == NULL) {      /* a vacant seat is filled as soon as may be */
         return;
     }
     uint64_t now_ms = clock_monotonic_ms();
     uint64_t delay_ms = respawn_delay_ms(&seat->respawn, 0, now_ms, now_ms);
     delay_ms = delay_ms < RETRY_MS ? RETRY_MS : delay_ms;
+    CHECK(delay_ms <= 2 * RESPAWN_LONGEST_DELAY_MS);
     seat->start_at_ms = now_ms + delay_ms;
     if (master->phase == MASTER_RUNNING && !master->on_trial) {
         log_write(LOG_ERROR,

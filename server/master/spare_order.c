@@ -1,5 +1,6 @@
 #include "server/master/spare_order.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "server/master/master_internal.h"
 
@@ -10,6 +11,7 @@
 static void order(struct child *child, struct worker_slot *slot, uint32_t count)
 {
     uint32_t before = child->spares_wanted;
+    CHECK(count <= child->spare_count && before <= child->spare_count);
     child->spares_wanted = count;
     atomic_store(&slot->spares_wanted, count);
     if (count == before) {
@@ -31,6 +33,8 @@ const char *spare_order(const struct master *master, struct child *child)
             *(i < child->loop_count ? &stuck_loops : &stuck_in_pool) += 1;
         }
     }
+    CHECK(stuck_loops <= child->loop_count);
+    CHECK(stuck_loops + stuck_in_pool <= child->slot_count);
     bool too_many = stuck_in_pool > child->spare_count;
     order(child, first, too_many ? child->spare_count : stuck_in_pool);
     return stuck_loops > 0 ? "an event loop has no spare"

@@ -7,6 +7,7 @@
  * take time and memory that the master does not have. */
 #include "server/master/stuck_inquiry.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -60,6 +61,7 @@ static struct stuck_thread *add_thread(struct stuck_inquiry *inquiry, int32_t ti
     if (record->thread_count == STUCK_THREADS || is_known(record, tid)) {
         return NULL;
     }
+    CHECK(record->thread_count < STUCK_THREADS);
     uint32_t index = record->thread_count;
     struct stuck_thread *thread = &record->threads[index];
     struct proc_thread seen;
@@ -78,6 +80,7 @@ static void add_slots(struct stuck_inquiry *inquiry, const struct master *master
 {
     for (uint32_t i = child->first_slot; i < child->first_slot + child->slot_count; i++) {
         const struct worker_slot *slot = &master->server->scoreboard->slots[i];
+        CHECK(i < master->server->scoreboard->slot_capacity);
         uint32_t verdict = master->watchdog.watches[i].verdict;
         struct stuck_thread *thread = slot_verdict_is_stuck(verdict) == stuck
                                           ? add_thread(inquiry, atomic_load(&slot->tid))
@@ -122,6 +125,7 @@ static void ask(struct stuck_inquiry *inquiry, struct master *master)
         if (thread->slot >= 0) {
             struct worker_slot *slot = &master->server->scoreboard->slots[thread->slot];
             master->watchdog.questions += master->watchdog.questions == UINT32_MAX ? 2 : 1;
+            CHECK(master->watchdog.questions != 0); /* 0 stands for none */
             inquiry->asked[i] = master->watchdog.questions;
             atomic_store(&slot->inquiry.asked, inquiry->asked[i]);
             syscall(SYS_tgkill, record->pid, thread->tid, STACK_SIGNAL); /* it may have ended */

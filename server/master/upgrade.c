@@ -1,6 +1,7 @@
 /* SIGUSR2: a new program takes over the listening sockets (inheritance.h). */
 #include "server/master/master_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "server/master/commands.h"
@@ -61,6 +62,7 @@ bool upgrade_begin(struct master *master, struct error *error)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
         return refuse(error, "no socket can be made; raise the limit of open files");
     }
+    CHECK(master->upgrade.talk_fd == -1 && !master->on_trial);
     pid_t pid = fork();
     if (pid == 0) {
         run_new_program(master, ends[1]);
@@ -118,6 +120,7 @@ static void hand_over(struct master *master, enum inheritance_news news)
 {
     log_write(LOG_NOTICE, "the new program (pid %d) serves: retiring", (int)master->upgrade.pid);
     service_manager_name_main(&master->service_manager, (int)master->upgrade.pid);
+    CHECK(master->upgrade.pid != 0 && !master->upgrade.serves);
     phase_enter(master, MASTER_HANDED_OVER);
     master->upgrade.serves = true;
     if (news == INHERITANCE_ELSEWHERE) {
@@ -139,6 +142,7 @@ static void on_news(struct master *master, enum inheritance_news news)
 {
     bool retired = master->phase == MASTER_HANDED_OVER;
     if (news >= INHERITANCE_LEAVES) {
+        CHECK(news <= UINT8_MAX);
         master->upgrade.addresses_left |= UINT32_C(1)
                                           << (news - INHERITANCE_LEAVES) % ENDPOINTS_MOST;
         return;
@@ -190,6 +194,7 @@ static bool is_on_trial(const struct master *master)
 static void serve_again(struct master *master)
 {
     phase_enter(master, MASTER_RUNNING);
+    CHECK(master->upgrade.serves);
     master->upgrade.addresses_left = 0;
     master->upgrade.over_ms = 0;
     listening_listen_again(master);
@@ -205,6 +210,7 @@ bool upgrade_take_back(struct master *master)
     }
     log_write(LOG_NOTICE, "this program serves again: the new one (pid %d) is to end",
               (int)master->upgrade.pid);
+    CHECK(master->upgrade.pid != 0);
     tell(master, INHERITANCE_RECALL);
     kill(master->upgrade.pid, SIGQUIT);
     serve_again(master);
@@ -236,9 +242,11 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
         serve_again(master);
     } else if (master->phase == MASTER_HANDED_OVER) {
         master->upgrade.over_ms = clock_monotonic_ms();
+    } else {
+        master->upgrade.over_ms = 0;
+        master->upgrade.addresses_left = 0;
     }
     if (master->phase == MASTER_RUNNING) {
-        master->upgrade.over_ms = 0;
         control_take_back(master);
     }
     /* told last, so that whoever reads it finds it so */

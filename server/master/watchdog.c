@@ -11,6 +11,7 @@
  * works is aborted, and one that still works is replaced without a gap: it answers whom it can. */
 #include "server/master/watchdog.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -29,6 +30,7 @@ enum {
 
 static const char *verdict_name(uint32_t verdict)
 {
+    CHECK(verdict <= SLOT_BLOCKED);
     static const char *const names[] = {
         [SLOT_MOVING] = "moving",
         [SLOT_STOPPED] = "stopped",
@@ -94,6 +96,7 @@ static bool has_heartbeat(const struct worker_slot *slot)
 
 static void set_verdict(const struct look *look, uint32_t verdict)
 {
+    CHECK(verdict <= SLOT_BLOCKED);
     look->watch->verdict = verdict;
     atomic_store(&look->slot->verdict, verdict);
 }
@@ -113,6 +116,7 @@ static void acquit(const struct look *look, uint64_t heartbeat_ms)
 /* Whoever stopped it wants it so, and has to let it go on: its time begins anew. */
 static void excuse(const struct look *look)
 {
+    CHECK(!is_stuck(look->watch)); /* who is stuck is not looked at again */
     bool is_news = look->watch->verdict != SLOT_STOPPED;
     look->watch->still_ms = 0;
     look->watch->suspected = false;
@@ -125,6 +129,7 @@ static void excuse(const struct look *look)
 static void convict(const struct look *look, uint32_t verdict)
 {
     char what[32];
+    CHECK(slot_verdict_is_stuck(verdict) && !is_stuck(look->watch));
     set_verdict(look, verdict);
     ledger_count_incident(look->master->server->ledger);
     snprintf(what, sizeof(what), "is stuck, %s", verdict_name(verdict));
@@ -169,6 +174,8 @@ static bool examine(const struct look *look)
 static bool look_at_slot(struct master *master, const struct child *child, uint32_t index,
                          uint64_t step_ms)
 {
+    CHECK(index < master->server->scoreboard->slot_capacity);
+    CHECK(child->ready);
     struct watch *watch = &master->watchdog.watches[index];
     const struct look look = {master, child, index, &master->server->scoreboard->slots[index],
                               watch};
@@ -185,6 +192,7 @@ static bool look_at_slot(struct master *master, const struct child *child, uint3
 
 bool watchdog_is_stuck(const struct master *master, uint32_t slot)
 {
+    CHECK(slot < master->server->scoreboard->slot_capacity);
     return is_stuck(&master->watchdog.watches[slot]) &&
            has_heartbeat(&master->server->scoreboard->slots[slot]);
 }
@@ -207,6 +215,7 @@ static void abort_child(struct master *master, struct child *child)
     }
     log_write(LOG_ERROR, "watchdog: aborting process %u (pid %d): nobody in it works",
               child->number, (int)child->pid);
+    CHECK(child->ready);
     child->aborted = true;
     child->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
     children_order(master, child, SIGABRT);
@@ -225,6 +234,7 @@ static void replace(struct master *master, struct child *child, const char *why)
 {
     uint32_t stuck = watchdog_stuck_threads(master, child);
     uint32_t threads = count_threads(master, child);
+    CHECK(stuck <= child->slot_count);
     if (stuck == threads) {
         abort_child(master, child);
     } else if (rolling_request(master, child)) {
@@ -302,6 +312,7 @@ static void look(struct master *master)
     struct watchdog *watchdog = &master->watchdog;
     uint64_t now_ms = clock_monotonic_ms();
     struct child *child;
+    CHECK(now_ms >= watchdog->looked_ms);
     uint64_t step_ms = min_ms(now_ms - watchdog->looked_ms, 2 * interval_ms(master));
     watchdog->looked_ms = now_ms;
     watchdog->next_look_ms = now_ms + interval_ms(master);
@@ -340,6 +351,7 @@ uint64_t watchdog_due_ms(const struct master *master)
 void watchdog_open(struct master *master)
 {
     uint32_t slots = master->server->scoreboard->slot_capacity;
+    CHECK(master->watchdog.watches == NULL && slots > 0);
     master->watchdog.watches = memory_alloc_zeroed(slots, sizeof(struct watch));
 }
 

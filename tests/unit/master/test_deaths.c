@@ -157,6 +157,7 @@ static void test_who_dies_beside_its_successor(void **state)
     assert_seat(0, FIRST_PID, successor);
     die_of(FIRST_PID, SIGSEGV);
     assert_seat(0, NONE, successor);
+    assert_int_equal(server.scoreboard->slots[0].state, SLOT_EMPTY); /* not on show as dead */
     pass(100);
     assert_int_equal(last_pid(), successor);
     become_ready(successor);

@@ -133,6 +133,26 @@ static void test_a_second_reload_waits(void **state)
     }
 }
 
+/* Whoever has been started before it is outdated as soon as it is ready. */
+static void test_a_second_reload_during_the_replacement(void **state)
+{
+    (void)state;
+    become_ready(begin_trial());
+    pid_t second = last_pid();
+    assert_seat(1, FIRST_PID + 1, second);
+    signal_master(SIGHUP);
+    assert_int_equal(server.epoch, 3);
+    become_ready(second);
+    assert_seat(1, second, NONE);
+    assert_true(master.on_trial); /* it has the last configuration */
+    for (int i = 0; i < 2 * PROCESSES && master.rolling; i++) {
+        become_ready(last_pid());
+    }
+    for (uint32_t i = 0; i < PROCESSES; i++) {
+        assert_int_equal(master.seats[i].child->epoch, 3);
+    }
+}
+
 static void test_a_second_reload_waits_for_one_that_fails(void **state)
 {
     (void)state;
@@ -329,6 +349,7 @@ int main(void)
         TEST(test_one_with_which_no_process_is_ready_in_time),
         TEST(test_after_one_that_has_failed),
         TEST(test_a_second_reload_waits),
+        TEST(test_a_second_reload_during_the_replacement),
         TEST(test_a_second_reload_waits_for_one_that_fails),
         TEST_OF_A_START(test_a_reload_before_the_start_is_over_waits),
         TEST(test_an_old_process_dies_meanwhile),

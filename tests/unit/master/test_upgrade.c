@@ -152,6 +152,45 @@ static void test_the_new_program_dies_behind_its_trial(void **state)
     assert_true(master_is_over(&master));
 }
 
+/* It was told to, and that was not heard. */
+static void test_the_new_program_ends_in_order_on_trial(void **state)
+{
+    (void)state;
+    hand_over();
+    exit_with(program, 0);
+    assert_int_equal(master.phase, MASTER_HANDED_OVER);
+    end_children();
+    assert_true(master_is_over(&master));
+    assert_int_equal(forks, PROCESSES + 1);
+}
+
+/* There is nobody left who could reload. */
+static void test_a_reload_waits_for_a_new_program_that_is_gone_again(void **state)
+{
+    (void)state;
+    unsigned char byte = INHERITANCE_SERVES;
+    begin();
+    signal_master(SIGHUP);
+    assert_int_equal(send(talk_fd, &byte, 1, 0), 1);
+    exit_with(program, 0);
+    assert_int_equal(master.phase, MASTER_HANDED_OVER);
+    assert_int_equal(master.upgrade.pid, 0);
+    end_children();
+    assert_true(master_is_over(&master));
+    assert_int_equal(server.epoch, 1);
+}
+
+/* What it has said of addresses is forgotten with it. */
+static void test_a_program_that_leaves_an_address_and_cannot_start(void **state)
+{
+    (void)state;
+    begin();
+    say(INHERITANCE_LEAVES + 1);
+    assert_int_equal(master.upgrade.addresses_left, 2);
+    exit_with(program, 1);
+    assert_int_equal(master.upgrade.addresses_left, 0);
+}
+
 /* Both end: it was told to. */
 static void test_the_new_program_is_stopped_on_trial(void **state)
 {
@@ -346,6 +385,9 @@ int main(void)
         TEST(test_the_new_program_dies_on_trial),
         TEST(test_the_new_program_dies_while_the_old_processes_are_there),
         TEST(test_the_new_program_dies_behind_its_trial),
+        TEST(test_the_new_program_ends_in_order_on_trial),
+        TEST(test_a_reload_waits_for_a_new_program_that_is_gone_again),
+        TEST(test_a_program_that_leaves_an_address_and_cannot_start),
         TEST(test_the_new_program_is_stopped_on_trial),
         TEST(test_the_new_program_drains_on_trial),
         TEST(test_last_words),
