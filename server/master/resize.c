@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static bool __attribute__((format(printf, 2, 3))) refuse(struct error *error, const char *format,
                                                          ...)
@@ -32,7 +31,7 @@ static bool can_resize(const struct master *master, struct error *error)
     if (master->phase != MASTER_RUNNING || master->on_trial) {
         return refuse(error, "the server is starting, reloading or about to end; ask again later");
     }
-    if (strcmp(server->plan.model, "threadpool") == 0) {
+    if (server->plan.model == PLAN_THREADPOOL) {
         return refuse(error, "this model is one process of many threads; change \"threads\" in the "
                              "configuration and reload, or use prefork-server --threads");
     }

@@ -39,14 +39,14 @@ static void plan_model(struct plan *plan, const struct config *config, enum conf
 {
     *plan = (struct plan){.processes = 1, .loops = 1, .dispatch = ""};
     if (server == CONFIG_SERVER_THREADPOOL) {
-        plan->model = "threadpool";
+        plan->model = PLAN_THREADPOOL;
         plan_threads(plan, config, or_cpus(config->threads));
     } else if (config->threads > 0) {
-        plan->model = "hybrid";
+        plan->model = PLAN_HYBRID;
         plan->processes = or_cpus(config->workers);
         plan_threads(plan, config, (uint32_t)config->threads);
     } else {
-        plan->model = "prefork";
+        plan->model = PLAN_PREFORK;
         plan->processes = or_cpus(config->workers);
     }
     if (config->on_stuck == CONFIG_STUCK_SPARE) {
@@ -150,6 +150,13 @@ bool plan_make(struct plan *plan, const struct config *config, enum config_serve
     return plan_descriptors(plan, config, error);
 }
 
+const char *plan_model_name(enum plan_model model)
+{
+    static const char *const names[] = {
+        [PLAN_PREFORK] = "prefork", [PLAN_THREADPOOL] = "threadpool", [PLAN_HYBRID] = "hybrid"};
+    return names[model];
+}
+
 static const char *plural(uint32_t count)
 {
     return count == 1 ? "" : "s";
@@ -165,7 +172,7 @@ void plan_describe(const struct plan *plan, char *out, size_t bytes)
         snprintf(threads, sizeof(threads), "%u thread%s, connection dispatch", plan->loops,
                  plural(plan->loops));
     }
-    if (strcmp(plan->model, "threadpool") == 0) {
+    if (plan->model == PLAN_THREADPOOL) {
         snprintf(out, bytes, "%s", threads);
         return;
     }

@@ -8,8 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum plan_model {
+    PLAN_PREFORK,    /* processes of one thread */
+    PLAN_THREADPOOL, /* one process of threads */
+    PLAN_HYBRID      /* processes of threads */
+};
+
 struct plan {
-    const char *model;    /* "prefork", "threadpool" or "hybrid" */
+    enum plan_model model;
     const char *dispatch; /* "connection" or "request"; "" without threads */
     uint32_t processes;
     uint32_t loops;         /* event loops in each process */
@@ -27,6 +33,9 @@ struct plan {
  * suffice. */
 bool plan_make(struct plan *plan, const struct config *config, enum config_server server,
                struct error *error);
+
+/* "prefork", "threadpool" or "hybrid" */
+const char *plan_model_name(enum plan_model model);
 
 /* "2 workers x 4 threads, connection dispatch": for the line that announces the server. */
 void plan_describe(const struct plan *plan, char *out, size_t bytes);

@@ -345,7 +345,7 @@ static bool map_scoreboard(struct server *server, struct error *error)
     }
     snprintf(scoreboard->server, sizeof(scoreboard->server), "%s", server->kind->name);
     snprintf(scoreboard->version, sizeof(scoreboard->version), "%s", TWINHTTPD_VERSION);
-    snprintf(scoreboard->model, sizeof(scoreboard->model), "%s", plan->model);
+    snprintf(scoreboard->model, sizeof(scoreboard->model), "%s", plan_model_name(plan->model));
     snprintf(scoreboard->dispatch, sizeof(scoreboard->dispatch), "%s", plan->dispatch);
     server->scoreboard = scoreboard;
     server->ledger = ledger_create(scoreboard);
@@ -359,7 +359,7 @@ static bool share_memory(struct server *server, const struct server *predecessor
     server->scoreboard = predecessor->scoreboard;
     server->ledger = predecessor->ledger;
     server->shared_cell = predecessor->shared_cell;
-    if (strcmp(plan->model, predecessor->plan.model) != 0 ||
+    if (plan->model != predecessor->plan.model ||
         strcmp(plan->dispatch, predecessor->plan.dispatch) != 0) {
         return error_set(error, "the model cannot change while the server runs: restart it");
     }

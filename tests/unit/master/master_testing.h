@@ -369,7 +369,7 @@ static inline int make(void **state)
                    .drain_timeout_ms = DRAIN_MS,
                    .start_timeout_ms = START_TIMEOUT_MS,
                    .upgrade_trial_ms = TRIAL_MS},
-        .plan = {.model = "prefork",
+        .plan = {.model = PLAN_PREFORK,
                  .dispatch = "",
                  .processes = PROCESSES,
                  .loops = 1,

@@ -55,7 +55,7 @@ static void test_models_that_cannot(void **state)
     server.config.accept = CONFIG_ACCEPT_REUSEPORT;
     assert_false(resize_by(&master, 1, &error));
     server.config.accept = CONFIG_ACCEPT_SHARED;
-    server.plan.model = "threadpool";
+    server.plan.model = PLAN_THREADPOOL;
     assert_false(resize_by(&master, 1, &error));
     assert_int_equal(master.seat_count, PROCESSES);
 }

@@ -65,7 +65,7 @@ static void assert_shape(const char *model, const char *dispatch, uint32_t proce
 {
     char text[128];
     const struct plan *made = &result->plan;
-    assert_string_equal(made->model, model);
+    assert_string_equal(plan_model_name(made->model), model);
     assert_string_equal(made->dispatch, dispatch);
     assert_int_equal(made->processes, processes);
     assert_int_equal(made->loops, loops);
