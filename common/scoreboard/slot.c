@@ -78,6 +78,11 @@ const char *slot_state_name(uint32_t state)
     return state < SLOT_STATES ? names[state] : "unknown";
 }
 
+const char *slot_role_name(uint32_t role)
+{
+    return role == SLOT_POOL ? "pool" : "loop";
+}
+
 static void store_line(_Atomic uint64_t out[NOTE_LINE_WORDS], const char *bytes, size_t count)
 {
     CHECK(count <= NOTE_LINE_BYTES);

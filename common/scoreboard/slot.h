@@ -154,6 +154,9 @@ static inline bool slot_verdict_is_stuck(uint32_t verdict)
 /* A state as it is shown: "starting", "ready", "draining", ... */
 const char *slot_state_name(uint32_t state);
 
+/* A role as it is shown: "loop" or "pool". */
+const char *slot_role_name(uint32_t role);
+
 /* Notes the request that the owner's handler begins with, and its end. */
 void slot_note_begin(struct worker_slot *slot, struct span line,
                      const struct client_address *client);

@@ -5,6 +5,7 @@
 #include "common/base/json_writer.h"
 #include "common/base/log.h"
 #include "common/base/signal_name.h"
+#include "common/scoreboard/slot_json.h"
 #include "server/control/control_request.h"
 #include "server/master/master_internal.h"
 
@@ -34,11 +35,7 @@ static void put_thread(struct json_writer *json, const struct worker_slot *slot,
 {
     struct request_copy current;
     json_object_begin(json);
-    json_put_uint(json, "slot", index);
-    json_put_uint(json, "worker", index); /* its name until now, for one release more */
-    json_put_int(json, "tid", atomic_load(&slot->tid));
-    json_put_text(json, "role", atomic_load(&slot->role) == SLOT_POOL ? "pool" : "loop");
-    json_put_text(json, "state", slot_state_name(atomic_load(&slot->state)));
+    slot_json_put(json, slot, index);
     json_put_uint(json, "connections", atomic_load(&slot->connections_open));
     json_put_uint(json, "requests", atomic_load(&slot->counters.requests_handled));
     json_put_text(json, "current", slot_note_read(slot, &current) ? current.line : NULL);

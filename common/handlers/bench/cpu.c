@@ -1,7 +1,7 @@
 /* GET /cpu?us=N: keeps a CPU busy for N microseconds of the thread's own CPU time, so that the work
  * is the same however many share the CPU. */
 #include "common/handlers/handlers.h"
-#include "common/http/uri.h"
+#include "common/http/query.h"
 
 #include <time.h>
 
@@ -31,8 +31,7 @@ static void cpu(const struct http_request *request, struct http_response *respon
     (void)context;
     (void)data;
     uint64_t us;
-    if (!uri_query_uint(request->query, "us", CPU_DEFAULT_US, CPU_MAX_US, &us)) {
-        http_response_text(response, 400, "us must be a number from 0 to 10000000");
+    if (!query_uint(request, response, "us", CPU_DEFAULT_US, CPU_MAX_US, &us)) {
         return;
     }
     uint64_t end_ns = thread_cpu_ns() + us * 1000;

@@ -1,6 +1,6 @@
 /* GET /json: an object serialised for each request, by the rules of the TechEmpower benchmarks. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
+#include "common/http/response_json.h"
 
 static void json(const struct http_request *request, struct http_response *response,
                  struct handler_context *context, void *data)
@@ -9,11 +9,9 @@ static void json(const struct http_request *request, struct http_response *respo
     (void)context;
     (void)data;
     struct json_writer writer;
-    json_init(&writer, &response->text);
-    json_object_begin(&writer);
+    response_json_begin(response, &writer);
     json_put_string(&writer, "message", SPAN("Hello, World!"));
-    json_object_end(&writer);
-    response->content_type = "application/json";
+    response_json_end(&writer);
 }
 
 void json_register(struct router *router, struct handler_environment *environment)

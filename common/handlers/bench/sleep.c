@@ -1,6 +1,6 @@
 /* GET /sleep?ms=N: blocks its thread for N milliseconds, as a slow disk or database would. */
 #include "common/handlers/handlers.h"
-#include "common/http/uri.h"
+#include "common/http/query.h"
 
 #include <errno.h>
 #include <time.h>
@@ -20,8 +20,7 @@ static void sleep_handler(const struct http_request *request, struct http_respon
     (void)context;
     (void)data;
     uint64_t ms;
-    if (!uri_query_uint(request->query, "ms", SLEEP_DEFAULT_MS, SLEEP_MAX_MS, &ms)) {
-        http_response_text(response, 400, "ms must be a number from 0 to 60000");
+    if (!query_uint(request, response, "ms", SLEEP_DEFAULT_MS, SLEEP_MAX_MS, &ms)) {
         return;
     }
     block(ms);

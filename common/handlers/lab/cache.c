@@ -1,8 +1,9 @@
 /* GET /lab/cache?mode=none|lru&key=K&count=N: asks the cache of this process for the keys K to
  * K + N - 1; what is missing is made and kept. mode=none keeps everything for ever, mode=lru the
  * 500 that were used last. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
+#include "common/http/query.h"
+#include "common/http/response_json.h"
 #include "common/http/uri.h"
 
 #include <pthread.h>
@@ -106,15 +107,13 @@ static bool look_up_all(uint64_t key, uint64_t count, bool lru)
 static void answer(struct http_response *response, const struct handler_context *context)
 {
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "pid", getpid());
     json_put_int(&json, "tid", atomic_load(&context->slot->tid));
     json_put_uint(&json, "entries", cache.entries);
     json_put_uint(&json, "hits", cache.hits);
     json_put_uint(&json, "misses", cache.misses);
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 static void cache_handler(const struct http_request *request, struct http_response *response,
@@ -125,11 +124,12 @@ static void cache_handler(const struct http_request *request, struct http_respon
     uint64_t key, count;
     uri_query_param(request->query, "mode", &mode);
     bool lru = span_equal(mode, SPAN("lru"));
-    if ((!lru && !span_equal(mode, SPAN("none"))) ||
-        !uri_query_uint(request->query, "key", 0, CACHE_MAX_KEY, &key) ||
-        !uri_query_uint(request->query, "count", 1, CACHE_MAX_COUNT, &count)) {
-        http_response_text(response, 400,
-                           "mode must be none or lru, key and count numbers, count at most 100000");
+    if (!lru && !span_equal(mode, SPAN("none"))) {
+        http_response_text(response, 400, "mode must be none or lru");
+        return;
+    }
+    if (!query_uint(request, response, "key", 0, CACHE_MAX_KEY, &key) ||
+        !query_uint(request, response, "count", 1, CACHE_MAX_COUNT, &count)) {
         return;
     }
     pthread_mutex_lock(&cache.lock);

@@ -3,8 +3,9 @@
  * every worker is a process the first one differs from worker to worker: that is the lesson. With
  * mode=none increments get lost under load. With both cells, two locks are taken, one after the
  * other; to see what a single lock does, ask for one cell. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
+#include "common/http/query.h"
+#include "common/http/response_json.h"
 #include "common/http/uri.h"
 
 #include <unistd.h>
@@ -121,11 +122,13 @@ static void counter(const struct http_request *request, struct http_response *re
     const struct counter_mode *mode = find_mode(request->query);
     const struct counter_cells *cells = find_cells(request->query);
     uint64_t n, process_value, shared_value;
-    if (mode == NULL || cells == NULL ||
-        !uri_query_uint(request->query, "n", 1, COUNTER_MAX_N, &n)) {
+    if (mode == NULL || cells == NULL) {
         http_response_text(response, 400,
                            "mode must be none, mutex, fragile or atomic; cell process, shared or "
-                           "both; n a number from 0 to 1000000");
+                           "both");
+        return;
+    }
+    if (!query_uint(request, response, "n", 1, COUNTER_MAX_N, &n)) {
         return;
     }
     if (!count(mode, env->process_cell, cells->process, n, &process_value) ||
@@ -134,8 +137,7 @@ static void counter(const struct http_request *request, struct http_response *re
         return;
     }
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_string(&json, "mode", mode->name);
     json_put_string(&json, "cell", cells->name);
     json_put_uint(&json, "process", process_value);
@@ -145,8 +147,7 @@ static void counter(const struct http_request *request, struct http_response *re
     json_put_uint(&json, "slot", context->slot_index);
     json_put_uint(&json, "worker",
                   context->slot_index); /* its name until now, for one release more */
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 void counter_register(struct router *router, struct handler_environment *env)

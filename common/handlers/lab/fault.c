@@ -2,6 +2,7 @@
  * when the server was started with faults on. */
 #include "common/base/check.h"
 #include "common/handlers/handlers.h"
+#include "common/http/query.h"
 #include "common/http/uri.h"
 
 #include <fcntl.h>
@@ -143,8 +144,7 @@ FAULT_HANDLER(fault_leak)
 {
     (void)context, (void)data;
     uint64_t bytes;
-    if (!uri_query_uint(request->query, "bytes", LEAK_DEFAULT_BYTES, LEAK_MAX_BYTES, &bytes)) {
-        http_response_text(response, 400, "bytes must be a number from 0 to 1073741824");
+    if (!query_uint(request, response, "bytes", LEAK_DEFAULT_BYTES, LEAK_MAX_BYTES, &bytes)) {
         return;
     }
     if (bytes > 0) {
@@ -218,8 +218,7 @@ FAULT_HANDLER(fault_exit)
 {
     (void)context, (void)data;
     uint64_t status;
-    if (!uri_query_uint(request->query, "status", 1, EXIT_STATUS_MAX, &status)) {
-        http_response_text(response, 400, "status must be a number from 0 to 255");
+    if (!query_uint(request, response, "status", 1, EXIT_STATUS_MAX, &status)) {
         return;
     }
     _exit((int)status);

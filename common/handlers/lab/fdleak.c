@@ -1,8 +1,8 @@
 /* GET /lab/fdleak?count=N: opens N file descriptors and forgets them, or as many as there still
  * are. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
-#include "common/http/uri.h"
+#include "common/http/query.h"
+#include "common/http/response_json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,7 @@ static void fdleak(const struct http_request *request, struct http_response *res
     (void)data;
     uint64_t count, leaked = 0;
     int error = 0;
-    if (!uri_query_uint(request->query, "count", 1, FDLEAK_MAX, &count)) {
-        http_response_text(response, 400, "count must be a number from 0 to 1000000");
+    if (!query_uint(request, response, "count", 1, FDLEAK_MAX, &count)) {
         return;
     }
     while (leaked < count && error == 0) {
@@ -29,14 +28,12 @@ static void fdleak(const struct http_request *request, struct http_response *res
         }
     }
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "pid", getpid());
     json_put_int(&json, "tid", atomic_load(&context->slot->tid));
     json_put_uint(&json, "leaked", leaked);
     json_put_text(&json, "error", error == 0 ? NULL : strerror(error));
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 void lab_fdleak_register(struct router *router, struct handler_environment *environment)

@@ -1,9 +1,9 @@
 /* GET /lab/heap?kib=N&keep_every=M: frees what its last call has kept, allocates N blocks of a
  * kilobyte, frees all but every M-th of them (M = 0: all), and says how much memory the process had
  * before, with all blocks, and after. What is kept lies scattered: fragmentation. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
-#include "common/http/uri.h"
+#include "common/http/query.h"
+#include "common/http/response_json.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -90,9 +90,8 @@ static void heap(const struct http_request *request, struct http_response *respo
 {
     (void)data;
     uint64_t kib, keep_every;
-    if (!uri_query_uint(request->query, "kib", HEAP_DEFAULT_KIB, HEAP_MAX_KIB, &kib) ||
-        !uri_query_uint(request->query, "keep_every", 0, HEAP_MAX_KIB, &keep_every)) {
-        http_response_text(response, 400, "kib and keep_every must be numbers from 0 to 1048576");
+    if (!query_uint(request, response, "kib", HEAP_DEFAULT_KIB, HEAP_MAX_KIB, &kib) ||
+        !query_uint(request, response, "keep_every", 0, HEAP_MAX_KIB, &keep_every)) {
         return;
     }
     pthread_mutex_lock(&lock);
@@ -104,16 +103,14 @@ static void heap(const struct http_request *request, struct http_response *respo
     uint64_t after_kib = resident_kib();
     pthread_mutex_unlock(&lock);
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "pid", getpid());
     json_put_int(&json, "tid", atomic_load(&context->slot->tid));
     json_put_uint(&json, "before_kib", before_kib);
     json_put_uint(&json, "full_kib", full_kib);
     json_put_uint(&json, "after_kib", after_kib);
     json_put_uint(&json, "kept_kib", keep_every == 0 ? 0 : kib / keep_every);
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 void lab_heap_register(struct router *router, struct handler_environment *environment)

@@ -1,7 +1,7 @@
 /* GET /lab/layout: where code, data, heap, stack and thread-local storage of this process and
  * thread lie, and what three words in them hold now. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
+#include "common/http/response_json.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -72,8 +72,7 @@ static void layout(const struct http_request *request, struct http_response *res
 {
     (void)request, (void)data;
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "pid", getpid());
     json_put_int(&json, "tid", atomic_load(&context->slot->tid));
     json_put_uint(&json, "code", (uintptr_t)layout);
@@ -91,8 +90,7 @@ static void layout(const struct http_request *request, struct http_response *res
     json_put_uint(&json, "bss_value", bss_word);
     json_put_uint(&json, "heap_value", heap_word == NULL ? 0 : *heap_word);
     put_frames(&json);
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 /* Without memory the addresses are 0. */

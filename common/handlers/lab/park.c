@@ -2,9 +2,9 @@
  * never changes itself, and says what the word held at the end; ends early when somebody has
  * changed it. GET /lab/parked: where that word lies, for whoever wants to try. */
 #include "common/base/clock.h"
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
-#include "common/http/uri.h"
+#include "common/http/query.h"
+#include "common/http/response_json.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -45,20 +45,17 @@ static void park(const struct http_request *request, struct http_response *respo
 {
     (void)data;
     uint64_t ms;
-    if (!uri_query_uint(request->query, "ms", PARK_DEFAULT_MS, PARK_MAX_MS, &ms)) {
-        http_response_text(response, 400, "ms must be a number from 0 to 60000");
+    if (!query_uint(request, response, "ms", PARK_DEFAULT_MS, PARK_MAX_MS, &ms)) {
         return;
     }
     uint64_t after = wait_for_change(ms);
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "pid", getpid());
     json_put_int(&json, "tid", atomic_load(&context->slot->tid));
     json_put_uint(&json, "before", PARK_VALUE);
     json_put_uint(&json, "after", after);
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 static void parked(const struct http_request *request, struct http_response *response,
@@ -66,12 +63,10 @@ static void parked(const struct http_request *request, struct http_response *res
 {
     (void)request, (void)context, (void)data;
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "pid", getpid());
     json_put_uint(&json, "address", atomic_load(&parked_word));
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 void lab_park_register(struct router *router, struct handler_environment *environment)

@@ -2,8 +2,8 @@
  * of memory, in this process or in another one. By default the kernel does it (process_vm_readv),
  * so that a bad address is an answer and no crash; how=pointer follows the pointer, come what may.
  */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
+#include "common/http/response_json.h"
 #include "common/http/uri.h"
 
 #include <errno.h>
@@ -72,8 +72,7 @@ static void answer(struct http_response *response, const struct target *target, 
                    int error)
 {
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "answered_by", getpid());
     json_put_uint(&json, "pid", target->pid);
     json_put_uint(&json, "address", target->address);
@@ -84,8 +83,7 @@ static void answer(struct http_response *response, const struct target *target, 
         json_put_null(&json, "value");
         json_put_text(&json, "error", strerror(error));
     }
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 static void refuse(struct http_response *response)

@@ -1,8 +1,8 @@
 /* GET /lab/recurse?depth=N: calls itself N times, with a kilobyte on the stack each time, and says
  * how much stack that took, unless there was less. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
-#include "common/http/uri.h"
+#include "common/http/query.h"
+#include "common/http/response_json.h"
 
 #include <unistd.h>
 
@@ -23,21 +23,18 @@ static void recurse_handler(const struct http_request *request, struct http_resp
 {
     (void)data;
     uint64_t depth;
-    if (!uri_query_uint(request->query, "depth", RECURSE_DEFAULT, RECURSE_MAX, &depth)) {
-        http_response_text(response, 400, "depth must be a number from 0 to 10000000");
+    if (!query_uint(request, response, "depth", RECURSE_DEFAULT, RECURSE_MAX, &depth)) {
         return;
     }
     /* Not the address of a variable: AddressSanitizer may keep those in a stack of its own. */
     uintptr_t here = (uintptr_t)__builtin_frame_address(0), deepest = recurse(depth);
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "pid", getpid());
     json_put_int(&json, "tid", atomic_load(&context->slot->tid));
     json_put_uint(&json, "depth", depth);
     json_put_uint(&json, "stack_bytes", here - deepest);
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 void lab_recurse_register(struct router *router, struct handler_environment *environment)

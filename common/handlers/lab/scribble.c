@@ -5,7 +5,7 @@
  * is for tests: whatever is written, the master must go on. */
 #include "common/base/clock.h"
 #include "common/handlers/handlers.h"
-#include "common/http/uri.h"
+#include "common/http/query.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -216,10 +216,8 @@ static void fault_scribble(const struct http_request *request, struct http_respo
     const struct handler_environment *env = data;
     uint64_t ms, seed;
     (void)context;
-    if (!uri_query_uint(request->query, "ms", DEFAULT_MS, LONGEST_MS, &ms) ||
-        !uri_query_uint(request->query, "seed", 1, SEED_MAX, &seed)) {
-        http_response_text(response, 400,
-                           "ms must be a number from 0 to 10000, seed one from 0 to 1073741824");
+    if (!query_uint(request, response, "ms", DEFAULT_MS, LONGEST_MS, &ms) ||
+        !query_uint(request, response, "seed", 1, SEED_MAX, &seed)) {
         return;
     }
     struct scribbler scribbler = {.scoreboard = (struct scoreboard *)(uintptr_t)env->scoreboard,

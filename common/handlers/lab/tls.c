@@ -1,7 +1,8 @@
 /* GET /lab/tls[?set=N]: a variable of this thread and a plain global one of its process; set writes
  * both. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
+#include "common/http/query.h"
+#include "common/http/response_json.h"
 #include "common/http/uri.h"
 
 #include <unistd.h>
@@ -15,8 +16,7 @@ static void tls(const struct http_request *request, struct http_response *respon
     (void)data;
     uint64_t value;
     struct span ignored;
-    if (!uri_query_uint(request->query, "set", 0, UINT64_MAX, &value)) {
-        http_response_text(response, 400, "set must be a number");
+    if (!query_uint(request, response, "set", 0, UINT64_MAX, &value)) {
         return;
     }
     if (uri_query_param(request->query, "set", &ignored)) {
@@ -24,14 +24,12 @@ static void tls(const struct http_request *request, struct http_response *respon
         atomic_store(&of_process, value);
     }
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_int(&json, "pid", getpid());
     json_put_int(&json, "tid", atomic_load(&context->slot->tid));
     json_put_uint(&json, "thread_local", of_thread);
     json_put_uint(&json, "global", atomic_load(&of_process));
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 void lab_tls_register(struct router *router, struct handler_environment *environment)

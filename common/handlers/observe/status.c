@@ -1,11 +1,12 @@
 /* GET /status: the scoreboard as JSON, for those on this machine, without query strings and without
  * addresses of code. */
 #include "common/base/clock.h"
-#include "common/base/json_writer.h"
 #include "common/base/signal_name.h"
 #include "common/handlers/handlers.h"
 #include "common/handlers/observe/status_crash.h"
 #include "common/handlers/observe/status_stuck.h"
+#include "common/http/response_json.h"
+#include "common/scoreboard/slot_json.h"
 
 struct totals {
     uint64_t started, finished, aborted, handled, bytes_sent, accepted, adopted, refused, recovered;
@@ -68,14 +69,10 @@ static void put_worker(struct json_writer *json, const struct worker_slot *slot,
     struct request_copy current;
     add_counters(&own, &slot->counters);
     json_object_begin(json);
-    json_put_uint(json, "slot", index);
-    json_put_uint(json, "worker", index); /* the name of slot until now, for one release more */
+    slot_json_put(json, slot, index);
     json_put_uint(json, "process", atomic_load(&slot->process));
-    json_put_text(json, "role", atomic_load(&slot->role) == SLOT_POOL ? "pool" : "loop");
     json_put_int(json, "pid", atomic_load(&slot->pid));
-    json_put_int(json, "tid", atomic_load(&slot->tid));
     json_put_uint(json, "generation", atomic_load(&slot->generation));
-    json_put_text(json, "state", slot_state_name(atomic_load(&slot->state)));
     json_put_uint(json, "heartbeat_age_ms", heartbeat_age_ms(slot, now_ms));
     json_put_text(json, "stuck", status_stuck_name(atomic_load(&slot->verdict)));
     json_put_uint(json, "requests_started", own.started);
@@ -193,8 +190,7 @@ static void status(const struct http_request *request, struct http_response *res
     const struct scoreboard *scoreboard = env->scoreboard;
     uint64_t now_ms = clock_monotonic_ms();
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_text(&json, "server", scoreboard->server);
     json_put_text(&json, "version", scoreboard->version);
     json_put_text(&json, "model", scoreboard->model);
@@ -206,8 +202,7 @@ static void status(const struct http_request *request, struct http_response *res
     put_workers(&json, scoreboard, now_ms);
     put_deaths(&json, scoreboard);
     status_put_stuck(&json, scoreboard);
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 void status_register(struct router *router, struct handler_environment *env)

@@ -24,7 +24,7 @@ static void put_place(struct json_writer *json, const struct stuck_thread *threa
     }
     json_put_int(json, "slot", thread->slot);
     json_put_int(json, "worker", thread->slot);
-    json_put_text(json, "role", thread->role == SLOT_POOL ? "pool" : "loop");
+    json_put_text(json, "role", slot_role_name(thread->role));
 }
 
 static void put_thread(struct json_writer *json, const struct stuck_thread *thread)

@@ -1,6 +1,6 @@
 /* GET /whoami: which process and thread answers. */
-#include "common/base/json_writer.h"
 #include "common/handlers/handlers.h"
+#include "common/http/response_json.h"
 
 #include <unistd.h>
 
@@ -11,8 +11,7 @@ static void whoami(const struct http_request *request, struct http_response *res
     const struct handler_environment *env = data;
     const struct worker_slot *slot = context->slot;
     struct json_writer json;
-    json_init(&json, &response->text);
-    json_object_begin(&json);
+    response_json_begin(response, &json);
     json_put_text(&json, "server", env->scoreboard->server);
     json_put_text(&json, "model", env->scoreboard->model);
     json_put_int(&json, "pid", getpid());
@@ -22,8 +21,7 @@ static void whoami(const struct http_request *request, struct http_response *res
     json_put_uint(&json, "worker",
                   context->slot_index); /* its name until now, for one release more */
     json_put_uint(&json, "generation", atomic_load(&slot->generation));
-    json_object_end(&json);
-    response->content_type = "application/json";
+    response_json_end(&json);
 }
 
 void whoami_register(struct router *router, struct handler_environment *env)

@@ -47,9 +47,9 @@ static void test_workers(void **state)
     slot_note_begin(slot, SPAN("GET /sleep?ms=5 HTTP/1.1"), &client);
     come_back();
     const char *text = status();
-    assert_contains(
-        text, "{\"slot\":2,\"worker\":2,\"process\":1,\"role\":\"pool\",\"pid\":77,\"tid\":78,"
-              "\"generation\":5,\"state\":\"ready\",\"heartbeat_age_ms\":");
+    assert_contains(text,
+                    "{\"slot\":2,\"worker\":2,\"tid\":78,\"role\":\"pool\",\"state\":\"ready\","
+                    "\"process\":1,\"pid\":77,\"generation\":5,\"heartbeat_age_ms\":");
     assert_contains(
         text,
         "\"stuck\":null,\"requests_started\":10,\"requests_finished\":8,\"requests_aborted\":1,"
@@ -59,8 +59,8 @@ static void test_workers(void **state)
         "\"connections_open\":3,\"connections_idle\":2,\"deaths\":4,"
         "\"current\":\"GET /sleep\"}");
     assert_contains(text,
-                    "{\"slot\":0,\"worker\":0,\"process\":0,\"role\":\"loop\",\"pid\":0,\"tid\":0,"
-                    "\"generation\":0,\"state\":\"starting\",");
+                    "{\"slot\":0,\"worker\":0,\"tid\":0,\"role\":\"loop\",\"state\":\"starting\","
+                    "\"process\":0,\"pid\":0,\"generation\":0,");
     assert_contains(text, "\"current\":\"GET /status HTTP/1.1\""); /* its own */
     assert_contains(text, "\"state\":\"starting\"");
     slot->state = SLOT_DRAINING;

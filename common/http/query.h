@@ -1,0 +1,16 @@
+/* What handlers read from the query of a request. */
+#ifndef TWINHTTPD_COMMON_HTTP_QUERY_H
+#define TWINHTTPD_COMMON_HTTP_QUERY_H
+
+#include "common/http/request.h"
+#include "common/http/response.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The number that the parameter name gives, from 0 to max; fallback without it. False: the response
+ * is 400, and says what it must be. */
+bool query_uint(const struct http_request *request, struct http_response *response,
+                const char *name, uint64_t fallback, uint64_t max, uint64_t *value);
+
+#endif
