@@ -30,6 +30,19 @@ uint64_t clock_realtime_ms(void)
     return clock_read_ns(CLOCK_REALTIME) / 1000000u;
 }
 
+struct timespec clock_after(clockid_t clock, uint64_t ms)
+{
+    struct timespec until;
+    clock_gettime(clock, &until);
+    until.tv_sec += (time_t)(ms / 1000);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    return until;
+}
+
 void clock_format_iso8601(uint64_t realtime_ms, char out[CLOCK_ISO8601_BYTES])
 {
     time_t seconds = (time_t)(realtime_ms / 1000u);

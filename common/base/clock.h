@@ -3,6 +3,7 @@
 #define TWINHTTPD_COMMON_BASE_CLOCK_H
 
 #include <stdint.h>
+#include <time.h>
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t clock_monotonic_ms(void);
@@ -15,6 +16,9 @@ uint64_t clock_monotonic_ns(void);
 
 /* Milliseconds of CLOCK_REALTIME since 1970. */
 uint64_t clock_realtime_ms(void);
+
+/* The time of that clock in so many milliseconds, for calls that wait until then. */
+struct timespec clock_after(clockid_t clock, uint64_t ms);
 
 /* "2026-11-21T01:02:03.456Z" and its NUL. */
 enum { CLOCK_ISO8601_BYTES = 25 };

@@ -1,6 +1,7 @@
 /* The settings table, and how a text becomes a value. */
 #include "common/config/config_internal.h"
 
+#include "common/base/decimal.h"
 #include "common/base/memory.h"
 
 #include <arpa/inet.h>
@@ -202,27 +203,6 @@ const struct config_setting *config_setting_find(const char *key)
     return NULL;
 }
 
-/* Decimal digits alone: strtoull would also take a sign, white space, hexadecimal and octal. */
-static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
-{
-    uint64_t number = 0;
-    if (*text == '\0') {
-        return false;
-    }
-    for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9') {
-            return false;
-        }
-        uint64_t digit = (uint64_t)(*text - '0');
-        if (number > (UINT64_MAX - digit) / 10) {
-            return false;
-        }
-        number = number * 10 + digit;
-    }
-    *out = number;
-    return number >= min && number <= max;
-}
-
 static bool parse_choice(const char *text, const char *const *names, uint64_t *out)
 {
     for (size_t i = 0; names[i] != NULL; i++) {
@@ -284,7 +264,7 @@ static bool is_listen_address(const char *text)
     }
     memcpy(host, text, (size_t)(colon - text));
     host[colon - text] = '\0';
-    return parse_number(colon + 1, 0, 65535, &port) && is_host(host);
+    return decimal_parse(colon + 1, 0, 65535, &port) && is_host(host);
 }
 
 static bool is_listen_list(const char *text)
@@ -327,7 +307,7 @@ static bool parse(const struct config_setting *setting, enum config_server serve
 {
     switch (setting->kind) {
     case CONFIG_KIND_COUNT:
-        return parse_number(text, lowest(setting, server), setting->max, number);
+        return decimal_parse(text, lowest(setting, server), setting->max, number);
     case CONFIG_KIND_CHOICE:
         return parse_choice(text, setting->names, number);
     case CONFIG_KIND_SWITCH:

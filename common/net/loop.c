@@ -1,6 +1,7 @@
 #include "common/net/loop.h"
 
 #include "common/base/clock.h"
+#include "common/base/wake.h"
 #include "common/http/file_cache.h"
 #include "common/http/http_date.h"
 
@@ -83,9 +84,7 @@ struct span loop_date_line(struct loop *loop, const struct file_entry *file)
 
 void loop_wake(struct loop *loop)
 {
-    /* Can only fail when the counter is full, and then the loop is awake anyway. */
-    ssize_t ignored = write(loop->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
-    (void)ignored;
+    wake(loop->wake_fd);
 }
 
 void loop_complete(struct http_exchange *exchange)

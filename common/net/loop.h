@@ -56,7 +56,7 @@ struct loop {
     char date_line[DATE_LINE_BYTES];
     size_t date_line_bytes;
 
-    int wake_fd; /* eventfd */
+    int wake_fd; /* wake.h */
     pthread_mutex_t completed_lock;
     struct http_exchange *completed; /* newest first; filled by pool threads */
 };

@@ -2,6 +2,7 @@
 
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/wake.h"
 #include "common/http/file_cache.h"
 #include "common/net/connection.h"
 #include "common/net/worker_internal.h"
@@ -9,7 +10,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum { TICK_MS = 100, SWEEP_MS = 200 };
@@ -225,7 +225,7 @@ static void add_events(struct worker *worker)
 struct worker *worker_create(const struct worker_options *options)
 {
     struct event_base *base = create_base();
-    int wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int wake_fd = wake_open();
     if (base == NULL || wake_fd < 0) {
         log_write(LOG_ERROR, "cannot make an event loop: %m; raise the limit of open files");
         if (base != NULL) {

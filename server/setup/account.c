@@ -1,5 +1,7 @@
 #include "server/setup/account.h"
 
+#include "common/base/decimal.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -9,21 +11,11 @@
 
 static const uint64_t id_most = UINT32_MAX - 1; /* the next one means "leave it" to the kernel */
 
-/* Decimal digits alone. */
 static bool parse_id(const char *text, uint32_t *id)
 {
-    uint64_t number = 0;
-    if (*text == '\0') {
+    uint64_t number;
+    if (!decimal_parse(text, 0, id_most, &number)) {
         return false;
-    }
-    for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9') {
-            return false;
-        }
-        number = number * 10 + (uint64_t)(*text - '0');
-        if (number > id_most) {
-            return false;
-        }
     }
     *id = (uint32_t)number;
     return true;

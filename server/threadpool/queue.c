@@ -1,12 +1,12 @@
 #include "server/threadpool/queue.h"
 
 #include "common/base/check.h"
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct queue {
     _Atomic size_t count; /* with those that have only a place reserved */
@@ -94,19 +94,6 @@ void queue_push(struct queue *queue, struct queue_chain *chain)
     *chain = (struct queue_chain){0};
 }
 
-static struct timespec time_after(unsigned timeout_ms)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    return until;
-}
-
 /* Holds the lock. Returns when there is a request, the time is over, or the queue is closed. */
 static void wait_for_request(struct queue *queue, unsigned timeout_ms)
 {
@@ -114,7 +101,7 @@ static void wait_for_request(struct queue *queue, unsigned timeout_ms)
     if (queue->first != NULL || queue->closed) {
         return;
     }
-    struct timespec until = time_after(timeout_ms);
+    struct timespec until = clock_after(CLOCK_MONOTONIC, timeout_ms);
     queue->waiting++;
     while (queue->first == NULL && !queue->closed && error != ETIMEDOUT) {
         error = pthread_cond_timedwait(&queue->not_empty, &queue->lock, &until);

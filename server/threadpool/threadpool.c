@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/wake.h"
 #include "server/threadpool/queue.h"
 #include "server/threadpool/recovery.h"
 #include "server/threadpool/spare_threads.h"
@@ -14,7 +15,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <time.h>
 #include <unistd.h>
@@ -137,8 +137,7 @@ static void *run_loop_thread(void *argument)
     slot_set_state(member->context.slot, SLOT_ENDED);
     uint32_t ended_before = atomic_fetch_add(&pool->loops_ended, 1);
     CHECK(ended_before < pool->loops);
-    ssize_t ignored = write(pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
-    (void)ignored;
+    wake(pool->ended_fd);
     return NULL;
 }
 
@@ -178,8 +177,7 @@ static void retire(struct pool_member *member, const struct crash_story *story)
     log_write(LOG_ERROR, "slot %u: a handler has faulted: this thread answers 500 and retires",
               process->number);
     set_place(member, PLACE_RETIRED);
-    ssize_t ignored = write(pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
-    (void)ignored;
+    wake(pool->ended_fd);
     process_tell_crash(process, story);
 }
 
@@ -188,8 +186,7 @@ static void leave_spare_place(struct pool_member *member)
     CHECK(is_for_spare_thread(member));
     log_write(LOG_NOTICE, "this spare thread ends: it is not needed any more");
     set_place(member, PLACE_LEFT);
-    ssize_t ignored = write(member->pool->ended_fd, &(uint64_t){1}, sizeof(uint64_t));
-    (void)ignored;
+    wake(member->pool->ended_fd);
 }
 
 static void *run_pool_thread(void *argument)
@@ -241,7 +238,7 @@ static void open_pool(struct threadpool *pool, struct process *process)
     spare_threads_open(&pool->spares, &process->server->scoreboard->slots[process->first_slot],
                        pool->count, pool->places);
     pool->workers = (struct worker **)memory_alloc_zeroed(pool->loops, sizeof(struct worker *));
-    pool->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    pool->ended_fd = wake_open();
     pthread_barrier_init(&pool->started, NULL, pool->count + 1);
     if (plan->pool_threads > 0) {
         pool->queue = queue_create(process->server->config.queue_length);
@@ -412,16 +409,6 @@ static void direct(struct threadpool *pool)
     }
 }
 
-static struct timespec time_after_patience(void)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += HANDLER_PATIENCE_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return until;
-}
-
 /* A thread that has left its slot has nothing to do but to end: it is awaited, however busy the
  * machine is. The patience is for handlers. */
 static bool has_left(const struct pool_member *member)
@@ -471,7 +458,7 @@ static bool join_retired_threads(struct threadpool *pool, const struct timespec 
 /* False: when the patience ends, some thread is still in a handler, or telling of its fault. */
 static bool join_threads(struct threadpool *pool)
 {
-    struct timespec until = time_after_patience();
+    struct timespec until = clock_after(CLOCK_REALTIME, HANDLER_PATIENCE_MS);
     return join_members(pool, &until) && join_retired_threads(pool, &until);
 }
 

@@ -40,6 +40,25 @@ static void test_realtime(void **state)
     assert_in_range(ms, before_ms - SLACK_MS, before_ms + SLACK_MS);
 }
 
+static uint64_t in_ns(struct timespec time)
+{
+    assert_in_range(time.tv_nsec, 0, 999999999);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void test_after(void **state)
+{
+    (void)state;
+    static const uint64_t waits_ms[] = {0, 1, 500, 999, 1000, 61999};
+    for (size_t i = 0; i < sizeof(waits_ms) / sizeof(waits_ms[0]); i++) {
+        uint64_t before_ns = clock_monotonic_ns();
+        uint64_t until_ns = in_ns(clock_after(CLOCK_MONOTONIC, waits_ms[i]));
+        uint64_t after_ns = clock_monotonic_ns();
+        assert_true(until_ns >= before_ns + waits_ms[i] * 1000000);
+        assert_true(until_ns <= after_ns + waits_ms[i] * 1000000);
+    }
+}
+
 static void assert_rendered(uint64_t ms, const char *expected)
 {
     char text[CLOCK_ISO8601_BYTES];
@@ -64,6 +83,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_monotonic),
         cmocka_unit_test(test_realtime),
+        cmocka_unit_test(test_after),
         cmocka_unit_test(test_iso8601),
     };
     return cmocka_run_group_tests_name("clock", tests, NULL, NULL);
