@@ -1,7 +1,8 @@
 /* The master from inside: what its files share. master.c is the loop, children.c starts, retires
  * and finds ready, deaths.c reaps, rolling.c replaces processes that live, reload.c and upgrade.c
  * use it, resize.c adds and removes some, listening.c looks after what they share, phase.c says
- * what may follow on what, books.c what is true after each turn. All of it runs on the master's one thread. */
+ * what may follow on what, books.c what is true after each turn. All of it runs on the master's one
+ * thread. */
 #ifndef TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 #define TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 
