@@ -108,13 +108,16 @@ static bool vfork_parent_is_d(void)
 {
     pid_t pid = micro_fork();
     if (pid == 0) {
-        pid_t self = getpid(), child = vfork(); /* NOLINT: its wait is the question */
+        pid_t self = getpid();
+        /* NOLINTBEGIN: its wait is the question */
+        pid_t child = vfork();
         if (child == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             while (getppid() == self) { /* it may have been killed before */
                 pause();
             }
         }
+        /* NOLINTEND */
         _exit(0);
     }
     bool is_so = micro_wait_for_state(pid, 'D', PATIENCE_MS);
@@ -212,8 +215,9 @@ _Noreturn static void serve_until_released(const struct family *family)
         if (FD_ISSET(family->leash[0], &waiting) && read(family->leash[0], &byte, 1) == 0) {
             _exit(0);
         }
-        if (FD_ISSET(family->listener, &waiting) &&
-            (connection = accept(family->listener, NULL, NULL)) >= 0) {
+        connection =
+            FD_ISSET(family->listener, &waiting) ? accept(family->listener, NULL, NULL) : -1;
+        if (connection >= 0) {
             (void)!write(connection, &answer, 1);
             close(connection);
         }
