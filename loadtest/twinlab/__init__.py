@@ -15,6 +15,6 @@ One idea a module, in floors: each uses those below it, none uses one above (tes
                 wrk cannot see; visitor, crowd, holder, kept, slowhttptest, http
     machine/    host: the facts that belong beside every number; processes: starting and surely ending programs; procfs;
                 setup: packages, the build, limits; scratch
-    base/       stats: medians, spread, what counts as a difference; observed: what a demonstration saw; table,
-                progress, results, errors
+    base/       stats: medians, spread, what counts as a difference; observed: what a demonstration saw; judged: whether a
+                figure keeps its limit; waiting; table, progress, results, errors
 """

@@ -1,10 +1,10 @@
 """The servers of this build, started through the laboratory."""
 
 import os
-import time
 from pathlib import Path
 
 from patience import DEADLINE_S
+from twinlab.base import waiting
 from twinlab.servers.models import Model
 from twinlab.servers.server import Server
 
@@ -19,9 +19,4 @@ def prefork(tmp_path, workers, *options):
 
 def wait_for(condition, what):
     """The first true value of a condition."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline_s:
-        if found := condition():
-            return found
-        time.sleep(0.005)
-    raise AssertionError(f"not within {DEADLINE_S} s: {what}")
+    return waiting.wait_for(condition, what, DEADLINE_S)

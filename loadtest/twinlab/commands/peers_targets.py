@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Mapping
 
 from twinlab.base import stats
+from twinlab.base.judged import Judged
 from twinlab.base.stats import Ratio
 from twinlab.commands import peers_contenders
 from twinlab.commands.peers_contenders import Contender
@@ -38,7 +39,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Judged):
     """A target and what was measured; base_key is who the base turned out to be, label the server's."""
 
     target: Target
@@ -47,20 +48,11 @@ class Verdict:
     ratio: Ratio
 
     @property
-    def is_met(self) -> bool:
-        return self._holds(self.ratio.value)
+    def measured(self) -> Ratio:
+        return self.ratio
 
-    @property
-    def is_certain(self) -> bool:
-        """Both ends of the interval lie on the same side of the limit."""
-        return self._holds(self.ratio.low) == self._holds(self.ratio.high)
-
-    def _holds(self, value: float) -> bool:
+    def holds(self, value: float) -> bool:
         return value <= self.target.limit if self.target.is_upper_limit else value >= self.target.limit
-
-    @property
-    def word(self) -> str:
-        return ("met" if self.is_met else "missed") + ("" if self.is_certain else "?")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": self.word}

@@ -4,8 +4,9 @@ import json
 
 from twinlab.base.errors import LabError
 from twinlab.base.observed import Fact
+from twinlab.base.waiting import wait_for
 from twinlab.clients import wrk
-from twinlab.demos.stage import Stage, connections, wait_for
+from twinlab.demos.stage import Stage, connections
 from twinlab.machine import processes, procfs
 from twinlab.servers.server import Server
 

@@ -4,10 +4,11 @@ import os
 import signal
 
 from twinlab.base.observed import Fact
+from twinlab.base.waiting import comes_true, wait_for
 from twinlab.clients import wrk
 from twinlab.demos.lines import to_every
-from twinlab.demos.stage import (Stage, ask, comes_true, connections, death_of, full_strength, is_answered,
-                                 next_death, ready_workers, status, wait_for, worker_pids)
+from twinlab.demos.stage import (Stage, ask, connections, death_of, full_strength, is_answered, next_death,
+                                 ready_workers, status, worker_pids)
 from twinlab.demos.tally import StartTally
 from twinlab.servers.server import Server
 

@@ -6,9 +6,10 @@ import re
 import time
 
 from twinlab.base.observed import Fact
+from twinlab.base.waiting import comes_true, wait_for
 from twinlab.clients import wrk
 from twinlab.demos.lines import to_every
-from twinlab.demos.stage import Stage, comes_true, connections, full_strength, is_answered, status, wait_for
+from twinlab.demos.stage import Stage, connections, full_strength, is_answered, status
 from twinlab.machine import processes, procfs
 from twinlab.servers.server import Server
 

@@ -5,9 +5,9 @@ import os
 import signal
 
 from twinlab.base.observed import Fact
+from twinlab.base.waiting import comes_true
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import (Stage, comes_true, death_of, full_strength, next_death, ready_workers, status,
-                                 worker_pids)
+from twinlab.demos.stage import Stage, death_of, full_strength, next_death, ready_workers, status, worker_pids
 from twinlab.machine import procfs
 from twinlab.servers.server import Server
 

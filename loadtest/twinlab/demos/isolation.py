@@ -3,8 +3,9 @@
 import itertools
 
 from twinlab.base.observed import Fact
+from twinlab.base.waiting import wait_for
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import Stage, death_of, end_by, wait_for
+from twinlab.demos.stage import Stage, death_of, end_by
 from twinlab.machine import procfs
 
 TITLE = "reading and writing what belongs to a sibling process, or to a sibling thread"

@@ -8,7 +8,8 @@ import time
 from typing import Any, Iterator
 
 from twinlab.base.errors import LabError
-from twinlab.demos.stage import DEADLINE_S, ready_workers
+from twinlab.base.waiting import DEADLINE_S
+from twinlab.demos.stage import ready_workers
 from twinlab.servers.server import Server
 
 

@@ -1,9 +1,9 @@
 """on_fault: a thread that faults takes its process along, or another thread takes over."""
 
 from twinlab.base.observed import Fact
+from twinlab.base.waiting import comes_true, wait_for
 from twinlab.demos.lines import Line
-from twinlab.demos.stage import (Stage, ask, comes_true, end_by, full_strength, is_answered, ready_workers, status,
-                                 wait_for)
+from twinlab.demos.stage import Stage, ask, end_by, full_strength, is_answered, ready_workers, status
 from twinlab.servers.server import Server
 
 TITLE = "a fault in a thread: die with the process, or recover in another thread"

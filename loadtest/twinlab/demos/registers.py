@@ -3,8 +3,9 @@
 import time
 
 from twinlab.base.observed import Fact
+from twinlab.base.waiting import DEADLINE_S, POLL_S
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import DEADLINE_S, POLL_S, Stage
+from twinlab.demos.stage import Stage
 from twinlab.demos.tally import StartTally
 from twinlab.machine import procfs
 from twinlab.servers.server import Server

@@ -1,21 +1,18 @@
 """What every demonstration is given: fresh servers, a place to show evidence, and how often to repeat."""
 
 import itertools
-import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, TypeVar
+from typing import Any, Callable, Iterator
 
 from twinlab.base.errors import LabError
+from twinlab.base.waiting import DEADLINE_S, wait_for
 from twinlab.clients import http
 from twinlab.demos.tally import StartTally
 from twinlab.machine import host
 from twinlab.servers import models
 from twinlab.servers.server import Server
 
-DEADLINE_S = 10.0
-POLL_S = 0.005
 QUICK_STARTS, FULL_STARTS = 3, 10
-Seen = TypeVar("Seen")
 
 
 class Stage:
@@ -80,26 +77,6 @@ class Stage:
         """What is noted from now on is about this start, of a server or of another program."""
         self.starts += 1
         self._latest_start = started
-
-
-def wait_for(look: Callable[[], Seen | None], what: str, deadline_s: float = DEADLINE_S) -> Seen:
-    """Look until there is something to see."""
-    end_s = time.monotonic() + deadline_s
-    while True:
-        seen = look()
-        if seen:
-            return seen
-        if time.monotonic() > end_s:
-            raise LabError(f"waited {deadline_s:.0f} s in vain: {what}")
-        time.sleep(POLL_S)
-
-
-def comes_true(look: Callable[[], Any], deadline_s: float = DEADLINE_S) -> bool:
-    """Whether something is seen in time."""
-    try:
-        return bool(wait_for(look, "", deadline_s))
-    except LabError:
-        return False
 
 
 def ask(server: Server, path: str, timeout_s: float = 5.0) -> Any:

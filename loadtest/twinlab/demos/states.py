@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Iterator
 
 from twinlab.base.observed import Fact
+from twinlab.base.waiting import comes_true, wait_for
 from twinlab.clients import http
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import Stage, comes_true, status, wait_for, worker_pids
+from twinlab.demos.stage import Stage, status, worker_pids
 from twinlab.machine import host, processes, procfs
 
 TITLE = "R, S, T and Z: running, sleeping, stopped, zombie, and what becomes of orphans"

@@ -6,7 +6,8 @@ import signal
 import socket
 
 from twinlab.base.observed import Fact
-from twinlab.demos.stage import Stage, comes_true, full_strength, next_death, status, worker_pids
+from twinlab.base.waiting import comes_true
+from twinlab.demos.stage import Stage, full_strength, next_death, status, worker_pids
 from twinlab.machine import procfs
 from twinlab.servers.server import Server
 

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from twinlab.base.errors import LabError
+from twinlab.base.waiting import wait_for
 from twinlab.clients import http
 from twinlab.clients.wrk import Style
 from twinlab.runs import speed
-from twinlab.runs.idle import wait_until
+from twinlab.runs.idle import SETTLE_DEADLINE_S
 from twinlab.runs.speed import Bench
 from twinlab.servers.models import Model
 from twinlab.servers.server import Server
@@ -82,7 +83,8 @@ def loop_figures(status: dict[str, Any], name: str) -> list[int]:
 
 def open_at_once(server: Server) -> list[int]:
     """Open connections together, and tell how many each loop took. One of them asks, so that no other is counted."""
-    wait_until(lambda: server.status_in_time()["totals"]["connections_open"] == 1, f"{server.label} keeps connections open")
+    wait_for(lambda: server.status_in_time()["totals"]["connections_open"] == 1,
+             f"{server.label} has no open connection", SETTLE_DEADLINE_S)
     connections = [socket.socket() for _ in range(KEPT_CONNECTIONS)]
     try:
         for connection in connections:
@@ -96,7 +98,7 @@ def open_at_once(server: Server) -> list[int]:
             counts[:] = loop_figures(ask_status(asking), "connections_open")
             return sum(counts) == KEPT_CONNECTIONS
 
-        wait_until(all_taken, f"{server.label} has not accepted {KEPT_CONNECTIONS} connections")
+        wait_for(all_taken, f"{server.label} accepts {KEPT_CONNECTIONS} connections", SETTLE_DEADLINE_S)
         return counts
     except OSError as error:
         raise LabError(f"{server.label}: /status on a kept connection failed ({error})") from error

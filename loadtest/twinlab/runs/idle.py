@@ -1,12 +1,13 @@
 """What idle connections cost the busy ones, and what each costs in memory: one worker, with and without a crowd."""
 
-import time
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from twinlab.base import stats
 from twinlab.base.errors import LabError
+from twinlab.base.judged import Judged
 from twinlab.base.stats import Ratio
+from twinlab.base.waiting import wait_for
 from twinlab.clients.crowd import Crowd
 from twinlab.machine import processes
 from twinlab.runs import speed
@@ -17,7 +18,6 @@ from twinlab.servers.server import Server
 
 WORKLOAD = workloads.ALL[0]
 SETTLE_DEADLINE_S = 20.0
-POLL_S = 0.02
 IDLE_TIMEOUT_MS = 3_600_000
 # Windows of a round: without the crowd, with it, with it, without it. A drift within a round cancels.
 WINDOWS = 4
@@ -59,7 +59,7 @@ class IdleRound:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Judged):
     """A target, and what was measured."""
 
     model: str
@@ -69,15 +69,10 @@ class Verdict:
     is_upper_limit: bool
 
     @property
-    def is_met(self) -> bool:
-        return self._holds(self.value.value)
+    def measured(self) -> Ratio:
+        return self.value
 
-    @property
-    def word(self) -> str:
-        certain = self._holds(self.value.low) == self._holds(self.value.high)
-        return ("met" if self.is_met else "missed") + ("" if certain else "?")
-
-    def _holds(self, value: float) -> bool:
+    def holds(self, value: float) -> bool:
         return value < self.limit if self.is_upper_limit else value >= self.limit
 
     def as_dict(self) -> dict[str, Any]:
@@ -132,16 +127,8 @@ def memory(server: Server, idle_connections: int) -> int:
 
 def wait_for_open(server: Server, expected: int) -> None:
     """Until the server has exactly these connections, and the one that asks."""
-    wait_until(lambda: server.status_in_time()["totals"]["connections_open"] == expected + 1,
-               f"{server.label} does not have {expected} open connections")
-
-
-def wait_until(holds: Callable[[], bool], failure: str) -> None:
-    deadline_s = time.monotonic() + SETTLE_DEADLINE_S
-    while not holds():
-        if time.monotonic() > deadline_s:
-            raise LabError(f"{failure} after {SETTLE_DEADLINE_S:.0f} s")
-        time.sleep(POLL_S)
+    wait_for(lambda: server.status_in_time()["totals"]["connections_open"] == expected + 1,
+             f"{server.label} has {expected} open connections", SETTLE_DEADLINE_S)
 
 
 def figures(rounds: Sequence[IdleRound], crowd: bool, name: str) -> dict[int, float]:
