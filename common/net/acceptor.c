@@ -1,5 +1,6 @@
 #include "common/net/acceptor.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/http/status_line.h"
 #include "common/net/connection.h"
@@ -98,6 +99,7 @@ static void refuse(struct acceptor *acceptor, int fd, const struct client_addres
                          "Cache-Control: no-store\r\nRetry-After: 1\r\nConnection: close\r\n\r\n",
                          (int)http_status_line(503).len, http_status_line(503).ptr,
                          (int)loop->date_line_bytes, loop->date_line);
+    CHECK(bytes > 0 && bytes < REFUSAL_BYTES);
     (void)send(fd, text, (size_t)bytes, MSG_NOSIGNAL);
     (void)recv(fd, discarded, sizeof(discarded), 0);
     close(fd);
@@ -173,6 +175,7 @@ static bool accept_one(struct acceptor *acceptor, int listen_fd)
 /* Looks away from the socket for a moment, so that others come first. */
 static void yield(struct acceptor *acceptor)
 {
+    CHECK(!acceptor->has_yielded || acceptor->loop->options.may_accept != NULL);
     const struct timeval moment = {.tv_usec = ACCEPT_YIELD_MS * 1000};
     set_listening(acceptor, false);
     event_add(&acceptor->yield_event, &moment);
@@ -201,6 +204,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *argument)
     (void)what;
     struct acceptor *acceptor = argument;
     struct loop *loop = acceptor->loop;
+    CHECK(acceptor->listening && !loop->draining);
     uint64_t begin_ms = loop_now_ms(loop);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         if (should_yield(acceptor, i)) {
@@ -241,6 +245,7 @@ static void take_queued(struct acceptor *acceptor, int listen_fd)
 void acceptor_give_up(struct acceptor *acceptor)
 {
     const struct worker_options *options = &acceptor->loop->options;
+    CHECK(acceptor->loop->draining && !acceptor->listening);
     for (size_t i = 0; i < options->listen_count; i++) {
         if (options->may_shut_down != NULL &&
             options->may_shut_down(options->may_shut_down_data, i)) {
@@ -252,6 +257,7 @@ void acceptor_give_up(struct acceptor *acceptor)
 
 void acceptor_drain(struct acceptor *acceptor)
 {
+    CHECK(acceptor->loop->hurrying && !acceptor->listening);
     for (size_t i = 0; i < acceptor->loop->options.listen_count; i++) {
         take_queued(acceptor, acceptor->loop->options.listen_fds[i]);
     }

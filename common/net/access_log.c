@@ -1,5 +1,6 @@
 #include "common/net/access_log.h"
 
+#include "common/base/check.h"
 #include "common/base/client_address.h"
 #include "common/base/clock.h"
 #include "common/base/escape.h"
@@ -335,7 +336,9 @@ void access_log_note(struct access_log *log, struct http_exchange *exchange,
 /* The line at an offset, which moves behind it; its text. */
 static struct span take_line(const struct buffer *lines, size_t *at, struct line *line)
 {
+    CHECK(sizeof(*line) <= lines->len - *at);
     memcpy(line, lines->data + *at, sizeof(*line));
+    CHECK(line->bytes <= lines->len - *at - sizeof(*line)); /* whole lines, one behind the other */
     struct span text = {lines->data + *at + sizeof(*line), line->bytes};
     *at += sizeof(*line) + line->bytes;
     return text;

@@ -55,6 +55,7 @@ bool client_counts_enter(struct client_counts *counts, const struct client_addre
         return false;
     }
     entry->connections++;
+    CHECK(entry->connections <= most);
     return true;
 }
 

@@ -60,6 +60,7 @@ void connection_watch_nothing(struct connection *c)
 
 static struct connection_list *list_of(struct connection *c)
 {
+    CHECK(c->place < CONNECTION_PLACES);
     return &c->loop->places[c->place];
 }
 
@@ -72,14 +73,33 @@ static void enter_list(struct connection *c, enum connection_place place)
 
 static void leave_list(struct connection *c)
 {
+    CHECK(c->place != PLACE_ASKING || c->loop->asking_count > 0);
     c->loop->asking_count -= c->place == PLACE_ASKING;
     TAILQ_REMOVE(list_of(c), c, link);
+}
+
+void connection_set_phase(struct connection *c, enum connection_phase phase)
+{
+#define BIT(phase) (1U << PHASE_##phase)
+    static const uint8_t may_follow[CONNECTION_PHASES] = {
+        [PHASE_WAITING] = BIT(WAITING) | BIT(HEAD) | BIT(CLOSING),
+        [PHASE_HEAD] = BIT(WAITING) | BIT(BODY) | BIT(HANDLING),
+        [PHASE_BODY] = BIT(WAITING) | BIT(HANDLING),
+        [PHASE_HANDLING] = BIT(WAITING),
+        [PHASE_CLOSING] = BIT(LINGERING),
+        [PHASE_LINGERING] = 0,
+    };
+#undef BIT
+    CHECK((may_follow[c->phase] >> phase & 1) != 0);
+    c->phase = phase;
 }
 
 void connection_move(struct connection *c, enum connection_place place)
 {
     CHECK(place != PLACE_PARKED || (c->phase == PHASE_WAITING && !c->sending));
+    CHECK((place == PLACE_LINGERING) == (c->phase == PHASE_LINGERING));
     if (c->place != place) {
+        CHECK(place != PLACE_PARKED || (c->idle && c->served));
         leave_list(c);
         enter_list(c, place);
     }
@@ -92,7 +112,7 @@ void connection_wait_for_request(struct connection *c, uint64_t timeout_ms)
     if (c->loop->hurrying && timeout_ms > DRAIN_CHANCE_MS) {
         timeout_ms = DRAIN_CHANCE_MS;
     }
-    c->phase = PHASE_WAITING;
+    connection_set_phase(c, PHASE_WAITING);
     c->waiting_since_ms = now_ms;
     if (!c->sending) { /* else the deadline is that of the sending */
         c->deadline_ms = now_ms + timeout_ms;
@@ -110,6 +130,7 @@ struct connection *connection_enter(struct loop *loop, int fd, const struct clie
     c->counted = true;
     enter_list(c, PLACE_ASKING);
     loop->connection_count++;
+    CHECK(loop->asking_count <= loop->connection_count);
     slot_add(&loop_slot(loop)->connections_open, 1);
     set_event(c, EV_READ);
     return c;
@@ -136,6 +157,7 @@ void connection_give_back_input(struct connection *c)
 /* Another thread works on the exchange: only the sending side can end for now. */
 static void doom(struct connection *c)
 {
+    CHECK(!c->doomed); /* nothing else ends it, until its exchange comes back */
     connection_watch_nothing(c);
     connection_sending_log_cut(c);
     connection_sending_drop(c);
@@ -156,6 +178,8 @@ void connection_destroy(struct connection *c)
         doom(c);
         return;
     }
+    CHECK(loop->connection_count > 0);
+    CHECK(c->answered <= c->unfinished);
     event_del(&c->event);
     close(c->fd);
     connection_sending_log_cut(c);
@@ -176,6 +200,7 @@ void connection_destroy(struct connection *c)
     }
     free(c);
     loop->connection_count--;
+    CHECK(loop->asking_count <= loop->connection_count);
     loop->place_freed(loop->place_freed_data);
 }
 
@@ -256,6 +281,7 @@ static void prepare_input(struct connection *c)
         bool is_short = c->input.len < CONNECTION_READ_BYTES / 2; /* then as much as at first */
         buffer_reserve(&c->input, CONNECTION_READ_BYTES - (is_short ? c->input.len : 0));
     }
+    CHECK(c->input.len < c->input.capacity); /* reading nothing would look like the end */
 }
 
 static void on_readable(struct connection *c)
@@ -276,6 +302,7 @@ static void on_readable(struct connection *c)
         return;
     }
     if (c->idle) {
+        CHECK(c->phase == PHASE_WAITING);
         c->idle = false;
         slot_subtract(&loop_slot(c->loop)->connections_idle, 1);
     }
@@ -306,6 +333,7 @@ static void complete(struct http_exchange *exchange)
 {
     struct connection *c = exchange->connection;
     CHECK(c->phase == PHASE_HANDLING && c->exchange == exchange);
+    CHECK(exchange->owner == c->loop); /* it comes back to the loop that it left */
     connection_requests_respond(c);
     if (c->doomed) {
         connection_destroy(c);
@@ -384,6 +412,7 @@ void connection_sweep(struct connection *c, uint64_t now_ms)
         return;
     }
     if (is_newly_idle(c, now_ms)) {
+        CHECK(c->unfinished == 0 && output_is_empty(&c->output)); /* it is owed nothing */
         c->idle = true;
         slot_add(&loop_slot(c->loop)->connections_idle, 1);
         if (c->served) {

@@ -1,5 +1,7 @@
 #include "common/net/connection_internal.h"
 
+#include "common/base/check.h"
+
 enum {
     FAIR_CHANCE_MS = 1000, /* for a client to begin, before it has to make room */
     ASKING_SHARE = 4       /* one of so many may be about to ask before that is an attack */
@@ -16,7 +18,9 @@ static struct connection *first_silent(struct connection *c)
 
 static struct connection *first_at(const struct loop *loop, enum connection_place place)
 {
-    return TAILQ_FIRST(&loop->places[place]);
+    struct connection *first = TAILQ_FIRST(&loop->places[place]);
+    CHECK(first == NULL || (first->place == place && first->loop == loop));
+    return first;
 }
 
 static bool is_older(const struct connection *c, uint64_t age_ms)
@@ -27,6 +31,7 @@ static bool is_older(const struct connection *c, uint64_t age_ms)
 /* Those who only connect may not push out those who come back. */
 static bool is_crowded(const struct loop *loop)
 {
+    CHECK(loop->asking_count <= loop->connection_count);
     return loop->asking_count * ASKING_SHARE > loop->connection_count;
 }
 
@@ -59,6 +64,7 @@ bool connection_evict(struct loop *loop)
 {
     struct connection *c = victim(loop);
     if (c != NULL) {
+        CHECK(c->phase != PHASE_HANDLING); /* or its place would not be free */
         connection_destroy(c);
     }
     return c != NULL;

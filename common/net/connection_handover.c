@@ -1,3 +1,4 @@
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/net/connection_internal.h"
 
@@ -19,6 +20,8 @@ struct passport {
     uint64_t waiting_since_ms;
     uint64_t served; /* bool, without padding */
 };
+_Static_assert(sizeof(struct passport) == 3 * sizeof(uint64_t),
+               "no padding, in which memory of this worker would travel along");
 
 /* Room for one descriptor, aligned as the kernel wants it. */
 union control {
@@ -60,6 +63,7 @@ static void report(struct loop *loop, const char *failure)
 
 static bool hand_over_one(struct loop *loop, struct connection *c, int to_fd)
 {
+    CHECK(c->unfinished == 0 && c->unlogged.len == 0); /* nothing stays behind */
     if (!send_connection(c, to_fd)) {
         if (errno != EAGAIN) { /* that queue is full: the rest can wait */
             report(loop, "hand over");
@@ -77,10 +81,12 @@ uint64_t connection_hand_over(struct loop *loop, int to_fd, uint64_t count)
     while (c != NULL && sent < count && !loop->draining) {
         struct connection *next = connection_next(c);
         if (is_at_rest(c) && !c->idle) {
+            CHECK(c->place == PLACE_IN_USE && c->loop == loop);
             if (!hand_over_one(loop, c, to_fd)) {
                 break;
             }
             sent++;
+            CHECK(sent <= count);
         }
         c = next;
     }
@@ -104,6 +110,7 @@ static void adopt(struct loop *loop, int fd, const struct client_address *client
     if (loop->options.config->max_connections_per_client > 0) { /* it was let in before */
         client_counts_enter(&loop->client_counts, client, UINT64_MAX);
     }
+    CHECK(fd >= 0);
     if (!loop_has_free_place(loop)) {
         connection_evict(loop); /* if none is silent after all, there is one too many */
     }

@@ -23,6 +23,7 @@ enum connection_phase {
     PHASE_CLOSING,  /* the last response is being sent; input is ignored */
     PHASE_LINGERING /* all is sent: read and discard, so that a reset does not destroy it */
 };
+enum { CONNECTION_PHASES = PHASE_LINGERING + 1 };
 
 struct connection {
     struct event event; /* one of EV_READ and EV_WRITE is watched, or none */
@@ -63,6 +64,9 @@ static inline const struct config *connection_config(const struct connection *c)
 
 /* One more in the loop's list and gauge; nothing is watched and no deadline set. */
 struct connection *connection_enter(struct loop *loop, int fd, const struct client_address *client);
+
+/* Goes on to the next phase, which must be one that can follow. */
+void connection_set_phase(struct connection *c, enum connection_phase phase);
 
 /* Puts it at the end of another of the loop's lists. */
 void connection_move(struct connection *c, enum connection_place place);

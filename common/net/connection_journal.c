@@ -1,5 +1,7 @@
 #include "common/net/connection_internal.h"
 
+#include "common/base/check.h"
+
 void connection_journal_leave(struct connection *c)
 {
     struct worker_slot *slot = loop_slot(c->loop);
@@ -16,6 +18,7 @@ void connection_journal_leave(struct connection *c)
 void connection_journal_started(struct connection *c)
 {
     struct worker_slot *slot = loop_slot(c->loop);
+    CHECK(c->counted); /* who asks is open */
     if (c->unfinished++ == 0) {
         slot_add(&slot->connections_busy, 1);
     }
@@ -26,6 +29,7 @@ uint32_t connection_journal_finished(struct connection *c)
 {
     struct worker_slot *slot = loop_slot(c->loop);
     uint32_t answered = c->answered;
+    CHECK(answered <= c->unfinished);
     slot_add(&slot->counters.requests_finished, answered);
     c->unfinished -= answered;
     c->answered = 0;
@@ -33,6 +37,7 @@ uint32_t connection_journal_finished(struct connection *c)
         slot_subtract(&slot->connections_busy, 1);
     }
     if (c->phase == PHASE_CLOSING) {
+        CHECK(c->unfinished == 0); /* the last answer was the last one owed */
         connection_journal_leave(c);
     }
     return answered;
@@ -41,6 +46,7 @@ uint32_t connection_journal_finished(struct connection *c)
 void connection_journal_not_finished(struct connection *c, uint32_t answered)
 {
     struct worker_slot *slot = loop_slot(c->loop);
+    CHECK(c->answered == 0);
     if (answered > 0 && c->unfinished == 0) {
         slot_add(&slot->connections_busy, 1);
     }

@@ -1,5 +1,7 @@
 #include "common/net/connection_internal.h"
 
+#include "common/base/check.h"
+
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -9,8 +11,9 @@ void connection_linger_begin(struct connection *c)
 {
     const struct config *config = connection_config(c);
     uint64_t now_ms = loop_now_ms(c->loop);
+    CHECK(output_is_empty(&c->output) && !c->sending);
     connection_give_back_input(c);
-    c->phase = PHASE_LINGERING;
+    connection_set_phase(c, PHASE_LINGERING);
     c->waiting_since_ms = now_ms;
     c->deadline_ms = now_ms + config->linger_timeout_ms;
     reader_pace_begin(&c->pace, c->fd, config, now_ms);
@@ -33,6 +36,7 @@ static void extend(struct connection *c)
 void connection_linger_read(struct connection *c)
 {
     char discarded[DISCARD_BYTES];
+    CHECK(c->phase == PHASE_LINGERING && c->place == PLACE_LINGERING);
     ssize_t n = recv(c->fd, discarded, sizeof(discarded), MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
@@ -49,6 +53,7 @@ void connection_linger_read(struct connection *c)
 void connection_linger_expire(struct connection *c, uint64_t now_ms)
 {
     const struct config *config = connection_config(c);
+    CHECK(c->phase == PHASE_LINGERING && c->place == PLACE_LINGERING);
     if (reader_pace_extend(&c->pace, c->fd, config, now_ms, 0, 0) > now_ms) {
         c->deadline_ms = now_ms + config->linger_timeout_ms;
     } else {

@@ -1,5 +1,6 @@
 #include "common/net/connection_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
@@ -70,6 +71,7 @@ static void bound_texts(struct connection *c)
         answer_later(&c->exchange->response);
         return;
     }
+    CHECK(bytes == 0 || !c->output.counted); /* one text at a time */
     loop->text_bytes += bytes;
     c->output.counted |= bytes > 0;
 }
@@ -82,6 +84,7 @@ static void put_body(struct connection *c)
     if (response->text.len > 0) {
         output_set_text(&c->output, &response->text);
     } else if (response->parts != NULL) {
+        CHECK(response->file != NULL);
         output_set_parts(&c->output, response->file, response->parts);
         response->file = NULL;
         response->parts = NULL;
@@ -109,6 +112,8 @@ static void put_response(struct connection *c)
     const uint64_t body =
         http_response_has_body(response, request) ? http_response_body_bytes(response) : 0;
     bool body_follows = http_response_render(response, request, date, bytes);
+    CHECK(bytes->len > start);
+    CHECK(body_follows || bytes->len - start > body);
     const size_t head = bytes->len - start - (body_follows ? 0 : (size_t)body);
     const struct access_log_extent where = {c->put_bytes, c->put_bytes + head,
                                             c->put_bytes + head + body};
@@ -127,10 +132,11 @@ void connection_requests_respond(struct connection *c)
     response->close |= !exchange->request.keep_alive || is_draining(c->loop);
     put_response(c);
     c->answered++;
+    CHECK(c->answered <= c->unfinished); /* nobody is answered who has not asked */
     c->served = true;
     connection_wait_for_request(c, connection_config(c)->idle_timeout_ms);
     if (response->close) {
-        c->phase = PHASE_CLOSING;
+        connection_set_phase(c, PHASE_CLOSING);
         /* The client may not expect the end, or has sent more already. */
         c->must_linger |= exchange->request.keep_alive || c->input_used < c->input.len;
     }
@@ -138,6 +144,7 @@ void connection_requests_respond(struct connection *c)
 
 void connection_requests_refuse(struct connection *c, struct http_refusal refusal)
 {
+    CHECK(c->phase == PHASE_HEAD || c->phase == PHASE_BODY);
     log_refusal(c, refusal);
     if (c->phase == PHASE_HEAD) {
         connection_journal_started(c);
@@ -183,7 +190,7 @@ static void handle(struct connection *c)
     }
     enum dispatch_result result = DISPATCH_INLINE;
     if (dispatch->take != NULL) {
-        c->phase = PHASE_HANDLING; /* before another thread can have finished */
+        connection_set_phase(c, PHASE_HANDLING); /* before another thread can have finished */
         result = dispatch->take(dispatch->data, c->exchange);
     }
     switch (result) {
@@ -205,7 +212,7 @@ static void begin_body(struct connection *c)
 {
     struct http_exchange *exchange = c->exchange;
     bool body_has_begun = c->input.len > c->input_used;
-    c->phase = PHASE_BODY;
+    connection_set_phase(c, PHASE_BODY);
     c->deadline_ms = loop_now_ms(c->loop) + connection_config(c)->body_timeout_ms;
     if (!exchange->request.expects_continue || body_has_begun) {
         return;
@@ -226,6 +233,7 @@ static void on_head(struct connection *c)
     struct http_exchange *exchange = c->exchange;
     connection_journal_started(c);
     connection_move(c, PLACE_IN_USE);
+    CHECK(exchange->request.head_bytes <= c->input.len - c->input_used);
     c->input_used += exchange->request.head_bytes;
     if (!exchange->request.has_body) {
         http_exchange_route(exchange, c->loop->options.router);
@@ -246,13 +254,14 @@ static void begin_request(struct connection *c)
         c->exchange->owner = c->loop;
         c->exchange->client = &c->client;
     } else { /* it still holds what was answered last */
+        CHECK(c->exchange->connection == c);
         http_exchange_reset(c->exchange);
     }
     c->exchange->slot_index = c->loop->options.context->slot_index; /* unless another answers */
     if (c->loop->access_log != NULL) {
         c->exchange->began_us = clock_monotonic_us();
     }
-    c->phase = PHASE_HEAD;
+    connection_set_phase(c, PHASE_HEAD);
     c->deadline_ms = loop_now_ms(c->loop) + connection_config(c)->header_timeout_ms;
 }
 
@@ -280,6 +289,7 @@ static bool parse_body(struct connection *c)
     enum http_parse_result result =
         http_parser_feed_body(exchange->parser, &exchange->request, c->input.data + c->input_used,
                               c->input.len - c->input_used, &used);
+    CHECK(used <= c->input.len - c->input_used);
     c->input_used += used;
     switch (result) {
     case HTTP_PARSE_DONE:
@@ -295,6 +305,7 @@ static bool parse_body(struct connection *c)
 
 bool connection_requests_step(struct connection *c)
 {
+    CHECK(c->input_used <= c->input.len);
     if (c->input_used == c->input.len) {
         return false;
     }

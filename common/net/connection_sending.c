@@ -1,5 +1,6 @@
 #include "common/net/connection_internal.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
  * kernel reset the connection, and the client might never see the response (RFC 9112, 9.6). */
 static void finish(struct connection *c)
 {
+    CHECK(c->unfinished == 0); /* every request has been answered to its end */
     if (!(c->must_linger || connection_has_unread_input(c)) || shutdown(c->fd, SHUT_WR) != 0) {
         connection_destroy(c);
         return;
@@ -60,6 +62,7 @@ void connection_sending_log_cut(struct connection *c)
 static void forget_text(struct connection *c)
 {
     if (c->output.counted) {
+        CHECK(c->output.body_bytes <= c->loop->text_bytes);
         c->loop->text_bytes -= (size_t)c->output.body_bytes;
         c->output.counted = false;
     }
@@ -90,6 +93,8 @@ static enum output_result flush_and_count(struct connection *c)
     enum output_result result = output_flush(&c->output, c->fd, &sent);
     slot_add(&loop_slot(c->loop)->counters.bytes_sent, sent);
     c->sent_bytes += sent;
+    CHECK(c->sent_bytes <= c->put_bytes);
+    CHECK(result != OUTPUT_DONE || c->sent_bytes == c->put_bytes);
     if (result == OUTPUT_DONE && !in_one_send) {
         connection_journal_finished(c);
     } else if (result != OUTPUT_DONE && in_one_send) {
@@ -124,6 +129,7 @@ static void log_cut_short(struct connection *c)
 /* The time in which the client did not read is not taken from what it had for its next request. */
 static void restore_deadline(struct connection *c)
 {
+    CHECK(!c->sending && output_is_empty(&c->output));
     const struct config *config = connection_config(c);
     uint64_t now_ms = loop_now_ms(c->loop);
     if (c->phase == PHASE_WAITING) {
@@ -150,6 +156,7 @@ bool connection_sending_flush(struct connection *c)
         return false;
     case OUTPUT_BLOCKED:
         log_sent(c, false);
+        CHECK(!output_is_empty(&c->output));
         if (!c->sending) {
             c->sending = true;
             connection_watch_write(c);
@@ -177,6 +184,7 @@ bool connection_sending_flush(struct connection *c)
  * it for long after the connection is gone. */
 void connection_sending_cut(struct connection *c)
 {
+    CHECK(c->sending); /* there is something that it does not read */
     const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     if (log_budget_allows(&c->loop->refusals, loop_now_ms(c->loop))) {

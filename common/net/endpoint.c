@@ -1,5 +1,7 @@
 #include "common/net/endpoint.h"
 
+#include "common/base/check.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -248,6 +250,7 @@ bool endpoints_add(struct endpoints *endpoints, const struct endpoint *endpoint)
     if (endpoints->count == ENDPOINTS_MOST) {
         return false;
     }
+    CHECK(endpoints->count < ENDPOINTS_MOST);
     endpoints->list[endpoints->count++] = *endpoint;
     return true;
 }
@@ -287,6 +290,7 @@ void endpoints_settle(struct endpoints *endpoints)
     endpoints->count = 0;
     for (size_t i = 0; i < all.count; i++) {
         if (!is_covered(&all, i)) {
+            CHECK(endpoints->count <= i); /* what is kept moves to the front */
             endpoints_add(endpoints, &all.list[i]);
         }
     }

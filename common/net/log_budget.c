@@ -1,5 +1,6 @@
 #include "common/net/log_budget.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 
 enum { LINES_PER_SECOND = 10, SECOND_MS = 1000 };
@@ -29,6 +30,7 @@ bool log_budget_allows(struct log_budget *budget, uint64_t now_ms)
         return false;
     }
     budget->written++;
+    CHECK(budget->written <= LINES_PER_SECOND);
     return true;
 }
 

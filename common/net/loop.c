@@ -1,5 +1,6 @@
 #include "common/net/loop.h"
 
+#include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/wake.h"
 #include "common/http/file_cache.h"
@@ -15,6 +16,8 @@ void loop_open(struct loop *loop, const struct worker_options *options, struct e
                int wake_fd)
 {
     const struct config *config = options->config;
+    CHECK(options->listen_count <= ENDPOINTS_MOST);
+    CHECK(options->max_connections > 0);
     *loop = (struct loop){.options = *options, .base = base, .wake_fd = wake_fd};
     loop->cut_files.warns = true;
     loop->limits = (struct http_limits){
@@ -37,6 +40,8 @@ void loop_open(struct loop *loop, const struct worker_options *options, struct e
 
 void loop_close(struct loop *loop)
 {
+    CHECK(loop->connection_count == 0 && loop->asking_count == 0);
+    CHECK(loop->text_bytes == 0); /* every text has been sent or dropped */
     lending_free(&loop->lending);
     http_exchange_pool_free(&loop->exchanges);
     if (loop->access_log != NULL) {
@@ -68,6 +73,7 @@ void loop_render_date(struct loop *loop)
     char date[HTTP_DATE_BYTES];
     http_date_format(second, date);
     int bytes = snprintf(loop->date_line, DATE_LINE_BYTES, "Date: %s\r\n", date);
+    CHECK(bytes > 0 && bytes < DATE_LINE_BYTES);
     loop->date_line_bytes = (size_t)bytes;
     loop->date_second = second;
 }

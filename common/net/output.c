@@ -19,8 +19,14 @@ enum {
 
 /* ---- Filling ---- */
 
+static bool is_within(const struct file_entry *file, uint64_t offset, uint64_t bytes)
+{
+    return offset <= file->size_bytes && bytes <= file->size_bytes - offset;
+}
+
 static void set_body(struct output *output, uint64_t offset, uint64_t bytes, uint64_t body_bytes)
 {
+    CHECK(output->file == NULL || output->text == NULL); /* a piece lies in one place */
     output->offset = offset;
     output->left = bytes;
     output->body_bytes = body_bytes;
@@ -30,6 +36,7 @@ void output_set_file(struct output *output, struct file_entry *file, uint64_t of
                      uint64_t bytes)
 {
     CHECK(output->left == 0 && output->parts == NULL && bytes > 0);
+    CHECK(is_within(file, offset, bytes));
     output->file = file;
     set_body(output, offset, bytes, bytes);
 }
@@ -56,6 +63,7 @@ static void append_parts(struct output *output)
             return;
         }
         uint64_t bytes = range.last - range.first + 1;
+        CHECK(range.first <= range.last && is_within(output->file, range.first, bytes));
         if (output->file->content != NULL && bytes <= COPIED_PART_BYTES) {
             buffer_append(&output->bytes, output->file->content + range.first, (size_t)bytes);
         } else {
@@ -110,6 +118,7 @@ void output_clear(struct output *output)
 
 void output_drop_sent(struct output *output)
 {
+    CHECK(output->sent <= output->bytes.len);
     buffer_consume(&output->bytes, output->sent);
     output->sent = 0;
 }
@@ -136,6 +145,7 @@ static struct span unsent_bytes(const struct output *output)
     if (output->sent == output->bytes.len) {
         return (struct span){NULL, 0};
     }
+    CHECK(output->sent < output->bytes.len);
     return (struct span){output->bytes.data + output->sent, output->bytes.len - output->sent};
 }
 
@@ -157,6 +167,7 @@ static void advance(struct output *output, size_t taken)
 {
     size_t left = output->bytes.len - output->sent;
     size_t of_bytes = taken < left ? taken : left;
+    CHECK(taken - of_bytes <= output->left); /* no more than there was */
     output->sent += of_bytes;
     output->offset += taken - of_bytes;
     output->left -= taken - of_bytes;
@@ -194,6 +205,7 @@ static enum output_result flush_file(struct output *output, int fd, uint64_t unt
         if (*sent >= until) {
             return OUTPUT_BLOCKED;
         }
+        CHECK(output->sent == output->bytes.len); /* the head is out before the file */
         off_t offset = (off_t)output->offset;
         size_t chunk =
             output->left < SENDFILE_CHUNK_BYTES ? (size_t)output->left : SENDFILE_CHUNK_BYTES;
@@ -221,6 +233,7 @@ static enum output_result flush_file(struct output *output, int fd, uint64_t unt
 /* All has been sent but what parts can tell of. */
 static void next_parts(struct output *output)
 {
+    CHECK(output->left == 0 && output->sent == output->bytes.len);
     buffer_clear(&output->bytes);
     output->sent = 0;
     append_parts(output);

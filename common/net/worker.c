@@ -1,5 +1,6 @@
 #include "common/net/worker.h"
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/wake.h"
@@ -137,6 +138,7 @@ static void begin_drain(struct worker *worker)
     }
     worker->loop.hurrying = true;
     begin_retirement(worker);
+    CHECK(worker->loop.draining);
     acceptor_drain(&worker->acceptor);
     acceptor_give_up(&worker->acceptor); /* also where it has retired from before */
     drain_connections(&worker->loop);
@@ -163,6 +165,7 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
 
 static void command(struct worker *worker, enum worker_command wanted)
 {
+    CHECK(wanted > WORKER_SERVE && wanted <= WORKER_STOP); /* there is no way back */
     int current = atomic_load(&worker->command);
     while (current < (int)wanted &&
            !atomic_compare_exchange_weak(&worker->command, &current, (int)wanted)) {
@@ -270,6 +273,8 @@ void worker_run(struct worker *worker)
 {
     struct loop *loop = &worker->loop;
     const struct worker_dispatch *dispatch = &loop->options.dispatch;
+    CHECK(!loop->stopped);
+    CHECK(dispatch->take != NULL || dispatch->turn_end == NULL); /* nothing was taken */
     while (atomic_load_explicit(&worker->command, memory_order_relaxed) != WORKER_STOP &&
            !is_drained(worker)) {
         handler_context_next_turn(loop->options.context);
@@ -304,6 +309,7 @@ void worker_destroy(struct worker *worker)
 {
     worker->loop.stopped = true;
     destroy_connections(&worker->loop);
+    CHECK(worker->loop.connection_count == 0);
     acceptor_close(&worker->acceptor);
     event_del(&worker->wake_event);
     event_del(&worker->tick_event);

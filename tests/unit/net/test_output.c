@@ -20,6 +20,8 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+#include "tests/unit/failing_check.h"
+
 enum { NEAR, FAR, LARGE_BYTES = 9 << 20, ROUNDS = 100000 };
 
 static int ends[2]; /* what the output sends into NEAR is read from FAR */
@@ -123,6 +125,7 @@ static void make_file(size_t bytes)
 {
     file = calloc(1, sizeof(*file));
     file->references = 2;
+    file->size_bytes = bytes;
     file->fd = memfd_create("test", MFD_CLOEXEC);
     assert_true(file->fd >= 0);
     char *content = malloc(bytes);
@@ -412,6 +415,26 @@ static void test_file_in_memory(void **state)
     assert_file_part(4, 1000, 15000);
     assert_true(output_is_empty(&output));
     assert_int_equal(file->references, 1);
+}
+
+static void send_beyond_the_end(void)
+{
+    output_set_file(&output, file, 1, 10);
+}
+
+static void send_two_bodies(void)
+{
+    output_set_file(&output, file, 0, 10);
+    output_set_file(&output, file, 0, 10);
+}
+
+static void test_what_callers_must_not_do(void **state)
+{
+    (void)state;
+    make_file(10);
+    assert_check_fails(send_beyond_the_end, "is_within(file, offset, bytes)");
+    assert_check_fails(send_two_bodies, "output->left == 0 && output->parts == NULL && bytes > 0");
+    file_entry_release(file); /* the output has not taken its one */
 }
 
 static void test_text(void **state)
@@ -813,6 +836,7 @@ int main(void)
         TEST(test_file_blocked_and_failed),
         TEST(test_clear),
         TEST(test_file_in_memory),
+        TEST(test_what_callers_must_not_do),
         TEST(test_text),
         TEST(test_text_of_the_right_size),
         TEST(test_parts_of_a_file),

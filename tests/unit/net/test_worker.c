@@ -30,6 +30,9 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+#include "common/net/connection_internal.h"
+#include "tests/unit/failing_check.h"
+
 enum {
     TAKEN_MAX = 16,
     BIG_BYTES = 3 << 20,
@@ -1798,6 +1801,33 @@ static void test_a_file_that_shrinks_is_named(void **state)
     close(error_fd);
 }
 
+static void handle_before_there_is_a_head(void)
+{
+    struct connection c = {.phase = PHASE_WAITING};
+    connection_set_phase(&c, PHASE_HANDLING);
+}
+
+static void answer_what_is_being_closed(void)
+{
+    struct connection c = {.phase = PHASE_CLOSING};
+    connection_set_phase(&c, PHASE_WAITING);
+}
+
+static void park_in_the_middle_of_a_head(void)
+{
+    struct connection c = {.phase = PHASE_HEAD};
+    connection_move(&c, PLACE_PARKED);
+}
+
+static void test_what_cannot_follow(void **state)
+{
+    (void)state;
+    assert_check_fails(handle_before_there_is_a_head, "(may_follow[c->phase] >> phase & 1) != 0");
+    assert_check_fails(answer_what_is_being_closed, "(may_follow[c->phase] >> phase & 1) != 0");
+    assert_check_fails(park_in_the_middle_of_a_head,
+                       "place != PLACE_PARKED || (c->phase == PHASE_WAITING && !c->sending)");
+}
+
 #define TEST(name)       cmocka_unit_test_setup_teardown(name, make, discard)
 #define TEST_FILES(name) cmocka_unit_test_setup_teardown(name, make_files, discard_files)
 
@@ -1806,6 +1836,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_one_after_another),
         TEST(test_pipelining),
+        TEST(test_what_cannot_follow),
         TEST(test_byte_by_byte),
         TEST(test_connection_wishes),
         TEST(test_answers_without_handler),
