@@ -96,9 +96,9 @@ void connection_set_phase(struct connection *c, enum connection_phase phase)
 
 void connection_move(struct connection *c, enum connection_place place)
 {
-    CHECK(place != PLACE_PARKED || (c->phase == PHASE_WAITING && !c->sending));
-    CHECK((place == PLACE_LINGERING) == (c->phase == PHASE_LINGERING));
     if (c->place != place) {
+        CHECK(place != PLACE_PARKED || (c->phase == PHASE_WAITING && !c->sending));
+        CHECK((place == PLACE_LINGERING) == (c->phase == PHASE_LINGERING));
         CHECK(place != PLACE_PARKED || (c->idle && c->served));
         leave_list(c);
         enter_list(c, place);

@@ -118,7 +118,6 @@ void output_clear(struct output *output)
 
 void output_drop_sent(struct output *output)
 {
-    CHECK(output->sent <= output->bytes.len);
     buffer_consume(&output->bytes, output->sent);
     output->sent = 0;
 }
@@ -145,7 +144,6 @@ static struct span unsent_bytes(const struct output *output)
     if (output->sent == output->bytes.len) {
         return (struct span){NULL, 0};
     }
-    CHECK(output->sent < output->bytes.len);
     return (struct span){output->bytes.data + output->sent, output->bytes.len - output->sent};
 }
 
