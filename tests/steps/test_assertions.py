@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PER_1000_LINES = 20
-ROOMS = ("common/net", "common/scoreboard", "server/threadpool")
+ROOMS = ("common/net", "common/scoreboard", "server/master", "server/threadpool")
 COMMENT_OR_TEXT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 ASSERTION = re.compile(r"\b(?:CHECK|_Static_assert)\s*\(")
 
