@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import os
 import signal
 import subprocess
@@ -134,6 +135,21 @@ def test_a_report_is_made_anew_from_what_is_stored(finished):
         (folder / name).unlink()
     assert lab("report", folder).returncode == 0
     assert {path.name: path.read_text() for path in folder.iterdir() if path.name in before} == before
+
+
+def test_a_run_that_is_packed_is_judged_and_not_continued(finished, tmp_path):
+    packed = tmp_path / "packed"
+    shutil.copytree(finished[0], packed)
+    before = (packed / "claims.json").read_text()
+    subprocess.run(["gzip", packed / "blocks.jsonl"], check=True)
+    (packed / "claims.json").unlink()
+    assert lab("report", packed).returncode == 0
+    assert (packed / "claims.json").read_text() == before
+    done = lab("claims", "--resume", packed, "--bin", BIN_DIR)
+    assert done.returncode in (0, 1) and "Traceback" not in done.stderr
+    (packed / "blocks.jsonl.gz").write_bytes(b"no archive")
+    done = lab("report", packed)
+    assert done.returncode == 1 and "cannot read" in done.stderr
 
 
 def test_a_run_does_not_differ_from_itself(finished):

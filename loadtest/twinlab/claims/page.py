@@ -1,6 +1,5 @@
 """The HTML page of a run: one file that needs no other. The verdicts first, then each claim, the data, the method."""
 
-import base64
 import json
 from html import escape
 from typing import Any, Mapping, Sequence
@@ -22,7 +21,6 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 .verdict { display: inline-block; padding: 0 .5rem; border-radius: .6rem; color: #fff; white-space: nowrap; }
 .holds { background: #2a7f4f } .holds-with-limits { background: #6b7f2a } .equivalent { background: #2f6690 }
 .false { background: #b3362b } .unresolved { background: #777 }
-.values { width: auto; } .values td, .values th { padding: .1rem .4rem; font-size: 12px; } .wide { overflow-x: auto; }
 th.number { text-align: right; } td.name { white-space: nowrap; }
 svg { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }
 section { margin-top: 2.2rem; } .charts svg { width: 24rem; }
@@ -151,7 +149,7 @@ def source_section(name: str, source: Source) -> str:
     shown = f"<details><summary>what it showed</summary><pre>{escape(chr(10).join(source.shown))}</pre></details>"
     return (f'<section id="{_anchor(name)}"><h3>{escape(name)}</h3><p>{escape(source.title)}</p>{_went(source)}'
             f"{problem}{_curves(name, source)}{_beside(name, source)}{_fact_table(source)}"
-            f"{_series_tables(name, source)}"
+            f"{_series_tables(source)}"
             f"{'<details><summary>void blocks</summary><ul>' + void + '</ul></details>' if void else ''}"
             f"{shown if source.shown else ''}"
             f"{_sides(source)}</section>")
@@ -193,12 +191,12 @@ def _fact_table(source: Source) -> str:
             f"<tbody>{rows}</tbody></table>")
 
 
-def _series_tables(name: str, source: Source) -> str:
+def _series_tables(source: Source) -> str:
     if not source.series:
         return ""
     tables = "".join(f"<h4>{escape(key)} {escape(series.unit)}</h4>{_controls(series)}{_parameters(series)}"
                      f"{_values_table(series)}" for key, series in source.series.items())
-    return f"<details><summary>values of every pair</summary>{_csv_link(name, source)}{tables}</details>"
+    return f"<details><summary>values of every pair</summary><p><small>values.csv has them, too</small></p>{tables}</details>"
 
 
 def _values_table(series: Series) -> str:
@@ -206,16 +204,14 @@ def _values_table(series: Series) -> str:
     if not series.runs:
         return f"<p>{escape(series.unavailable or 'Nothing was measured.')}</p>"
     rounds = sorted({place for values in series.runs.values() for place in values})
-    head = "".join(f'<th class="number">{place}</th>' for place in rounds)
-    rows = "".join(f'<tr><td>{escape(variant)}</td>{_cell(stats.median_or_none(list(values.values())))}'
-                   f'{"".join(_cell(values.get(place)) for place in rounds)}</tr>'
-                   for variant, values in series.runs.items())
-    return ('<div class="wide"><table class="values"><thead><tr><th></th><th class="number">median</th>'
-            f"{head}</tr></thead><tbody>{rows}</tbody></table></div>")
+    rows = [[variant, *map(_value, [stats.median_or_none(list(values.values())), *map(values.get, rounds)])]
+            for variant, values in series.runs.items()]
+    lines = table.render(["", "median", *map(str, rounds)], rows)
+    return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
-def _cell(value: float | None) -> str:
-    return f'<td class="number">{table.MISSING if value is None else number(value)}</td>'
+def _value(value: float | None) -> str:
+    return table.MISSING if value is None else number(value)
 
 
 def _controls(series: Series) -> str:
@@ -228,19 +224,11 @@ def _parameters(series: Series) -> str:
     return f"<p><small>{escape(_plain(series.parameters))}</small></p>" if series.parameters else ""
 
 
-def _csv_link(name: str, source: Source) -> str:
-    lines = ["series,variant,number,value"]
-    lines += [f"{key},{variant},{place},{value}" for key, series in source.series.items()
-              for variant, values in series.runs.items() for place, value in values.items()]
-    data = base64.b64encode(("\n".join(lines) + "\n").encode()).decode()
-    return (f'<p><a download="{escape(name.replace(":", "-"))}.csv" href="data:text/csv;base64,{data}">as CSV</a></p>')
-
-
 def _sides(source: Source) -> str:
     sides = source.plan.get("sides")
     if not sides:
         return ""
-    text = json.dumps(sides, indent=1)
+    text = "\n".join(json.dumps(side) for side in sides.values())
     return f"<details><summary>what was started and done</summary><pre>{escape(text)}</pre></details>"
 
 

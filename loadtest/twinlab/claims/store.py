@@ -1,5 +1,9 @@
-"""A run's folder. Every finished piece of work is a line of blocks.jsonl at once: an interrupted run loses none."""
+"""A run's folder. Every finished piece of work is a line of blocks.jsonl at once: an interrupted run loses none.
 
+A run that is kept for others may have it as blocks.jsonl.gz (gzip blocks.jsonl): it is judged and compared as before.
+"""
+
+import gzip
 import json
 import os
 import shutil
@@ -42,9 +46,11 @@ class Store:
         store = Store(directory)
         if not (directory / RUN).exists():
             raise LabError(f"{directory} holds no run of lab claims: it has no {RUN}")
-        lines = directory / LINES
+        lines, packed = directory / LINES, directory / f"{LINES}.gz"
         if lines.exists():
             store.records = list(_parse(lines))
+        elif packed.exists():
+            store.records = _unpack(packed)
         return store
 
     @property
@@ -57,8 +63,10 @@ class Store:
 
     def append(self, record: dict[str, Any]) -> None:
         """On disk before the next piece of work begins."""
-        self.records.append(record)
         path = self.directory / LINES
+        if (self.directory / f"{LINES}.gz").exists():
+            raise LabError(f"{self.directory} holds a run that is packed; to go on with it: gunzip {path}.gz")
+        self.records.append(record)
         try:
             with path.open("ab", buffering=0) as lines:
                 _write_whole(lines, json.dumps(record).encode() + b"\n")
@@ -84,6 +92,15 @@ def _write_whole(lines: FileIO, line: bytes) -> None:
     except OSError:
         os.ftruncate(lines.fileno(), end)
         raise
+
+
+def _unpack(path: Path) -> list[dict[str, Any]]:
+    """Nobody writes to it any more, so no line is cut."""
+    try:
+        with gzip.open(path, "rt") as lines:
+            return [json.loads(line) for line in lines]
+    except (OSError, EOFError, ValueError) as error:
+        raise LabError(f"cannot read {path}: {error}") from error
 
 
 def _parse(path: Path) -> Iterable[dict[str, Any]]:
