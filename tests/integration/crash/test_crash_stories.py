@@ -94,9 +94,9 @@ def test_a_failed_assertion(model, start_server):
     server = start_server(model, "--faults", "on")
     _, client, story = crash_by_request(server, "check")
     assert_names_the_check(re.fullmatch(FAILED_CHECK, story["assertion"]))
-    assert_names_the_check(server.wait_for_log(rf"\[error\] worker \d+ pid \d+: assertion failed: {FAILED_CHECK}\n"))
+    assert_names_the_check(server.wait_for_log(rf"\[error\] slot \d+ pid \d+: assertion failed: {FAILED_CHECK}\n"))
     assert_names_the_check(server.wait_for_log(
-        rf"worker \d+: SIGABRT \(SI_TKILL\), assertion failed: {FAILED_CHECK}, in thread \d+ \(slot \d+\), handling "
+        rf"process \d+: SIGABRT \(SI_TKILL\), assertion failed: {FAILED_CHECK}, in thread \d+ \(slot \d+\), handling "
         + re.escape(f'"GET /fault/check HTTP/1.1" from {client}\n')))
 
 
@@ -107,7 +107,7 @@ def test_a_failed_assertion_without_a_master(model, start_server):
         client.send(request_bytes(target="/fault/check"))
         client.expect_close()
     assert server.wait_for_exit() == -signal.SIGABRT
-    assert_names_the_check(server.wait_for_log(rf"worker 0: SIGABRT .*assertion failed: {FAILED_CHECK}, in thread"))
+    assert_names_the_check(server.wait_for_log(rf"process 0: SIGABRT .*assertion failed: {FAILED_CHECK}, in thread"))
 
 
 def assert_logged(server, worker, fault, client):

@@ -219,8 +219,7 @@ def test_8_bit_targets_are_escaped_in_notes(model, start_server):
     """What is in progress, in /status, and what it was when a worker died, in the error log."""
     server = start_server(model, "--faults", "on")
     with server.connect() as sleeper:
-        sleeper.send(request_bytes(target="/sleep?ms=3000&\xc3\xa4\xff"))
-        wait_until(lambda: server.is_running("GET /sleep?ms=3000&%C3%A4%FF HTTP/1.1"), "it sleeps")
+        server.send_and_see(sleeper, "/sleep?ms=3000&\xc3\xa4\xff", "/sleep?ms=3000&%C3%A4%FF")
         assert sleeper.read_response().status == 200
     with server.connect() as client:
         victim = server.whoami(client)["pid"]

@@ -131,15 +131,16 @@ class Server:
         """Whether a worker is busy with the request that has this request line."""
         return any(worker["current"] == shown_line(line) for worker in self.status()["workers"])
 
-    def send_and_see(self, client, target):
-        """Sends a request that takes its time, until /status shows it: again if it was over before anybody looked."""
+    def send_and_see(self, client, target, shown=None):
+        """Sends a request that takes its time, until /status shows it (as it is, or so): again if it was over before
+        anybody looked."""
         client.send(request_bytes(target=target))
 
         def is_seen():
             if client.has_answer():
                 assert client.read_response().status == 200
                 client.send(request_bytes(target=target))
-            return self.is_running(f"GET {target} HTTP/1.1")
+            return self.is_running(f"GET {shown or target} HTTP/1.1")
         wait_until(is_seen, f"{target} runs")
 
     def whoami(self, client):
