@@ -237,7 +237,7 @@ def test_errors_on_a_disk_that_is_full_for_a_while(model, start_server, tmp_path
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     wait_until(lambda: LOST.search(log.read_text()), "it is told what was lost")
     server.stop()
-    assert all(line.startswith("20") and "] master " in line or "] worker " in line or "] process " in line
+    assert all(re.match(r"20\S+ \[\w+\] (master|process \d+|slot \d+) ", line)
                for line in log.read_text().splitlines())
 
 

@@ -285,9 +285,12 @@ def test_an_old_connection_gets_its_answer_from_the_old_program(model, start_cop
         pid = server.whoami(client)["pid"]
         os.kill(server.pid, signal.SIGUSR2)
         wait_until(lambda: "serves: retiring" in server.log(), "the new program serves")
-        response = client.get("/whoami")
-        assert f'"pid":{pid}' in response.body.decode().replace(" ", "")
-        assert response.says_close
+
+        def is_told_to_close():
+            response = client.get("/whoami")
+            assert f'"pid":{pid}' in response.body.decode().replace(" ", "")
+            return response.says_close
+        wait_until(is_told_to_close, "the old process says that it leaves")  # it may not have heard of it yet
     wait_until(server.is_stopped, "the old program has left")
     end(server, master_pid(server))
 

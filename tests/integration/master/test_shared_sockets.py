@@ -105,10 +105,19 @@ def assert_serves(server):
         assert server.get("/plaintext").status == 200
 
 
+def listens(server):
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 def assert_mended(server, workers, cause):
     port = server.address[1]
     server.wait_for_log(rf"the listening socket of 127\.0\.0\.1:{port} {cause} by a process that shares it")
     wait_until(lambda: not set(workers) & set(server.worker_pids()), "who may have done it has been replaced")
+    wait_until(lambda: listens(server), "it listens")  # a deed of two steps may have been mended between them
     server.wait_for_full_strength()
     assert_serves(server)
 
