@@ -1,17 +1,17 @@
 #include "common/base/error.h"
 
-#include <ctype.h>
+#include "common/base/escape.h"
+
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 bool error_set_list(struct error *error, const char *format, va_list arguments)
 {
     struct error made;
     int saved_errno = errno;
     vsnprintf(made.text, sizeof(made.text), format, arguments);
-    for (char *c = made.text; *c != '\0'; c++) {
-        *c = iscntrl((unsigned char)*c) ? '?' : *c;
-    }
+    escape_control_bytes(made.text, strlen(made.text));
     *error = made;
     errno = saved_errno;
     return false;

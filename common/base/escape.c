@@ -10,6 +10,16 @@ enum { BLOCK_BYTES = 16, ESCAPED_BYTES = 4 };
  */
 typedef signed char block __attribute__((vector_size(BLOCK_BYTES)));
 
+void escape_control_bytes(char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c == 0x7f) {
+            text[i] = '?';
+        }
+    }
+}
+
 static bool is_plain(unsigned char byte)
 {
     return (byte >= 0x20) & (byte < 0x7f) & (byte != '"') & (byte != '\\');

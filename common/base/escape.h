@@ -11,6 +11,9 @@
  * spaces, but neither a quote nor a backslash. */
 size_t escape_plain_bytes(struct span text);
 
+/* Control bytes become '?': they must not forge lines or drive a terminal. Other bytes stay. */
+void escape_control_bytes(char *text, size_t bytes);
+
 /* Appends the text as ASCII that ends neither its quotes nor its line: other bytes become \xHH. */
 void escape_text(struct buffer *out, struct span text);
 

@@ -1,6 +1,7 @@
 #include "common/base/log.h"
 
 #include "common/base/clock.h"
+#include "common/base/escape.h"
 #include "common/base/log_file.h"
 
 #include <errno.h>
@@ -49,17 +50,6 @@ void log_set_name(const char *format, ...)
     va_end(arguments);
 }
 
-/* Control bytes from a client must not forge lines or drive a terminal. */
-static void replace_control_bytes(char *text, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c < 0x20 || c == 0x7f) {
-            text[i] = '?';
-        }
-    }
-}
-
 /* text[0] ends the line before, should that be torn; the line itself follows. */
 struct log_line {
     char text[1 + LOG_LINE_BYTES];
@@ -82,7 +72,7 @@ compose(struct log_line *line, enum log_level level, const char *format, va_list
     if (length > room - used - 1) {
         length = room - used - 1;
     }
-    replace_control_bytes(text + used, length);
+    escape_control_bytes(text + used, length);
     text[used + length] = '\n';
     line->text[0] = '\n';
     line->bytes = used + length + 1;

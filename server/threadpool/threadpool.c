@@ -174,7 +174,7 @@ static void retire(struct pool_member *member, const struct crash_story *story)
 {
     const struct threadpool *pool = member->pool;
     const struct process *process = pool->process;
-    log_write(LOG_ERROR, "slot %u: a handler has faulted: this thread answers 500 and retires",
+    log_write(LOG_ERROR, "process %u: a handler has faulted: this thread answers 500 and retires",
               process->number);
     set_place(member, PLACE_RETIRED);
     wake(pool->ended_fd);

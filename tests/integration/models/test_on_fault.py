@@ -46,7 +46,7 @@ def test_a_fault_costs_one_request(model, start_server, fault):
         assert bystander.get("/plaintext").status == 200
         assert_refused_politely(client.get(f"/fault/{fault}"))
         client.expect_close()
-        server.wait_for_log(r"slot \d: a handler has faulted: this thread answers 500 and retires")
+        server.wait_for_log(r"process \d: a handler has faulted: this thread answers 500 and retires")
         server.wait_for_log(rf'process \d: {FAULTS[fault]} .*, handling "GET /fault/{fault} HTTP/1.1" '
                             rf"from {client.name}\n")
         server.wait_for_log(rf"process \d: #\d+ fault_{fault.replace('-', '_')} at common/handlers")

@@ -12,12 +12,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-static struct client_address client_at(const char *ip, uint16_t port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    assert_int_equal(inet_pton(AF_INET, ip, &address.sin_addr), 1);
-    return client_address_pack((struct sockaddr *)&address);
-}
+#include "tests/unit/client_at.h"
 
 static void assert_formatted(const struct client_address *client, const char *expected)
 {

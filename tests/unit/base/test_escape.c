@@ -82,12 +82,28 @@ static void test_nothing_needs_nothing(void **state)
     buffer_free(&out);
 }
 
+/* Those alone: text in other encodings stays what it is. */
+static void test_control_bytes(void **state)
+{
+    (void)state;
+    for (int byte = 0; byte < 256; byte++) {
+        char text[] = {'a', (char)byte, 'b', '\n'};
+        escape_control_bytes(text, 3);
+        bool is_control = byte < 0x20 || byte == 0x7f;
+        assert_int_equal(text[0], 'a');
+        assert_int_equal((unsigned char)text[1], is_control ? '?' : byte);
+        assert_int_equal(text[2], 'b');
+        assert_int_equal(text[3], '\n'); /* behind the end */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_byte_anywhere),
         cmocka_unit_test(test_neighbours),
         cmocka_unit_test(test_nothing_needs_nothing),
+        cmocka_unit_test(test_control_bytes),
     };
     return cmocka_run_group_tests_name("escape", tests, NULL, NULL);
 }

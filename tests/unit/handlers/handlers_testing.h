@@ -18,6 +18,8 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
+#include "tests/unit/client_at.h"
+
 enum { HEAD_BYTES = 4096 };
 
 static const struct http_limits limits = {
@@ -33,9 +35,7 @@ static struct client_address client;
 
 static inline void come_from(const char *ip)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(4711)};
-    assert_int_equal(inet_pton(AF_INET, ip, &address.sin_addr), 1);
-    client = client_address_pack((const struct sockaddr *)&address);
+    client = client_at(ip, 4711);
 }
 
 /* The test's thread is the one that runs handlers (again). */

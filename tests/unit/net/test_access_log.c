@@ -4,10 +4,8 @@
 #include "common/base/log.h"
 #include "tests/unit/failing_call.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <regex.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,11 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
+
+#include "tests/unit/client_at.h"
 
 enum { TEXT_BYTES = 512 * 1024, BATCH_BYTES = 32768, BEGAN_US = 5000, PROCESS = 3, SLOT = 14 };
 
@@ -67,9 +66,7 @@ WRAPPED(ssize_t, write, int to, const void *data, size_t bytes)
 static int make(void **state)
 {
     (void)state;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(5555)};
-    address.sin_addr.s_addr = htonl(0x0a010203);
-    client = client_address_pack((struct sockaddr *)&address);
+    client = client_at("10.1.2.3", 5555);
     exchange = http_exchange_create(&limits);
     exchange->client = &client;
     exchange->began_us = BEGAN_US;
@@ -99,9 +96,7 @@ static void use_json(void)
 
 static void use_client_v6(void)
 {
-    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(1)};
-    inet_pton(AF_INET6, "2001:db8::7", &address.sin6_addr);
-    client = client_address_pack((struct sockaddr *)&address);
+    client = client_at_v6("2001:db8::7", 1);
 }
 
 /* head must stay. */

@@ -7,24 +7,11 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
+#include "tests/unit/client_at.h"
+
 #include <stdio.h>
 
 static struct client_counts counts;
-
-static struct client_address v4(const char *text, unsigned port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    assert_int_equal(inet_pton(AF_INET, text, &address.sin_addr), 1);
-    return client_address_pack((struct sockaddr *)&address);
-}
-
-static struct client_address v6(const char *text, unsigned port)
-{
-    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
-    assert_int_equal(inet_pton(AF_INET6, text, &address.sin6_addr), 1);
-    return client_address_pack((struct sockaddr *)&address);
-}
 
 static bool enter(struct client_address client)
 {
@@ -39,13 +26,13 @@ static void leave(struct client_address client)
 static void test_ports_do_not_matter(void **state)
 {
     (void)state;
-    struct client_address client = v4("192.0.2.1", 1000);
+    struct client_address client = client_at("192.0.2.1", 1000);
     for (int i = 0; i < 3; i++) {
         assert_true(client_counts_enter(&counts, &client, 3));
         client.words[0]++; /* the next port */
     }
     assert_false(client_counts_enter(&counts, &client, 3));
-    leave(v4("192.0.2.1", 1));
+    leave(client_at("192.0.2.1", 1));
     assert_true(client_counts_enter(&counts, &client, 3));
     for (int i = 0; i < 3; i++) {
         leave(client);
@@ -56,21 +43,21 @@ static void test_ports_do_not_matter(void **state)
 static void test_which_addresses_are_one_client(void **state)
 {
     (void)state;
-    assert_true(enter(v4("192.0.2.1", 1)));
-    assert_true(enter(v4("192.0.2.2", 1)));
-    assert_true(enter(v6("2001:db8:0:1::1", 1)));
-    assert_false(enter(v6("2001:db8:0:1:ffff::2", 2))); /* the same /64 */
-    assert_true(enter(v6("2001:db8:0:2::1", 1)));
-    assert_true(enter(v6("::1", 1)));
-    assert_false(enter(v6("::ffff:192.0.2.1", 1))); /* IPv4 on a dual-stack socket */
-    assert_false(enter(v6("::ffff:192.0.2.2", 2)));
-    assert_true(enter(v6("::ffff:192.0.2.3", 1)));
-    leave(v4("192.0.2.1", 1));
-    leave(v4("192.0.2.2", 1));
-    leave(v6("2001:db8:0:1::1", 1));
-    leave(v6("2001:db8:0:2::1", 1));
-    leave(v6("::1", 1));
-    leave(v4("192.0.2.3", 1));
+    assert_true(enter(client_at("192.0.2.1", 1)));
+    assert_true(enter(client_at("192.0.2.2", 1)));
+    assert_true(enter(client_at_v6("2001:db8:0:1::1", 1)));
+    assert_false(enter(client_at_v6("2001:db8:0:1:ffff::2", 2))); /* the same /64 */
+    assert_true(enter(client_at_v6("2001:db8:0:2::1", 1)));
+    assert_true(enter(client_at_v6("::1", 1)));
+    assert_false(enter(client_at_v6("::ffff:192.0.2.1", 1))); /* IPv4 on a dual-stack socket */
+    assert_false(enter(client_at_v6("::ffff:192.0.2.2", 2)));
+    assert_true(enter(client_at_v6("::ffff:192.0.2.3", 1)));
+    leave(client_at("192.0.2.1", 1));
+    leave(client_at("192.0.2.2", 1));
+    leave(client_at_v6("2001:db8:0:1::1", 1));
+    leave(client_at_v6("2001:db8:0:2::1", 1));
+    leave(client_at_v6("::1", 1));
+    leave(client_at("192.0.2.3", 1));
     assert_null(counts.tree);
 }
 
@@ -81,11 +68,11 @@ static void test_many_clients(void **state)
     char text[32];
     for (int i = 0; i < 2 * CLIENTS; i++) { /* each comes twice, and is refused once */
         snprintf(text, sizeof(text), "10.0.%d.%d", i % CLIENTS / 250, i % CLIENTS % 250);
-        assert_int_equal(enter(v4(text, 1)), i < CLIENTS);
+        assert_int_equal(enter(client_at(text, 1)), i < CLIENTS);
     }
     for (int i = 0; i < CLIENTS; i++) {
         snprintf(text, sizeof(text), "10.0.%d.%d", i / 250, i % 250);
-        leave(v4(text, 1));
+        leave(client_at(text, 1));
     }
     assert_null(counts.tree);
 }

@@ -3,8 +3,6 @@
 
 #include "common/scoreboard/scoreboard.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,9 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
+
+#include "tests/unit/client_at.h"
 
 #include "tests/unit/failing_check.h"
 
@@ -58,13 +57,6 @@ static uint32_t copy_deaths(void)
         count += deaths_copy(scoreboard, i, &copies[count]);
     }
     return count;
-}
-
-static struct client_address client_at(const char *ip, uint16_t port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    assert_int_equal(inet_pton(AF_INET, ip, &address.sin_addr), 1);
-    return client_address_pack((struct sockaddr *)&address);
 }
 
 static void note(uint32_t slot, const char *line)

@@ -3,9 +3,7 @@
 #include "common/base/clock.h"
 #include "tests/unit/patience.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -21,6 +19,8 @@
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
+
+#include "tests/unit/client_at.h"
 
 #include "tests/unit/failing_check.h"
 
@@ -40,13 +40,6 @@ static int discard(void **state)
     (void)state;
     scoreboard_destroy(scoreboard);
     return 0;
-}
-
-static struct client_address client_at(const char *ip, uint16_t port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    assert_int_equal(inet_pton(AF_INET, ip, &address.sin_addr), 1);
-    return client_address_pack((struct sockaddr *)&address);
 }
 
 static void note(uint32_t slot, const char *line)
