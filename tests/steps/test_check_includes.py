@@ -1,5 +1,6 @@
 """tests/steps/check-includes: every rule is seen failing on a small planted tree."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -181,3 +182,14 @@ def test_all_violations_are_printed(plant):
 def test_the_project_keeps_its_arrows():
     result = run_check()
     assert result.returncode == 0, result.stdout
+
+
+def test_what_a_script_reads_is_there():
+    """A source by way of a variable, which no tool follows."""
+    root = CHECK.parents[2]
+    listed = subprocess.run(["git", "ls-files", ".ci", "docker", "loadtest", "tests"], cwd=root, text=True,
+                            capture_output=True, check=True).stdout.split()
+    scripts = [root / name for name in listed if Path(name).suffix in ("", ".sh") and "/corpus/" not in name]
+    sourced = [name for script in scripts if script.is_file()
+               for name in re.findall(r'^\. "\$root/([^"$]+)"', script.read_text(errors="replace"), re.MULTILINE)]
+    assert sourced and [name for name in sourced if not (root / name).is_file()] == []
