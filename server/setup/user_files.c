@@ -158,22 +158,36 @@ static bool go_on(struct way *way, const char *name)
 }
 
 /* Devices are made by root alone. */
-static bool may_be_log(const struct way *way, int fd)
+static bool may_be_log(const struct way *way, const struct stat *status)
+{
+    return status->st_uid == 0 || S_ISCHR(status->st_mode) ||
+           status->st_uid == way->privileges->uid;
+}
+
+/* The kernel refuses it first where fs.protected_regular is set: a file of somebody else's in a
+ * folder with the sticky bit. */
+static bool is_somebody_elses(const struct way *way, const char *name)
 {
     struct stat status;
-    return fstat(fd, &status) == 0 &&
-           (status.st_uid == 0 || S_ISCHR(status.st_mode) || status.st_uid == way->privileges->uid);
+    return fstatat(way->directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+           !S_ISLNK(status.st_mode) && !may_be_log(way, &status);
 }
 
 /* -1 with ELOOP in errno: it is a link. */
 static int open_last(const struct way *way, const char *name)
 {
+    struct stat status;
     int fd = log_file_open_at(way->directory_fd, name);
+    if (fd < 0 && errno == EACCES && is_somebody_elses(way, name)) {
+        refuse_name(way, name);
+        errno = EPERM;
+        return -1;
+    }
     if (fd < 0) {
         refuse(way, "%s", log_file_cause(way->path, errno));
         return -1;
     }
-    if (!may_be_log(way, fd)) {
+    if (fstat(fd, &status) != 0 || !may_be_log(way, &status)) {
         refuse_name(way, name);
         close(fd);
         errno = EPERM;
