@@ -28,6 +28,19 @@ static void set_v6(struct endpoint *endpoint, const struct in6_addr *address, in
     endpoint->takes_both = IN6_IS_ADDR_UNSPECIFIED(address);
 }
 
+/* An address of IPv4 that is written as one of IPv6 is one of IPv4. */
+static void set_either(struct endpoint *endpoint, const struct in6_addr *address, in_port_t port,
+                       uint32_t scope)
+{
+    struct in_addr mapped;
+    if (IN6_IS_ADDR_V4MAPPED(address)) {
+        memcpy(&mapped, &address->s6_addr[IPV4_IN_IPV6], sizeof(mapped));
+        set_v4(endpoint, mapped, port);
+    } else {
+        set_v6(endpoint, address, port, scope);
+    }
+}
+
 bool endpoint_parse(struct endpoint *endpoint, const char *text)
 {
     char host[HOST_BYTES];
@@ -53,8 +66,7 @@ bool endpoint_parse(struct endpoint *endpoint, const char *text)
     } else if (strcmp(host, "*") != 0) {
         return false;
     }
-    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = v6, .sin6_port = port};
-    endpoint_from(endpoint, (const struct sockaddr *)&address);
+    set_either(endpoint, &v6, port, 0);
     endpoint->is_all = host[0] == '*';
     return true;
 }
@@ -70,13 +82,7 @@ bool endpoint_from(struct endpoint *endpoint, const struct sockaddr *address)
     if (address->sa_family != AF_INET6) {
         return false;
     }
-    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-        struct in_addr mapped;
-        memcpy(&mapped, &v6->sin6_addr.s6_addr[IPV4_IN_IPV6], sizeof(mapped));
-        set_v4(endpoint, mapped, v6->sin6_port);
-    } else {
-        set_v6(endpoint, &v6->sin6_addr, v6->sin6_port, v6->sin6_scope_id);
-    }
+    set_either(endpoint, &v6->sin6_addr, v6->sin6_port, v6->sin6_scope_id);
     return true;
 }
 
