@@ -29,7 +29,7 @@ static const char *ask(int fd, const struct endpoint *endpoint)
         connect(fd, &endpoint->address.any, endpoint->bytes) != 0 ||
         send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0 ||
         recv(fd, answer, sizeof(answer) - 1, MSG_WAITALL) < 0) {
-        return strerror(errno);
+        return errno == EAGAIN || errno == EINPROGRESS ? "no answer in time" : strerror(errno);
     }
     errno = 0; /* whoever answers is no address that this machine lacks */
     return is_healthy(answer) ? NULL : "the answer is none, or an error of the server";

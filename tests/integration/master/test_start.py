@@ -143,6 +143,15 @@ def test_health_check(model, start_server):
 
 
 @EACH_BINARY
+def test_a_server_that_hangs_is_not_healthy(model):
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        listen = f"127.0.0.1:{hangs.getsockname()[1]}"
+        check = servers.run_to_end(model, "--health-check", "--listen", listen)
+    assert check.returncode == 1
+    assert check.stderr == f"{listen}: not healthy: no answer in time\n"
+
+
+@EACH_BINARY
 @pytest.mark.parametrize("options, culprit", [
     (["--no-such-option"], "no-such-option"),
     (["--listen", "nonsense"], "nonsense"),
