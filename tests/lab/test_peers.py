@@ -92,16 +92,17 @@ def test_everybody_has_the_same_workers():
 
 
 def test_a_peer_that_is_not_installed_is_left_out(monkeypatch):
-    options = peers.Options(peers.QUICK, 2, ["floor", "nginx", "h2o"], ["close"], None, None, False)
+    options = peers.Options(effort=peers.QUICK, workers=2, servers=["floor", "nginx", "h2o"], workloads=["close"])
     monkeypatch.setattr(packaged.Package, "is_installed", lambda package: package.package != "h2o")
     assert peers.absent_peers(options) == ["h2o"]
 
 
 def test_no_server_at_all_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(packaged.Package, "is_installed", lambda package: False)
-    monkeypatch.setattr(peers.setup, "install_packages", lambda *groups: None)
+    monkeypatch.setattr(peers.study.setup, "install_packages", lambda *groups: None)
     with pytest.raises(LabError, match="nginx, h2o"):
-        peers.run(peers.Options(peers.QUICK, 2, ["nginx", "h2o"], ["close"], tmp_path, BIN_DIR, False))
+        peers.run(peers.Options(effort=peers.QUICK, workers=2, servers=["nginx", "h2o"], workloads=["close"],
+                                output=tmp_path, bin_dir=BIN_DIR))
 
 
 def test_the_floor_answers_as_many_bytes_as_the_others(tmp_path):

@@ -79,7 +79,7 @@ def test_every_section_has_every_model(summary):
 
 
 def test_json_holds_every_raw_round(summary):
-    options = compare.Options(compare.DEFAULT, 64, ["prefork", "threadpool"], None, 1, None)
+    options = compare.Options(effort=compare.DEFAULT, connections=64, models=["prefork", "threadpool"], seed=1)
     content = json.loads(json.dumps(compare.as_json(options, summary, Circumstances({}, [], 1.0))))
     assert len(content["speed"]) == 6
     assert content["crashes"][0]["balance"]["wrk_cut"] == 31

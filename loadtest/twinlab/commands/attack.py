@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from twinlab.base import table
-from twinlab.base.progress import Progress
 from twinlab.clients import slowhttptest
 from twinlab.clients.slowhttptest import Attack
+from twinlab.commands import study
 from twinlab.commands.session import Circumstances, Session
-from twinlab.machine import host, scratch, setup
+from twinlab.commands.study import Course
+from twinlab.machine import host, scratch
 from twinlab.runs import siege
 from twinlab.runs.siege import GOOD_BELOW_MS, Siege
 from twinlab.runs.windows import Windows
@@ -35,23 +36,19 @@ server ended, as slowhttptest saw it; answered ranges are among them. judged: wh
 always answered. load: the machine's load average. good: no request failed or took {GOOD_BELOW_MS:.0f} ms or more."""
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(study.Options):
     """What the user asked for."""
 
     duration_s: int
     connections: int
     models: list[str]
     attacks: list[str]
-    output: Path | None
-    bin_dir: Path | None
 
 
 def run(options: Options) -> int:
     """Prepare, attack, report. 1 when an ordinary request failed or was slow."""
-    setup.install_packages("build", "attack")
-    setup.raise_descriptor_limit(options.connections, option="--connections")
-    bin_dir = options.bin_dir or setup.build()
+    bin_dir = study.prepare(options, "attack", connections=options.connections, option="--connections")
     session = Session(options.output, "attack.json")
     sieges: list[Siege] = []
     whole = session.conduct(lambda: measure(options, bin_dir, sieges, session.windows),
@@ -72,34 +69,24 @@ def measure(options: Options, bin_dir: Path, sieges: list[Siege], windows: Windo
     """Every attack on every model."""
     chosen, attacks = models.choose(options.models, host.cpus()), chosen_attacks(options)
     run_s = options.duration_s + RUN_OVERHEAD_S
-    progress = Progress(run_s * len(chosen) * len(attacks))
     with scratch.folder() as folder:
         place = siege.Field(bin_dir, siege.make_documents(folder / "www"), folder, options.connections,
                             CONNECTIONS_PER_S, options.duration_s)
-        try:
+        with Course(windows, run_s * len(chosen) * len(attacks)) as course:
             for attack in attacks:
                 for model in chosen:
                     text = f"{model.label}: {attack.label}"
-                    progress.step(text)
-                    found = windows.measure(text, partial(siege.run, place, model, attack,
-                                                          partial(progress.step, text)))
-                    sieges += [found] if found else []
-                    progress.done(run_s)
-        finally:
-            progress.clear()
+                    course.take(text, run_s, partial(siege.run, place, model, attack, partial(course.say, text)), sieges)
 
 
 def print_report(options: Options, sieges: list[Siege], found: Circumstances) -> None:
     """The table, its legend, and every row that is not good in plain words."""
-    facts = found.facts
     chosen = models.choose(options.models, host.cpus())
-    print(f"twinhttpd: {len(chosen)} process models, {facts['cpus_allowed']} CPUs ({facts['cpu_model']}), "
-          f"Linux {facts['kernel']}")
+    print(f"twinhttpd: {len(chosen)} process models, {found.machine}")
     for model in chosen:
         print(f"  {model.label}: {model.shape}")
     print(f"slowhttptest with {options.connections} connections, {CONNECTIONS_PER_S} new ones a second, for "
-          f"{options.duration_s} s on a fresh server with default settings;\n{found.took_s:.0f} s in all, "
-          f"{facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
+          f"{options.duration_s} s on a fresh server with default settings;\n{found.span}\n")
     labels = {model.key: model.label for model in chosen}
     for line in [*table_lines(chosen_attacks(options), sieges, labels), LEGEND, *remarks(sieges, labels),
                  *(f"! {warning}" for warning in found.warnings)]:
@@ -145,11 +132,7 @@ def remarks(sieges: list[Siege], labels: dict[str, str]) -> list[str]:
 
 def as_json(options: Options, sieges: list[Siege], found: Circumstances) -> dict[str, Any]:
     """Everything that was measured and decided."""
-    return {
-        "command": "attack",
-        "machine": found.facts,
-        "warnings": found.warnings,
-        "took_s": round(found.took_s, 1),
+    return found.as_dict("attack") | {
         "settings": {"duration_s": options.duration_s, "connections": options.connections,
                      "connections_per_s": CONNECTIONS_PER_S, "good_below_ms": GOOD_BELOW_MS},
         "models": {model.key: [model.binary, *model.options]

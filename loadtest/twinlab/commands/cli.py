@@ -92,8 +92,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
     effort = compare.QUICK if arguments.quick else compare.DEFAULT
     if arguments.duration:
         effort = replace(effort, duration_s=arguments.duration)
-    return compare.run(compare.Options(effort, arguments.connections, arguments.models, arguments.output,
-                                       arguments.seed, arguments.bin))
+    return compare.run(compare.Options(effort=effort, connections=arguments.connections, models=arguments.models,
+                                       seed=arguments.seed, output=arguments.output, bin_dir=arguments.bin))
 
 
 ATTACKS = (*slowhttptest.KEYS, "sleep")
@@ -129,8 +129,8 @@ def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
 def run_attack(arguments: argparse.Namespace) -> int:
     duration_s = arguments.duration or (attack.QUICK_DURATION_S if arguments.quick else attack.DURATION_S)
     attacks = [key for key in arguments.attacks if key in slowhttptest.KEYS]
-    options = attack.Options(duration_s, arguments.connections, arguments.models, attacks, arguments.output,
-                             arguments.bin)
+    options = attack.Options(duration_s=duration_s, connections=arguments.connections, models=arguments.models,
+                             attacks=attacks, output=arguments.output, bin_dir=arguments.bin)
     status = attack.run(options) if attacks else 0
     return max(status, open_doors.run(arguments.models, arguments.bin) if "sleep" in arguments.attacks else 0)
 
@@ -168,8 +168,9 @@ def run_peers(arguments: argparse.Namespace) -> int:
     effort = peers.QUICK if arguments.quick else peers.DEFAULT
     effort = replace(effort, rounds=arguments.rounds or effort.rounds,
                      duration_s=arguments.duration or effort.duration_s)
-    return peers.run(peers.Options(effort, arguments.workers, arguments.servers, arguments.workloads,
-                                   arguments.output, arguments.bin, arguments.pin))
+    return peers.run(peers.Options(effort=effort, workers=arguments.workers, servers=arguments.servers,
+                                   workloads=arguments.workloads, output=arguments.output, bin_dir=arguments.bin,
+                                   pin=arguments.pin))
 
 
 def add_scale(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
@@ -199,7 +200,8 @@ def run_scale(arguments: argparse.Namespace) -> int:
     effort = scale.QUICK if arguments.quick else scale.DEFAULT
     effort = replace(effort, rounds=arguments.rounds or effort.rounds,
                      duration_s=arguments.duration or effort.duration_s)
-    return scale.run(scale.Options(effort, arguments.connections, arguments.models, arguments.output, arguments.bin))
+    return scale.run(scale.Options(effort=effort, connections=arguments.connections, models=arguments.models,
+                                   output=arguments.output, bin_dir=arguments.bin))
 
 
 def add_demo(commands: "argparse._SubParsersAction[OneLineParser]") -> None:

@@ -1,17 +1,17 @@
 """`lab compare`: every model under every workload, then every model under crashes; one table."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from twinlab.base import stats
-from twinlab.base.progress import Progress
-from twinlab.commands import compare_reading, compare_table
+from twinlab.commands import compare_reading, compare_table, study
 from twinlab.commands.session import Circumstances, Session
+from twinlab.commands.study import Course
 from twinlab.commands.summary import Summary
-from twinlab.machine import host, scratch, setup
+from twinlab.machine import host, scratch
 from twinlab.runs import crash, speed
 from twinlab.runs.speed import Bench
 from twinlab.runs.windows import Windows
@@ -23,12 +23,9 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How much is measured."""
+class Effort(study.Effort):
+    """With the deaths of each crash round."""
 
-    rounds: int
-    duration_s: float
-    warmup_s: float
     crashes: int
 
     @property
@@ -40,23 +37,19 @@ DEFAULT = Effort(rounds=3, duration_s=1.5, warmup_s=0.3, crashes=4)
 QUICK = Effort(rounds=2, duration_s=0.4, warmup_s=0.1, crashes=1)
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(study.Options):
     """What the user asked for."""
 
     effort: Effort
     connections: int
     models: list[str]
-    output: Path | None
     seed: int
-    bin_dir: Path | None
 
 
 def run(options: Options) -> int:
     """Prepare, measure, report."""
-    setup.install_packages("build", "load")
-    setup.raise_descriptor_limit(options.connections, option="--connections")
-    bin_dir = options.bin_dir or setup.build()
+    bin_dir = study.prepare(options, "load", connections=options.connections, option="--connections")
     session = Session(options.output, "compare.json")
     summary = Summary(models.choose(options.models, host.cpus()), list(workloads.ALL), options.connections)
     whole = session.conduct(lambda: measure(options, bin_dir, summary, session.windows),
@@ -71,12 +64,9 @@ def measure(options: Options, bin_dir: Path, summary: Summary, windows: Windows)
     with scratch.folder() as folder:
         bench = Bench(bin_dir, workloads.make_documents(folder / "www"), folder, options.connections,
                       effort.duration_s, effort.warmup_s)
-        progress = Progress(planned_s(effort, len(summary.models)))
-        try:
-            measure_speed(bench, summary, effort, progress, windows)
-            measure_crashes(bench, summary, effort, random.Random(options.seed), progress, windows)
-        finally:
-            progress.clear()
+        with Course(windows, planned_s(effort, len(summary.models))) as course:
+            measure_speed(bench, summary, effort, course)
+            measure_crashes(bench, summary, effort, random.Random(options.seed), course)
 
 
 def planned_s(effort: Effort, model_count: int) -> float:
@@ -89,39 +79,30 @@ def rotated(items: list[Item], by: int) -> list[Item]:
     return items[by:] + items[:by]
 
 
-def measure_speed(bench: Bench, summary: Summary, effort: Effort, progress: Progress, windows: Windows) -> None:
+def measure_speed(bench: Bench, summary: Summary, effort: Effort, course: Course) -> None:
     turn = 0
     for round_number in range(1, effort.rounds + 1):
         for workload in summary.workloads:
             for model in rotated(summary.models, turn):
-                progress.step(f"round {round_number} of {effort.rounds}: {model.label}, {workload.label}")
-                found = windows.measure(f"{model.label}, {workload.key}, round {round_number}",
-                                        partial(speed.run, bench, model, workload, round_number))
-                summary.speed += [found] if found else []
-                progress.done(effort.run_s)
+                course.take(f"{model.label}, {workload.key}, round {round_number}", effort.run_s,
+                            partial(speed.run, bench, model, workload, round_number), summary.speed)
             turn += 1
 
 
-def measure_crashes(bench: Bench, summary: Summary, effort: Effort, rng: random.Random, progress: Progress,
-                    windows: Windows) -> None:
+def measure_crashes(bench: Bench, summary: Summary, effort: Effort, rng: random.Random, course: Course) -> None:
     for fault in crash.FAULTS:
         for model in summary.models:
-            progress.step(f"crash round: {model.label}, {fault}")
-            found = windows.measure(f"{model.label}, {fault}", partial(crash.run, bench, model, fault, effort.crashes,
-                                                                       rng))
-            summary.crashes += [found] if found else []
-            progress.done(crash.planned_s(effort.crashes))
+            course.take(f"{model.label}, {fault}", crash.planned_s(effort.crashes),
+                        partial(crash.run, bench, model, fault, effort.crashes, rng), summary.crashes)
 
 
 def print_report(options: Options, summary: Summary, found: Circumstances) -> None:
     """The table, its legend, and what it says in plain words."""
-    effort, facts = options.effort, found.facts
-    print(f"twinhttpd: {len(summary.models)} process models, {facts['cpus_allowed']} CPUs ({facts['cpu_model']}), "
-          f"Linux {facts['kernel']}, wrk -c{options.connections}")
+    effort = options.effort
+    print(f"twinhttpd: {len(summary.models)} process models, {found.machine}, wrk -c{options.connections}")
     for model in summary.models:
         print(f"  {model.label}: {model.shape}")
-    print(f"Median of {effort.rounds} rounds of {effort.duration_s:g} s, each with a fresh server; "
-          f"{found.took_s:.0f} s in all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
+    print(f"Median of {effort.rounds} rounds of {effort.duration_s:g} s, each with a fresh server; {found.span}\n")
     _print_lines(compare_table.speed_lines(summary))
     print(compare_table.SPEED_LEGEND)
     print(f"\nOne worker process dies each second under wrk -c{options.connections} on {crash.PATH}\n")
@@ -140,14 +121,9 @@ def _print_lines(lines: Any) -> None:
 
 def as_json(options: Options, summary: Summary, found: Circumstances) -> dict[str, Any]:
     """Everything that was measured and decided, raw."""
-    return {
-        "command": "compare",
-        "machine": found.facts,
-        "warnings": found.warnings + compare_reading.warnings(summary),
-        "took_s": round(found.took_s, 1),
-        "settings": {"rounds": options.effort.rounds, "duration_s": options.effort.duration_s,
-                     "warmup_s": options.effort.warmup_s, "crashes": options.effort.crashes,
-                     "connections": options.connections, "seed": options.seed},
+    return replace(found, warnings=found.warnings + compare_reading.warnings(summary)).as_dict("compare") | {
+        "settings": options.effort.as_dict() | {"crashes": options.effort.crashes, "connections": options.connections,
+                                                "seed": options.seed},
         "models": {model.key: [model.binary, *model.options] for model in summary.models},
         "workloads": {workload.key: workload.path for workload in summary.workloads},
         "speed": [run.as_dict() for run in summary.speed],

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from twinlab.base.errors import LabError
-from twinlab.base.progress import Progress
-from twinlab.commands import compare_reading, peers_chart, peers_contenders, peers_tables, peers_targets
+from twinlab.commands import compare_reading, peers_chart, peers_contenders, peers_tables, peers_targets, study
 from twinlab.commands.compare import RUN_OVERHEAD_S, rotated
 from twinlab.commands.peers_contenders import Contender
 from twinlab.commands.peers_targets import PeersSummary
 from twinlab.commands.session import Circumstances, Session
+from twinlab.commands.study import Course
 from twinlab.commands.summary import Summary
-from twinlab.machine import host, scratch, setup
+from twinlab.machine import host, scratch
 from twinlab.runs import speed
 from twinlab.runs.speed import Bench, SpeedRun
 from twinlab.runs.windows import Windows
@@ -22,12 +22,8 @@ from twinlab.servers.workloads import PeerWorkload
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How much is measured."""
-
-    rounds: int
-    duration_s: float
-    warmup_s: float
+class Effort(study.Effort):
+    """With what one run takes."""
 
     @property
     def run_s(self) -> float:
@@ -39,17 +35,15 @@ DEFAULT = Effort(rounds=5, duration_s=3.0, warmup_s=0.2)
 QUICK = Effort(rounds=2, duration_s=1.0, warmup_s=0.1)
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(study.Options):
     """What the user asked for."""
 
     effort: Effort
     workers: int
     servers: list[str]
     workloads: list[str]
-    output: Path | None
-    bin_dir: Path | None
-    pin: bool
+    pin: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,20 +52,18 @@ class Report:
 
     options: Options
     summary: PeersSummary
-    facts: dict[str, Any]
-    warnings: list[str]
-    took_s: float
+    found: Circumstances
 
 
 def run(options: Options) -> int:
     """Prepare, measure, report."""
-    setup.install_packages("build", "load", *(["peers"] if any(key in packaged.PACKAGES for key in options.servers) else []))
-    setup.raise_descriptor_limit(max(workload.connections for workload in chosen_workloads(options)))
+    groups = ["load", *(["peers"] if any(key in packaged.PACKAGES for key in options.servers) else [])]
+    bin_dir = study.prepare(options, *groups,
+                            connections=max(workload.connections for workload in chosen_workloads(options)))
     absent = absent_peers(options)
     options = replace(options, servers=[key for key in options.servers if key not in absent])
     if not options.servers:
         raise LabError(f"none of the servers asked for is installed: {', '.join(absent)}")
-    bin_dir = options.bin_dir or setup.build()
     session = Session(options.output, "peers.json",
                       [f"{key} is left out: its package is not installed" for key in absent])
     versions = {name: host.package_version(name) for name in package_names()}
@@ -85,7 +77,8 @@ def run(options: Options) -> int:
 
 def make_report(options: Options, summary: PeersSummary, versions: dict[str, str | None], found: Circumstances) -> Report:
     facts = found.facts | {"versions": found.facts["versions"] | versions}
-    return Report(options, summary, facts, found.warnings + compare_reading.warnings(summary), found.took_s)
+    return Report(options, summary, replace(found, facts=facts,
+                                            warnings=found.warnings + compare_reading.warnings(summary)))
 
 
 def package_names() -> list[str]:
@@ -123,20 +116,14 @@ def measure(options: Options, bin_dir: Path, summary: PeersSummary, windows: Win
     effort = options.effort
     runs = [(number, workload, contender) for number in range(1, effort.rounds + 1) for workload in summary.workloads
             for contender in turn_order(summary.models, number) if takes_part(contender, workload)]
-    progress = Progress(len(runs) * effort.run_s)
     with scratch.folder() as folder:
         bench = Bench(bin_dir, workloads.make_documents(folder / "www"), folder, 0, effort.duration_s, effort.warmup_s,
                       *placement(options))
-        try:
+        with Course(windows, len(runs) * effort.run_s) as course:
             for number, workload, contender in runs:
-                progress.step(f"round {number} of {effort.rounds}: {contender.label}, {workload.label}")
-                found = windows.measure(f"{contender.label}, {workload.key}, round {number}",
-                                        partial(run_once, replace(bench, connections=workload.connections), contender,
-                                                workload, number))
-                summary.speed += [found] if found else []
-                progress.done(effort.run_s)
-        finally:
-            progress.clear()
+                at = replace(bench, connections=workload.connections)
+                course.take(f"{contender.label}, {workload.key}, round {number}", effort.run_s,
+                            partial(run_once, at, contender, workload, number), summary.speed)
 
 
 def placement(options: Options) -> tuple[frozenset[int] | None, frozenset[int] | None]:
@@ -165,35 +152,28 @@ def run_once(bench: Bench, contender: Contender, workload: PeerWorkload, round_n
 
 def print_report(report: Report) -> None:
     """The tables, the control, the targets."""
-    facts, effort, summary = report.facts, report.options.effort, report.summary
-    print(f"twinhttpd and its peers: {len(summary.models)} servers, {facts['cpus_allowed']} CPUs "
-          f"({facts['cpu_model']}), Linux {facts['kernel']}, {facts['system']}")
-    for line in peers_tables.cast(summary, facts["versions"]):
+    found, effort, summary = report.found, report.options.effort, report.summary
+    print(f"twinhttpd and its peers: {len(summary.models)} servers, {found.machine}, {found.facts['system']}")
+    for line in peers_tables.cast(summary, found.facts["versions"]):
         print(line)
     where = "wrk and the servers on CPUs of their own; " if report.options.pin else ""
     print(f"Median of {effort.rounds} rounds of {effort.duration_s:g} s, each with a fresh server; {where}"
-          f"{report.took_s:.0f} s in all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
+          f"{found.span}\n")
     for line in peers_tables.tables(summary):
         print(line)
     print(peers_tables.LEGEND)
     print("\n" + peers_tables.control(summary) + "\n")
     for line in peers_tables.judgement(peers_targets.judge(summary), summary.workloads):
         print(line)
-    for warning in report.warnings:
+    for warning in found.warnings:
         print(f"! {warning}")
 
 
 def as_json(report: Report) -> dict[str, Any]:
     """Everything that was measured and decided, raw."""
     options, summary = report.options, report.summary
-    return {
-        "command": "peers",
-        "machine": report.facts,
-        "warnings": report.warnings,
-        "took_s": round(report.took_s, 1),
-        "settings": {"rounds": options.effort.rounds, "duration_s": options.effort.duration_s,
-                     "warmup_s": options.effort.warmup_s, "workers": options.workers,
-                     "pin": options.pin},
+    return report.found.as_dict("peers") | {
+        "settings": options.effort.as_dict() | {"workers": options.workers, "pin": options.pin},
         "servers": {contender.key: contender.shape for contender in summary.models},
         "workloads": {workload.key: workload.label for workload in summary.workloads},
         "runs": [run.as_dict() for run in summary.speed],

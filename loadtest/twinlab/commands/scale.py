@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from twinlab.base import stats, table
-from twinlab.base.progress import Progress
 from twinlab.base.stats import Ratio
+from twinlab.commands import study
 from twinlab.commands.session import Circumstances, Session
-from twinlab.machine import scratch, setup
+from twinlab.commands.study import Course, Effort
+from twinlab.machine import scratch
 from twinlab.runs import accepting, idle
 from twinlab.runs.accepting import AcceptRound
 from twinlab.runs.idle import IdleRound, Verdict
@@ -38,28 +39,17 @@ share of requests, or of connections, over an even share. Medians of the rounds;
 any round; worst: the least even round."""
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How much is measured."""
-
-    rounds: int
-    duration_s: float
-    warmup_s: float
-
-
 DEFAULT = Effort(rounds=5, duration_s=2.0, warmup_s=0.3)
 QUICK = Effort(rounds=2, duration_s=0.5, warmup_s=0.1)
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(study.Options):
     """What the user asked for."""
 
     effort: Effort
     connections: int
     models: list[str]
-    output: Path | None
-    bin_dir: Path | None
 
 
 @dataclass
@@ -85,9 +75,8 @@ class Report:
 
 def run(options: Options) -> int:
     """Prepare, measure, report. 1 when a target is missed."""
-    setup.install_packages("build", "load")
-    setup.raise_descriptor_limit(options.connections, BUSY_CONNECTIONS, option="--connections")
-    bin_dir = options.bin_dir or setup.build()
+    bin_dir = study.prepare(options, "load", connections=options.connections, beside=BUSY_CONNECTIONS,
+                            option="--connections")
     session = Session(options.output, "scale.json")
     rounds = Rounds()
     whole = session.conduct(lambda: measure(options, bin_dir, rounds, session.windows),
@@ -115,34 +104,25 @@ def measure(options: Options, bin_dir: Path, rounds: Rounds, windows: Windows) -
     idle_s = idle.WINDOWS * effort.duration_s + effort.warmup_s + options.connections / OPENING_PER_S + RUN_OVERHEAD_S
     accept_s = effort.duration_s + effort.warmup_s + RUN_OVERHEAD_S
     cases = accept_cases(options)
-    progress = Progress(effort.rounds * (len(options.models) * idle_s + len(cases) * accept_s))
+    planned_s = effort.rounds * (len(options.models) * idle_s + len(cases) * accept_s)
     with scratch.folder() as folder:
         bench = Bench(bin_dir, workloads.make_documents(folder / "www"), folder, BUSY_CONNECTIONS, effort.duration_s,
                       effort.warmup_s)
-        try:
+        with Course(windows, planned_s) as course:
             for number in range(1, effort.rounds + 1):
                 for key in in_turn(options.models, number):
-                    progress.step(f"round {number} of {effort.rounds}: {key}, {options.connections} idle connections")
-                    idle_round = windows.measure(f"{key}, idle connections, round {number}",
-                                                 partial(idle.run, bench, made[key], options.connections, number))
-                    rounds.idle += [idle_round] if idle_round else []
-                    progress.done(idle_s)
+                    course.take(f"{key}, {options.connections} idle connections, round {number}", idle_s,
+                                partial(idle.run, bench, made[key], options.connections, number), rounds.idle)
                 for key, workers, way in in_turn(cases, number):
-                    progress.step(f"round {number} of {effort.rounds}: {key}, {workers} workers, accept: {way}")
-                    accept_round = windows.measure(f"{key}, {workers} workers, accept: {way}, round {number}",
-                                                   partial(accepting.run, bench, key, way, workers, number))
-                    rounds.accept += [accept_round] if accept_round else []
-                    progress.done(accept_s)
-        finally:
-            progress.clear()
+                    course.take(f"{key}, {workers} workers, accept: {way}, round {number}", accept_s,
+                                partial(accepting.run, bench, key, way, workers, number), rounds.accept)
 
 
 def print_report(report: Report) -> None:
     """The tables, then the targets."""
-    options, facts = report.options, report.found.facts
-    print(f"twinhttpd: {facts['cpus_allowed']} CPUs ({facts['cpu_model']}), Linux {facts['kernel']}, "
-          f"{options.effort.rounds} rounds of {options.effort.duration_s:g} s windows; {report.found.took_s:.0f} s in "
-          f"all, {facts['steal_share'] * 100:.1f} % of CPU time stolen\n")
+    options = report.options
+    print(f"twinhttpd: {report.found.machine}, {options.effort.rounds} rounds of {options.effort.duration_s:g} s "
+          f"windows; {report.found.span}\n")
     print(f"{options.connections:,} idle connections beside {BUSY_CONNECTIONS} busy ones, one worker")
     for line in [*idle_lines(report), IDLE_LEGEND, "", *accept_lines(report), ACCEPT_LEGEND, "",
                  *judgement(report.verdicts), *(f"! {warning}" for warning in report.found.warnings)]:
@@ -202,14 +182,10 @@ def judgement(verdicts: list[Verdict]) -> list[str]:
 def as_json(report: Report) -> dict[str, Any]:
     """Everything that was measured and decided, raw."""
     options = report.options
-    return {
-        "command": "scale",
-        "machine": report.found.facts,
-        "warnings": report.found.warnings,
-        "took_s": round(report.found.took_s, 1),
-        "settings": {"rounds": options.effort.rounds, "duration_s": options.effort.duration_s,
-                     "warmup_s": options.effort.warmup_s, "idle_connections": options.connections,
-                     "busy_connections": BUSY_CONNECTIONS, "kept_connections": accepting.KEPT_CONNECTIONS},
+    return report.found.as_dict("scale") | {
+        "settings": options.effort.as_dict() | {"idle_connections": options.connections,
+                                                "busy_connections": BUSY_CONNECTIONS,
+                                                "kept_connections": accepting.KEPT_CONNECTIONS},
         "idle": [each.as_dict() for each in report.rounds.idle],
         "accept": [each.as_dict() for each in report.rounds.accept],
         "targets": [verdict.as_dict() for verdict in report.verdicts],

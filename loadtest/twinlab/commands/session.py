@@ -20,6 +20,18 @@ class Circumstances:
     warnings: list[str]
     took_s: float
 
+    @property
+    def machine(self) -> str:
+        return f"{self.facts['cpus_allowed']} CPUs ({self.facts['cpu_model']}), Linux {self.facts['kernel']}"
+
+    @property
+    def span(self) -> str:
+        return f"{self.took_s:.0f} s in all, {self.facts['steal_share'] * 100:.1f} % of CPU time stolen"
+
+    def as_dict(self, command: str) -> dict[str, Any]:
+        """What the results of every command begin with."""
+        return {"command": command, "machine": self.facts, "warnings": self.warnings, "took_s": round(self.took_s, 1)}
+
 
 class Session:
     """Begins when it is made: the machine is looked at then, and again when the circumstances are asked for."""
