@@ -1,11 +1,13 @@
 """Reading /proc, and ending every program that was started."""
 
 import os
+import signal
 import time
 
 import pytest
 from patience import DEADLINE_S
 from twinlab.base.errors import Interrupted, LabError
+from twinlab.commands import cli
 from twinlab.machine import host, processes
 
 ROLLUP = """55eb3b18a000-7fff19703000 ---p 00000000 00:00 0                          [rollup]
@@ -124,3 +126,24 @@ def test_an_interrupt_at_the_fork_itself_leaves_nothing_running(monkeypatch):
         processes.spawn(["sleep", "60"])
     processes.stop_all()
     assert started[0].poll() is not None
+
+
+def test_a_signal_while_a_program_is_started_leaves_nothing_running(monkeypatch):
+    monkeypatch.setattr(processes, "_interrupts", [])
+    started = []
+
+    def popen(*arguments, **options):
+        started.append(subprocess_popen(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[0]
+    subprocess_popen = processes.subprocess.Popen
+    monkeypatch.setattr(processes.subprocess, "Popen", popen)
+    before = {signum: signal.signal(signum, cli.on_signal) for signum in cli.ENDING_SIGNALS}
+    try:
+        with pytest.raises(Interrupted) as raised:
+            processes.spawn(["sleep", "60"])
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    processes.stop_all()
+    assert raised.value.signum == signal.SIGTERM and started[0].poll() is not None

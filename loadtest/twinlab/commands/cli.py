@@ -295,7 +295,7 @@ def on_signal(signum: int, _frame: FrameType | None) -> None:
     """The first signal ends the work in order; later ones must not disturb the cleaning up."""
     for each in ENDING_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(signum)
+    processes.interrupt(signum)
 
 
 def raise_later(dropped: "sys.UnraisableHookArgs") -> None:

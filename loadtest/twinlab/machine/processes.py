@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Iterable
+from typing import IO, Iterable, Iterator
 
 from twinlab.base.errors import Interrupted, LabError, Unstartable
 
@@ -20,12 +21,31 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _started: list[subprocess.Popen] = []
 _interrupts: list[int] = []
+_shields: list[str] = []
 
 
 def note_interrupt(signum: int) -> None:
     """A signal wants the work to end, and its exception was dropped: Python does so within the handlers that it runs at
     a fork, among others. Whoever comes first raises it again, once: the next spawn(), or whoever asks."""
     _interrupts.append(signum)
+
+
+def interrupt(signum: int) -> None:
+    """A signal wants the work to end: now, or as soon as the program that is being started is known, since it would be
+    left running."""
+    if _shields:
+        note_interrupt(signum)
+    else:
+        raise Interrupted(signum)
+
+
+@contextmanager
+def _shielded(what: str) -> Iterator[None]:
+    _shields.append(what)
+    try:
+        yield
+    finally:
+        _shields.pop()
 
 
 def raise_if_interrupted() -> None:
@@ -52,12 +72,13 @@ def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | i
             os.sched_setaffinity(0, cpus)
 
     try:
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd,
-                                 start_new_session=True, preexec_fn=die_with_parent)
+        with _shielded(argv[0]):
+            child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd,
+                                     start_new_session=True, preexec_fn=die_with_parent)
+            _started.append(child)
     except OSError as error:
         kind = Unstartable if error.errno in HOPELESS else LabError
         raise kind(f"cannot start {argv[0]}: {error.strerror}") from error
-    _started.append(child)
     raise_if_interrupted()
     return child
 
