@@ -14,7 +14,7 @@ _GONE = (ConnectionResetError, BrokenPipeError)
 
 
 class ConnectionLost(Exception):
-    """The server closed before a response was complete; received holds what came."""
+    """The server closed before a response was complete; received holds what came, and a reset is the cause."""
 
     def __init__(self, received):
         super().__init__(f"connection closed after {len(received)} bytes: {received[:200]!r}")
@@ -75,6 +75,7 @@ class Client:
             raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
+        self._gone = None  # what ended it, if it was no orderly close
 
     def __enter__(self):
         return self
@@ -154,7 +155,7 @@ class Client:
     def read_exactly(self, count):
         while len(self._buffer) < count:
             if not self._receive():
-                raise ConnectionLost(bytes(self._buffer))
+                raise ConnectionLost(bytes(self._buffer)) from self._gone
         data = bytes(self._buffer[:count])
         del self._buffer[:count]
         return data
@@ -162,15 +163,15 @@ class Client:
     def _receive(self):
         try:
             data = self.socket.recv(1 << 18)
-        except _GONE:
-            data = b""
+        except _GONE as error:
+            data, self._gone = b"", error
         self._buffer += data
         return bool(data)
 
     def _read_until(self, end):
         while end not in self._buffer:
             if not self._receive():
-                raise ConnectionLost(bytes(self._buffer))
+                raise ConnectionLost(bytes(self._buffer)) from self._gone
         return self.read_exactly(self._buffer.index(end) + len(end))[: -len(end)]
 
     def _read_block(self):
