@@ -45,12 +45,21 @@ struct report {
 
 static struct report report;
 
+/* In the worker: with its keeper, which would leave the pipes to the master open. */
+static _Noreturn void give_up(int status)
+{
+    if (report.keeper > 0) {
+        kill(report.keeper, SIGKILL);
+    }
+    _exit(status);
+}
+
 static void send_all(int fd, const void *bytes, size_t count)
 {
     for (size_t done = 0; done < count;) {
         ssize_t written = write(fd, (const char *)bytes + done, count - done);
         if (written <= 0) {
-            _exit(3);
+            give_up(3);
         }
         done += (size_t)written;
     }
@@ -100,7 +109,7 @@ static void start_keeper(void)
     }
     sigprocmask(SIG_SETMASK, NULL, &after);
     if (sigismember(&after, SIGUSR1) != 1 || sigismember(&after, SIGUSR2) != 0) {
-        _exit(6);
+        give_up(6);
     }
 }
 
@@ -318,7 +327,7 @@ static void hold_many(int orders)
     for (unsigned i = 0; i < MANY; i++) {
         report.numbers[i] = eventfd(i + 1, EFD_CLOEXEC | EFD_NONBLOCK);
         if (report.numbers[i] < 0) {
-            _exit(4);
+            give_up(4);
         }
     }
     for (unsigned i = 0; i < MANY; i += 10) {
@@ -374,6 +383,38 @@ static void test_unknown_numbers_keep_nobody_back(void **state)
         }
     }
     assert_true(keeper_take(pair.asking, wanted, taken, 0, PATIENCE_MS, &error));
+    close(ends[1]);
+}
+
+/* An io_uring, which newer kernels refuse to send; where there is none, a number without a file. */
+static void hold_what_cannot_be_sent(int orders)
+{
+    unsigned char parameters[256] = {0};
+    hold_a_connection(orders);
+    long fd = syscall(SYS_io_uring_setup, 1, parameters);
+    report.numbers[1] = fd < 0 ? NEVER_OPEN : (int)fd;
+}
+
+static void test_what_no_message_carries_keeps_nobody_back(void **state)
+{
+    (void)state;
+    open_a_connection();
+    start_worker(hold_what_cannot_be_sent);
+    leave_it_to_the_worker();
+    kill_worker();
+    const int wanted[] = {report.numbers[1], report.numbers[0], NEVER_OPEN};
+    int taken[3];
+    assert_true(keeper_take(pair.asking, wanted, taken, 3, PATIENCE_MS, &error));
+    assert_true(taken[1] >= 0);
+    assert_int_equal(taken[2], -1);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    char byte = 0;
+    assert_int_equal(read(taken[1], &byte, 1), 1);
+    assert_int_equal(byte, 'x');
+    close(taken[1]);
+    if (taken[0] >= 0) {
+        close(taken[0]); /* an older kernel */
+    }
     close(ends[1]);
 }
 
@@ -746,6 +787,7 @@ int main(void)
         TEST(test_an_adopted_connection_outlives_the_keeper),
         TEST(test_thousands_arrive_in_their_places),
         TEST(test_unknown_numbers_keep_nobody_back),
+        TEST(test_what_no_message_carries_keeps_nobody_back),
         TEST(test_the_list_has_what_is_open),
         TEST(test_what_the_worker_wrote_is_thrown_away),
         TEST(test_a_flood_of_junk_does_not_last_longer_than_the_deadline),
