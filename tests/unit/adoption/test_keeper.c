@@ -136,7 +136,7 @@ static int from_worker;
 static void start_worker(void (*work)(int orders))
 {
     int orders[2], reports[2];
-    assert_true(keeper_pair_open(&pair, &error));
+    assert_true(pair.asking >= 0 || keeper_pair_open(&pair, &error));
     assert_int_equal(pipe2(orders, O_CLOEXEC), 0);
     assert_int_equal(pipe2(reports, O_CLOEXEC), 0);
     worker = fork();
@@ -154,6 +154,15 @@ static void start_worker(void (*work)(int orders))
     from_worker = reports[0];
     receive_all(from_worker, &report, sizeof(report));
     keeper = report.keeper;
+}
+
+/* The keeper is ready, too. */
+static void start_and_hear_of_it(void)
+{
+    int number;
+    size_t count;
+    start_worker(NULL);
+    assert_true(keeper_list(pair.asking, 1, &number, &count, PATIENCE_MS, &error));
 }
 
 static int ended(pid_t *pid)
@@ -311,6 +320,41 @@ static void test_an_adopted_connection_outlives_the_keeper(void **state)
     close(taken);
     assert_int_equal(client_reads(&byte, 1), 0);
     close(ends[1]);
+}
+
+static _Noreturn void be_a_master(int reports)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    start_and_hear_of_it();
+    const pid_t children[] = {worker, keeper};
+    send_all(reports, children, sizeof(children));
+    for (;;) {
+        pause();
+    }
+}
+
+/* Somebody else still has the asking end: the test, to whom the children of the dead come. */
+static void test_it_dies_with_its_master(void **state)
+{
+    (void)state;
+    int reports[2];
+    pid_t children[2];
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+    assert_true(keeper_pair_open(&pair, &error));
+    assert_int_equal(pipe2(reports, O_CLOEXEC), 0);
+    pid_t master = fork();
+    assert_true(master >= 0);
+    if (master == 0) {
+        be_a_master(reports[1]);
+    }
+    receive_all(reports[0], children, sizeof(children));
+    assert_int_equal(kill(master, SIGKILL), 0);
+    ended(&master);
+    ended(&children[0]);
+    int status = ended(&children[1]);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    close(reports[0]);
+    close(reports[1]);
 }
 
 /* ---- Numbers ---- */
@@ -639,14 +683,6 @@ static unsigned long status_of(pid_t pid, const char *field)
     return value;
 }
 
-static void start_and_hear_of_it(void)
-{
-    int number;
-    size_t count;
-    start_worker(NULL);
-    assert_true(keeper_list(pair.asking, 1, &number, &count, PATIENCE_MS, &error));
-}
-
 static void test_it_is_confined(void **state)
 {
     (void)state;
@@ -785,6 +821,7 @@ int main(void)
         TEST(test_a_close_in_the_worker_is_one),
         TEST(test_what_nobody_took_ends_with_the_last_who_could_ask),
         TEST(test_an_adopted_connection_outlives_the_keeper),
+        TEST(test_it_dies_with_its_master),
         TEST(test_thousands_arrive_in_their_places),
         TEST(test_unknown_numbers_keep_nobody_back),
         TEST(test_what_no_message_carries_keeps_nobody_back),
