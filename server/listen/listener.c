@@ -40,13 +40,16 @@ bool listener_is_listening(int fd)
 
 /* TCP_NODELAY: responses are written whole, so there is nothing for
  * Nagle's algorithm to gather. TCP_NOTSENT_LOWAT: a thousand clients that do not read would else
- * fill the kernel's memory for TCP, some megabytes each, and it would then cut others. SO_RCVTIMEO:
+ * fill the kernel's memory for TCP, some megabytes each, and it would then cut others.
+ * SO_OOBINLINE: what a client sends is read as it was sent, also the bytes that it calls urgent
+ * (RFC 6093), so that they can be counted. SO_RCVTIMEO:
  * if another process that shares the socket takes O_NONBLOCK from it, an accept that finds nothing
  * does not wait for long. */
 bool listener_prepare(int fd)
 {
     const struct timeval wait = {.tv_usec = ACCEPT_WAIT_US};
     return listener_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&
+           listener_set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1) &&
            listener_set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES) &&
            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0;
 }

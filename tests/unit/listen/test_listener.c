@@ -715,7 +715,7 @@ static void test_options_that_were_changed(void **state)
     } changes[] = {
         {SOL_SOCKET, SO_RCVBUF, 1, "SO_RCVBUF"},
         {SOL_SOCKET, SO_SNDBUF, 1, "SO_SNDBUF"},
-        {SOL_SOCKET, SO_OOBINLINE, 1, "SO_OOBINLINE"},
+        {SOL_SOCKET, SO_OOBINLINE, 0, "SO_OOBINLINE"},
         {SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT"},
         {SOL_SOCKET, SO_MAX_PACING_RATE, 1, "SO_MAX_PACING_RATE"},
         {IPPROTO_TCP, TCP_DEFER_ACCEPT, 100, "TCP_DEFER_ACCEPT"},
