@@ -32,6 +32,7 @@ static const struct status_entry entries[] = {
     ENTRY(431, "Request Header Fields Too Large"),
     ENTRY(500, "Internal Server Error"),
     ENTRY(501, "Not Implemented"),
+    ENTRY(502, "Bad Gateway"),
     ENTRY(503, "Service Unavailable"),
     ENTRY(505, "HTTP Version Not Supported"),
 };

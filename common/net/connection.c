@@ -1,8 +1,10 @@
 #include "common/net/connection.h"
 
 #include "common/base/check.h"
+#include "common/base/digest.h"
 #include "common/base/memory.h"
 #include "common/net/connection_internal.h"
+#include "common/net/durable.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -128,6 +130,7 @@ struct connection *connection_enter(struct loop *loop, int fd, const struct clie
     c->fd = fd;
     c->client = *client;
     c->counted = true;
+    c->digest = DIGEST_EMPTY;
     enter_list(c, PLACE_ASKING);
     loop->connection_count++;
     CHECK(loop->asking_count <= loop->connection_count);
@@ -139,6 +142,10 @@ struct connection *connection_enter(struct loop *loop, int fd, const struct clie
 void connection_create(struct loop *loop, int fd, const struct client_address *client)
 {
     struct connection *c = connection_enter(loop, fd, client);
+    if (loop->options.durable != NULL) {
+        c->record = durable_enter(loop->options.durable, fd);
+        durable_accepting(loop->options.durable, false);
+    }
     slot_add(&loop_slot(loop)->counters.connections_accepted, 1);
     connection_wait_for_request(c, connection_config(c)->header_timeout_ms);
     if (loop->draining) { /* first of all, the queue is to be emptied */
@@ -146,12 +153,6 @@ void connection_create(struct loop *loop, int fd, const struct client_address *c
     } else { /* the request has often come already; then nothing need be watched for it */
         on_readable(c);
     }
-}
-
-void connection_give_back_input(struct connection *c)
-{
-    lending_give_buffer(&c->loop->lending, &c->input);
-    c->input_used = 0;
 }
 
 /* Another thread works on the exchange: only the sending side can end for now. */
@@ -181,7 +182,12 @@ void connection_destroy(struct connection *c)
     CHECK(loop->connection_count > 0);
     CHECK(c->answered <= c->unfinished);
     event_del(&c->event);
-    close(c->fd);
+    if (c->record != NULL) {
+        durable_leave(loop->options.durable, c->record, c->fd, &c->input);
+        c->record = NULL;
+    } else {
+        close(c->fd);
+    }
     connection_sending_log_cut(c);
     connection_journal_leave(c);
     if (c->unfinished > 0) {
@@ -192,6 +198,7 @@ void connection_destroy(struct connection *c)
         http_exchange_give(&loop->exchanges, c->exchange);
     }
     connection_give_back_input(c);
+    connection_replay_end(c);
     connection_sending_drop(c);
     lending_give_buffer(&loop->lending, &c->output.bytes);
     leave_list(c);
@@ -210,6 +217,16 @@ bool connection_has_unread_input(const struct connection *c)
     return ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
+void connection_give_back_input(struct connection *c)
+{
+    if (c->record != NULL) {
+        durable_input_give(c->loop->options.durable, c->record, &c->input);
+    } else {
+        lending_give_buffer(&c->loop->lending, &c->input);
+    }
+    c->input_used = c->input_done = c->request_start = 0;
+}
+
 static void drop_used_input(struct connection *c)
 {
     if (c->input_used > 0) {
@@ -221,7 +238,9 @@ static void drop_used_input(struct connection *c)
 /* What is left of the input is a part of a request, or requests that wait for the output. */
 static void hold_little_input(struct connection *c)
 {
-    if (c->input_used == c->input.len || c->phase == PHASE_CLOSING) {
+    if (c->record != NULL) {
+        connection_input_hold_little(c);
+    } else if (c->input_used == c->input.len || c->phase == PHASE_CLOSING) {
         connection_give_back_input(c);
     } else if (c->input.capacity >= CONNECTION_READ_BYTES) {
         drop_used_input(c);
@@ -253,14 +272,16 @@ static void rest(struct connection *c)
     connection_hold_little(c);
 }
 
-/* Answers everything that has been received, in order, and sends the answers in as few calls as
- * possible. */
-static void advance(struct connection *c)
+void connection_advance(struct connection *c)
 {
     bool more = true;
     do {
-        while (more && !output_is_full(&c->output)) {
+        while (more && !output_is_full(&c->output) && !connection_replay_is_due(c)) {
             more = connection_requests_step(c);
+        }
+        if (c->replay != NULL && !connection_replay_goes_on(c)) {
+            connection_destroy(c);
+            return;
         }
         if (!connection_sending_flush(c)) {
             return;
@@ -272,6 +293,9 @@ static void advance(struct connection *c)
 /* Makes room behind the input. The unparsed part moves to the front only if it must. */
 static void prepare_input(struct connection *c)
 {
+    if (c->record != NULL && connection_input_prepare(c)) {
+        return;
+    }
     if (c->input.capacity == 0) {
         c->input = lending_take_buffer(&c->loop->lending, CONNECTION_READ_BYTES);
     } else {
@@ -310,7 +334,8 @@ static void on_readable(struct connection *c)
         connection_move(c, PLACE_IN_USE);
     }
     c->input.len += (size_t)n;
-    advance(c);
+    c->read_bytes += (uint64_t)n;
+    connection_advance(c);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *argument)
@@ -319,7 +344,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     struct connection *c = argument;
     if (what & EV_WRITE) {
         if (connection_sending_flush(c)) {
-            advance(c);
+            connection_advance(c);
         }
     } else if (c->phase == PHASE_LINGERING) {
         connection_linger_read(c);
@@ -344,7 +369,7 @@ static void complete(struct http_exchange *exchange)
         return;
     }
     connection_watch_read(c);
-    advance(c);
+    connection_advance(c);
 }
 
 void connection_complete_all(struct loop *loop)

@@ -6,6 +6,7 @@
 #include "common/http/exchange.h"
 
 struct connection;
+struct durable_record;
 struct loop;
 
 /* Takes over an accepted, non-blocking socket and serves it until it ends; the loop's list holds
@@ -41,8 +42,18 @@ void connection_log_cut(struct connection *connection);
  * whoever reads the other end of to_fd; see worker_hand_over. */
 uint64_t connection_hand_over(struct loop *loop, int to_fd, uint64_t count);
 
+/* Whether a descriptor is a connection over TCP that nobody waits for; then who the client is: that
+ * goes into logs and limits. One that is gone meanwhile has no address. */
+bool connection_find_client(int fd, struct client_address *client);
+
 /* Takes connections that others have sent to from_fd; see worker_take_over. */
 bool connection_take_over(struct loop *loop, int from_fd);
+
+/* Goes on with a connection that a process has left behind when it died: record is one of the
+ * loop's durable area, fd the socket (taken over in any case). crashed: the process died of its own
+ * doing, so maybe of the request that it worked on. False: it could not be; an answer is half sent
+ * and cannot be made again, or the record is not to be believed. */
+bool connection_adopt(struct loop *loop, struct durable_record *record, int fd, bool crashed);
 
 /* Ends it now, whatever it was doing. */
 void connection_destroy(struct connection *connection);

@@ -1,6 +1,7 @@
 #include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/net/connection_internal.h"
+#include "common/net/durable.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +52,14 @@ static bool send_connection(const struct connection *c, int to_fd)
                              .msg_control = &control,
                              .msg_controllen = sizeof(control)};
     memcpy(CMSG_DATA(&control.header), &c->fd, sizeof(c->fd));
-    return sendmsg(to_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+    if (c->record != NULL) { /* one process alone goes on with it */
+        durable_giving(c->record, true);
+    }
+    bool sent = sendmsg(to_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+    if (c->record != NULL && !sent) {
+        durable_giving(c->record, false);
+    }
+    return sent;
 }
 
 static void report(struct loop *loop, const char *failure)
@@ -115,6 +123,9 @@ static void adopt(struct loop *loop, int fd, const struct client_address *client
         connection_evict(loop); /* if none is silent after all, there is one too many */
     }
     struct connection *c = connection_enter(loop, fd, client);
+    if (loop->options.durable != NULL) {
+        c->record = durable_enter(loop->options.durable, fd);
+    }
     slot_add(&loop_slot(loop)->counters.connections_adopted, 1);
     c->served = passport->served != 0;
     connection_move(c, PLACE_IN_USE); /* only such are handed over */
@@ -135,9 +146,9 @@ static int option_of(int fd, int option)
     return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) == 0 ? value : -1;
 }
 
-/* Whether it is a connection over TCP that nobody waits for. The kernel is asked who the client is:
- * that goes into logs and limits. A client that is gone meanwhile has none. */
-static bool is_connection(int fd, struct client_address *client)
+/* The kernel is asked who the client is: that goes into logs and limits. A client that is gone
+ * meanwhile has none. */
+bool connection_find_client(int fd, struct client_address *client)
 {
     struct sockaddr_storage address = {0};
     socklen_t bytes = sizeof(address);
@@ -184,7 +195,7 @@ static enum message take_one(struct loop *loop, int from_fd)
         report(loop, "take over");
         return MESSAGE_LOST;
     }
-    if (!whole || fd < 0 || !is_connection(fd, &client)) {
+    if (!whole || fd < 0 || !connection_find_client(fd, &client)) {
         if (fd >= 0) {
             close(fd);
         }

@@ -1,7 +1,9 @@
 /* A connection from inside: what the connection_*.c files share. connection.c owns it, and decides
  * when; connection_requests.c reads and answers, connection_sending.c sends and logs,
- * connection_linger.c sees it out, connection_eviction.c makes room, connection_journal.c keeps the
- * books, connection_handover.c moves it to another worker. */
+ * connection_input.c keeps what a successor needs, connection_adoption.c is that successor,
+ * connection_linger.c sees it out,
+ * connection_eviction.c makes room, connection_journal.c keeps the books, connection_handover.c
+ * moves it to another worker. */
 #ifndef TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
 #define TWINHTTPD_COMMON_NET_CONNECTION_INTERNAL_H
 
@@ -46,7 +48,16 @@ struct connection {
     struct loop *loop;
     struct http_exchange *exchange; /* while a request is being read, handled or answered */
     struct buffer input;
-    size_t input_used; /* bytes of input that earlier requests took */
+    size_t input_used;    /* bytes of input that earlier requests took */
+    size_t request_start; /* where the request at hand begins in it */
+    uint64_t read_bytes;  /* all, since the connection began */
+    /* What a successor of this process goes on with; NULL: nobody does. */
+    struct durable_record *record;
+    size_t input_done;     /* bytes of input that belong to requests whose answers are sent */
+    uint64_t digest;       /* of the answers in the output */
+    int64_t date_second;   /* that their Date lines show */
+    bool begun;            /* the request at hand is noted as such in the record */
+    struct replay *replay; /* what its predecessor had begun to answer; NULL: nothing */
     struct output output;
     uint64_t put_bytes;     /* into the output, since the connection began */
     uint64_t sent_bytes;    /* of these */
@@ -79,13 +90,27 @@ void connection_watch_nothing(struct connection *c);
 /* Gets ready for the next request, and gives it so long to come. */
 void connection_wait_for_request(struct connection *c, uint64_t timeout_ms);
 
+/* Gives the input's memory back. */
 void connection_give_back_input(struct connection *c);
+
+/* Answers everything that has been received, in order, and sends the answers in as few calls as
+ * possible. May end it. */
+void connection_advance(struct connection *c);
 
 /* Gives back the memory that a connection need not hold while it waits for its client. */
 void connection_hold_little(struct connection *c);
 
 /* Whether the kernel holds bytes from the client. */
 bool connection_has_unread_input(const struct connection *c);
+
+/* ---- connection_input.c: of a connection with a record ---- */
+
+/* Makes room behind the input. False: there is none in the durable area, and the connection has no
+ * record any more. */
+bool connection_input_prepare(struct connection *c);
+
+/* Gives its memory back if nobody, here or after this process, needs what is left of it. */
+void connection_input_hold_little(struct connection *c);
 
 /* ---- connection_requests.c ---- */
 
@@ -98,6 +123,38 @@ void connection_requests_refuse(struct connection *c, struct http_refusal refusa
 /* The response is complete: puts it into the output and gets ready for the next request. The
  * exchange keeps what was asked and answered until that comes, or the connection rests. */
 void connection_requests_respond(struct connection *c);
+
+/* ---- connection_adoption.c ---- */
+
+/* What becomes of a request that the predecessor had read. */
+enum replay_step {
+    REPLAY_RUN,
+    REPLAY_RUN_HERE, /* at once: others wait for what it answers */
+    REPLAY_ANSWERED, /* the response says why it is not run again */
+    REPLAY_SKIP      /* its answer has been sent */
+};
+
+/* With c->replay: the next request is complete, and has a route or a response. */
+enum replay_step connection_replay_next(struct connection *c);
+
+/* With c->replay: whether "100 Continue" is to be said to the request at hand. */
+void connection_replay_expectation(const struct connection *c, bool *body_has_begun);
+
+/* Whether what is put into the output is a part of what the record tells of already. */
+bool connection_replay_is_silent(const struct connection *c);
+
+/* The line "Date: ..." of it. */
+struct span connection_replay_date(const struct connection *c);
+
+/* Whether all of it is there. */
+bool connection_replay_is_due(const struct connection *c);
+
+/* With c->replay, before anything is sent: false, the answer of which a part has been sent cannot
+ * be made again. */
+bool connection_replay_goes_on(struct connection *c);
+
+/* Forgets it. */
+void connection_replay_end(struct connection *c);
 
 /* ---- connection_linger.c ---- */
 

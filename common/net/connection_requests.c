@@ -2,7 +2,9 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/digest.h"
 #include "common/base/log.h"
+#include "common/net/durable.h"
 
 enum {
     RETRY_AFTER_SECONDS = 1,
@@ -99,13 +101,67 @@ static void put_body(struct connection *c)
     }
 }
 
+/* Of a body that is not in the output's bytes: what a successor must find again to make it from. A
+ * text that a handler wrote is in nobody's hands but this process's. */
+static uint64_t digest_body(uint64_t digest, const struct connection *c)
+{
+    const struct http_response *response = &c->exchange->response;
+    const struct file_entry *file = response->file;
+    if (file != NULL) {
+        const uint64_t parts[] = {file->status.st_ino,
+                                  (uint64_t)file->status.st_mtim.tv_sec,
+                                  (uint64_t)file->status.st_mtim.tv_nsec,
+                                  file->size_bytes,
+                                  response->file_offset,
+                                  response->file_bytes};
+        return digest_add(digest, parts, sizeof(parts));
+    }
+    return is_request_body(c->exchange) ? digest : DIGEST_NONE;
+}
+
+/* What is in the output now, from start on, is a part of what a successor would make again. */
+static void note_put(struct connection *c, size_t start, bool body_follows)
+{
+    if (c->record == NULL) {
+        return;
+    }
+    const struct buffer *bytes = &c->output.bytes;
+    if (c->digest == DIGEST_EMPTY) {
+        c->date_second = c->loop->date_second;
+    } else if (c->date_second != c->loop->date_second && !connection_replay_is_silent(c)) {
+        c->digest = DIGEST_NONE; /* one date is remembered, not two */
+    }
+    c->digest = digest_add(c->digest, bytes->data + start, bytes->len - start);
+    if (body_follows) {
+        c->digest = digest_body(c->digest, c);
+    }
+}
+
+/* From here on the request is never taken for one that nobody has looked at. */
+static void note_begun(struct connection *c)
+{
+    if (c->record != NULL && !c->begun && !connection_replay_is_silent(c)) {
+        durable_begin(c->record, c->put_bytes);
+        c->begun = true;
+    }
+}
+
+static void note_answered(struct connection *c)
+{
+    if (c->record != NULL && c->begun) {
+        durable_answered(c->record);
+    }
+    c->begun = false;
+}
+
 /* Puts the response into the output, and its line into the books. */
 static void put_response(struct connection *c)
 {
     struct loop *loop = c->loop;
     const struct http_request *request = &c->exchange->request;
     const struct http_response *response = &c->exchange->response;
-    struct span date = loop_date_line(loop, response->file);
+    struct span date = connection_replay_is_silent(c) ? connection_replay_date(c)
+                                                      : loop_date_line(loop, response->file);
     struct buffer *bytes = output_bytes(c);
     const size_t start = bytes->len;
     const uint64_t body =
@@ -114,6 +170,7 @@ static void put_response(struct connection *c)
     const size_t head = bytes->len - start - (body_follows ? 0 : (size_t)body);
     const struct access_log_extent where = {c->put_bytes, c->put_bytes + head,
                                             c->put_bytes + head + body};
+    note_put(c, start, body_follows);
     if (body_follows) {
         put_body(c);
     }
@@ -125,6 +182,7 @@ void connection_requests_respond(struct connection *c)
 {
     struct http_exchange *exchange = c->exchange;
     struct http_response *response = &exchange->response;
+    note_begun(c);
     bound_texts(c);
     response->close |= !exchange->request.keep_alive || is_draining(c->loop);
     put_response(c);
@@ -137,6 +195,7 @@ void connection_requests_respond(struct connection *c)
         /* The client may not expect the end, or has sent more already. */
         c->must_linger |= exchange->request.keep_alive || c->input_used < c->input.len;
     }
+    note_answered(c);
 }
 
 void connection_requests_refuse(struct connection *c, struct http_refusal refusal)
@@ -181,12 +240,28 @@ static void run_inline(struct connection *c)
 static void handle(struct connection *c)
 {
     const struct worker_dispatch *dispatch = &c->loop->options.dispatch;
+    bool here = dispatch->take == NULL;
+    if (c->replay != NULL) {
+        switch (connection_replay_next(c)) {
+        case REPLAY_RUN:
+            break;
+        case REPLAY_RUN_HERE:
+            here = true;
+            break;
+        case REPLAY_ANSWERED:
+            connection_requests_respond(c);
+            return;
+        case REPLAY_SKIP:
+            return;
+        }
+    }
     if (c->exchange->route == NULL) {
         connection_requests_respond(c);
         return;
     }
+    note_begun(c);
     enum dispatch_result result = DISPATCH_INLINE;
-    if (dispatch->take != NULL) {
+    if (!here) {
         connection_set_phase(c, PHASE_HANDLING); /* before another thread can have finished */
         result = dispatch->take(dispatch->data, c->exchange);
     }
@@ -209,6 +284,9 @@ static void begin_body(struct connection *c)
 {
     struct http_exchange *exchange = c->exchange;
     bool body_has_begun = c->input.len > c->input_used;
+    if (c->replay != NULL) {
+        connection_replay_expectation(c, &body_has_begun);
+    }
     connection_set_phase(c, PHASE_BODY);
     c->deadline_ms = loop_now_ms(c->loop) + connection_config(c)->body_timeout_ms;
     if (!exchange->request.expects_continue || body_has_begun) {
@@ -221,7 +299,12 @@ static void begin_body(struct connection *c)
         return;
     }
     const struct span interim = SPAN("HTTP/1.1 100 Continue\r\n\r\n");
+    const size_t start = c->output.bytes.len;
+    if (c->record != NULL && !connection_replay_is_silent(c)) {
+        durable_interim(c->record, c->put_bytes);
+    }
     buffer_append_span(output_bytes(c), interim);
+    note_put(c, start, false);
     c->put_bytes += interim.len;
 }
 
@@ -257,6 +340,7 @@ static void begin_request(struct connection *c)
     if (c->loop->access_log != NULL) {
         c->exchange->began_us = clock_monotonic_us();
     }
+    c->request_start = c->input_used;
     connection_set_phase(c, PHASE_HEAD);
     c->deadline_ms = loop_now_ms(c->loop) + connection_config(c)->header_timeout_ms;
 }

@@ -1,7 +1,9 @@
 #include "common/net/connection_internal.h"
 
 #include "common/base/check.h"
+#include "common/base/digest.h"
 #include "common/base/log.h"
+#include "common/net/durable.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -82,6 +84,19 @@ void connection_sending_extend(struct connection *c, uint64_t sent)
                                 : reader_pace_begin(&c->pace, c->fd, connection_config(c), now_ms);
 }
 
+/* The requests whose answers are all sent belong to the past. */
+static void note_sent(struct connection *c)
+{
+    if (c->record == NULL) {
+        return;
+    }
+    bool within = c->phase == PHASE_HEAD || c->phase == PHASE_BODY || c->phase == PHASE_HANDLING;
+    size_t done = within ? c->request_start : c->input_used;
+    durable_sent(c->record, done, c->sent_bytes, c->phase == PHASE_CLOSING);
+    c->input_done = c->request_start = done;
+    c->digest = DIGEST_EMPTY;
+}
+
 /* Answers that one send() will probably take are booked before it: when it returns the client may
  * have the answer already, and this process may be gone before it could write that down. A file is
  * booked when its last byte is sent. */
@@ -90,6 +105,12 @@ static enum output_result flush_and_count(struct connection *c)
     bool in_one_send = output_is_in_memory(&c->output);
     uint32_t counted = in_one_send ? connection_journal_finished(c) : 0;
     uint64_t sent = 0;
+    if (c->record != NULL) {
+        durable_sending(c->record, c->put_bytes,
+                        &(struct durable_offer){.digest = c->digest,
+                                                .date_second = c->date_second,
+                                                .closes = c->phase == PHASE_CLOSING});
+    }
     enum output_result result = output_flush(&c->output, c->fd, &sent);
     slot_add(&loop_slot(c->loop)->counters.bytes_sent, sent);
     c->sent_bytes += sent;
@@ -163,6 +184,7 @@ bool connection_sending_flush(struct connection *c)
         connection_hold_little(c);
         return false;
     case OUTPUT_DONE:
+        note_sent(c);
         log_sent(c, true);
         forget_text(c);
         break;

@@ -64,18 +64,22 @@ uint64_t loop_now_ms(struct loop *loop)
     return context->now_ms;
 }
 
+size_t loop_format_date(int64_t second, char line[DATE_LINE_BYTES])
+{
+    char date[HTTP_DATE_BYTES];
+    http_date_format(second, date);
+    int bytes = snprintf(line, DATE_LINE_BYTES, "Date: %s\r\n", date);
+    CHECK(bytes > 0 && bytes < DATE_LINE_BYTES);
+    return (size_t)bytes;
+}
+
 void loop_render_date(struct loop *loop)
 {
     int64_t second = (int64_t)(clock_realtime_ms() / 1000);
-    if (second == loop->date_second) {
-        return;
+    if (second != loop->date_second) {
+        loop->date_line_bytes = loop_format_date(second, loop->date_line);
+        loop->date_second = second;
     }
-    char date[HTTP_DATE_BYTES];
-    http_date_format(second, date);
-    int bytes = snprintf(loop->date_line, DATE_LINE_BYTES, "Date: %s\r\n", date);
-    CHECK(bytes > 0 && bytes < DATE_LINE_BYTES);
-    loop->date_line_bytes = (size_t)bytes;
-    loop->date_second = second;
 }
 
 struct span loop_date_line(struct loop *loop, const struct file_entry *file)

@@ -43,6 +43,7 @@ struct loop {
 
     struct lending lending;
     struct http_exchange_pool exchanges;
+    struct adoption_counts adoption;
     size_t text_bytes; /* of handlers, in the outputs of all connections */
     struct log_budget refusals;
     struct log_budget cut_files;
@@ -75,6 +76,9 @@ uint64_t loop_now_ms(struct loop *loop);
  * from (NULL: none): Last-Modified must not be later than Date (RFC 9110, 8.8.2.1), so for one that
  * has just been written the clock is read anew. */
 struct span loop_date_line(struct loop *loop, const struct file_entry *file);
+
+/* The line "Date: ..." of that second; its bytes. */
+size_t loop_format_date(int64_t second, char line[DATE_LINE_BYTES]);
 
 /* To be called in each tick: what the date is by now. */
 void loop_render_date(struct loop *loop);

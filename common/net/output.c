@@ -161,10 +161,10 @@ static ssize_t send_once(const struct output *output, int fd, struct span bytes,
                    MSG_NOSIGNAL | MSG_DONTWAIT | (output->parts != NULL ? MSG_MORE : 0));
 }
 
-static void advance(struct output *output, size_t taken)
+static void advance(struct output *output, uint64_t taken)
 {
     size_t left = output->bytes.len - output->sent;
-    size_t of_bytes = taken < left ? taken : left;
+    size_t of_bytes = taken < left ? (size_t)taken : left;
     CHECK(taken - of_bytes <= output->left); /* no more than there was */
     output->sent += of_bytes;
     output->offset += taken - of_bytes;
@@ -235,6 +235,23 @@ static void next_parts(struct output *output)
     buffer_clear(&output->bytes);
     output->sent = 0;
     append_parts(output);
+}
+
+bool output_skip(struct output *output, uint64_t bytes)
+{
+    for (;;) {
+        uint64_t here = output->bytes.len - output->sent + output->left;
+        if (bytes < here || (bytes == here && output->parts == NULL)) {
+            advance(output, bytes);
+            return true;
+        }
+        if (output->parts == NULL) {
+            return false;
+        }
+        bytes -= here;
+        advance(output, here);
+        next_parts(output);
+    }
 }
 
 enum output_result output_flush(struct output *output, int socket_fd, uint64_t *sent)

@@ -59,6 +59,9 @@ bool output_is_full(const struct output *output);
  * succeed can be tried again. */
 enum output_result output_flush(struct output *output, int socket_fd, uint64_t *sent);
 
+/* As if so many bytes had been sent. False: there are fewer. */
+bool output_skip(struct output *output, uint64_t bytes);
+
 /* Drops of the bytes those that have been sent, so that the buffer holds nothing but the rest. */
 void output_drop_sent(struct output *output);
 

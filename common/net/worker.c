@@ -6,6 +6,7 @@
 #include "common/base/wake.h"
 #include "common/http/file_cache.h"
 #include "common/net/connection.h"
+#include "common/net/durable.h"
 #include "common/net/worker_internal.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { TICK_MS = 100, SWEEP_MS = 200 };
+enum { TICK_MS = 100, SWEEP_MS = 200, TRIM_MS = 1000 };
 
 enum worker_command { WORKER_SERVE, WORKER_RETIRE, WORKER_DRAIN, WORKER_STOP };
 
@@ -56,6 +57,10 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
         worker->swept_ms = now_ms;
         sweep_connections(loop, now_ms);
     }
+    if (loop->options.durable != NULL && now_ms - worker->trimmed_ms >= TRIM_MS) {
+        worker->trimmed_ms = now_ms;
+        durable_trim(loop->options.durable);
+    }
     if (loop->access_log != NULL) {
         access_log_flush(loop->access_log);
     }
@@ -83,6 +88,28 @@ uint64_t worker_hand_over(struct worker *worker, int to_fd, uint64_t count)
 bool worker_take_over(struct worker *worker, int from_fd)
 {
     return connection_take_over(&worker->loop, from_fd);
+}
+
+/* ---- Connections that a dead process has left behind ---- */
+
+bool worker_adopt(struct worker *worker, struct durable_record *record, int fd, bool crashed)
+{
+    return connection_adopt(&worker->loop, record, fd, crashed);
+}
+
+void worker_take_in(struct worker *worker, int fd)
+{
+    struct client_address client;
+    if (connection_find_client(fd, &client)) {
+        connection_create(&worker->loop, fd, &client);
+    } else {
+        close(fd);
+    }
+}
+
+struct adoption_counts worker_adoption(const struct worker *worker)
+{
+    return worker->loop.adoption;
 }
 
 static void on_inbox(evutil_socket_t fd, short what, void *argument)

@@ -6,6 +6,7 @@
 #include "common/net/worker_options.h"
 #include "common/scoreboard/slot.h"
 
+struct durable_record;
 struct event_base;
 
 /* To be called after the last fork, on the thread that will run it. NULL, reported in the log, if
@@ -40,6 +41,16 @@ uint64_t worker_hand_over(struct worker *worker, int to_fd, uint64_t count);
  * itself; this is for the inbox of a worker that cannot. False: what is there stays for later,
  * since no descriptor is free, or what came before was no connection (and was thrown away). */
 bool worker_take_over(struct worker *worker, int from_fd);
+
+/* On its own thread, before worker_run: goes on with a connection that a process has left behind
+ * when it died; see connection_adopt. */
+bool worker_adopt(struct worker *worker, struct durable_record *record, int fd, bool crashed);
+
+/* The same for one that had been accepted and no more. */
+void worker_take_in(struct worker *worker, int fd);
+
+/* What became of their requests so far. */
+struct adoption_counts worker_adoption(const struct worker *worker);
 
 /* The loop, for the process model's own events on the same thread. */
 struct event_base *worker_event_base(struct worker *worker);

@@ -17,6 +17,7 @@ struct worker {
     _Atomic int command;      /* enum worker_command, the latest wins */
     uint64_t drain_until_ms;
     uint64_t swept_ms;
+    uint64_t trimmed_ms; /* the durable area, if there is one */
 };
 
 #endif

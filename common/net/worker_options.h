@@ -6,6 +6,7 @@
 #include "common/http/exchange.h"
 #include "common/net/endpoint.h"
 
+struct durable;
 struct worker;
 
 enum dispatch_result {
@@ -22,6 +23,13 @@ struct worker_dispatch {
     dispatch_fn take;
     void (*turn_end)(void *data); /* behind each turn of the loop, in which take may be called */
     void *data;
+};
+
+/* What became of the requests that a predecessor of this process had before it when it died. */
+struct adoption_counts {
+    uint64_t repeated; /* whose handlers had begun, and begin again */
+    uint64_t resumed;  /* of whose answers a part had been sent */
+    uint64_t refused;  /* that may not be repeated, or under which processes die: 502, 500 */
 };
 
 struct worker_options {
@@ -45,6 +53,7 @@ struct worker_options {
     const void *rebalance_data;
     int inbox_fd; /* with rebalance: where it is handed connections; kept open by the caller */
     struct worker_dispatch dispatch;
+    struct durable *durable; /* the durable part of its connections; NULL: they die with it */
 };
 
 #endif

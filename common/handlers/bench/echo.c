@@ -25,5 +25,6 @@ void echo_register(struct router *router, struct handler_environment *environmen
     router_add(router, &(struct route){.path = "/echo",
                                        .methods = METHOD_BIT(METHOD_POST),
                                        .wants_body = true,
+                                       .repeatable = true,
                                        .handler = echo});
 }

@@ -33,6 +33,7 @@ static const struct {
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
     {501, "Not Implemented"},
+    {502, "Bad Gateway"},
     {503, "Service Unavailable"},
     {505, "HTTP Version Not Supported"},
 };
@@ -56,7 +57,7 @@ static void test_known(void **state)
 static void test_unknown_is_a_server_error(void **state)
 {
     (void)state;
-    static const unsigned unknown[] = {0, 99, 100, 201, 299, 418, 502, 599, 1000, 4294967295u};
+    static const unsigned unknown[] = {0, 99, 100, 201, 299, 418, 504, 599, 1000, 4294967295u};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
         assert_line(unknown[i], 500, "Internal Server Error");
     }

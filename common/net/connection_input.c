@@ -1,0 +1,60 @@
+#include "common/net/connection_internal.h"
+
+#include "common/base/check.h"
+#include "common/net/durable.h"
+
+/* Where a successor is to go on with the connection, what is read lies in the durable area, from
+ * the first request that is not answered in full. */
+
+/* The input begins with what has not been answered. */
+static void forget_done(struct connection *c)
+{
+    CHECK(c->input_done <= c->input_used && c->input_done <= c->request_start);
+    c->input_used -= c->input_done;
+    c->request_start -= c->input_done;
+    c->input_done = 0;
+}
+
+/* The area is full: the connection goes on as if there were none. */
+static void abandon(struct connection *c)
+{
+    durable_abandon(c->loop->options.durable, c->record, &c->input);
+    c->record = NULL;
+    forget_done(c);
+}
+
+static bool prepare_durable(struct connection *c)
+{
+    struct durable *durable = c->loop->options.durable;
+    if (c->input.capacity == 0) {
+        return durable_input_take(durable, c->record, c->read_bytes, CONNECTION_READ_BYTES,
+                                  &c->input);
+    }
+    if (c->input.capacity - c->input.len >= CONNECTION_READ_BYTES / 4) {
+        return true;
+    }
+    size_t left = c->input.len - c->input_done; /* twice as much, for a long request */
+    size_t room = left > CONNECTION_READ_BYTES ? left : CONNECTION_READ_BYTES;
+    if (!durable_input_move(durable, c->record, &c->input, room)) {
+        return false;
+    }
+    forget_done(c);
+    return true;
+}
+
+bool connection_input_prepare(struct connection *c)
+{
+    bool prepared = prepare_durable(c);
+    if (!prepared) {
+        abandon(c);
+    }
+    return prepared;
+}
+
+void connection_input_hold_little(struct connection *c)
+{
+    CHECK(c->input_done <= c->input.len);
+    if (c->input_done == c->input.len || durable_state(c->record).closing) {
+        connection_give_back_input(c);
+    }
+}
