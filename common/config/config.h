@@ -19,6 +19,7 @@ enum config_offload { CONFIG_OFFLOAD_BLOCKING, CONFIG_OFFLOAD_ALL };
 enum config_seccomp { CONFIG_SECCOMP_OFF, CONFIG_SECCOMP_LOG, CONFIG_SECCOMP_ON };
 enum config_on_fault { CONFIG_ON_FAULT_DIE, CONFIG_ON_FAULT_RECOVER };
 enum config_bench { CONFIG_BENCH_AUTO, CONFIG_BENCH_ON, CONFIG_BENCH_OFF };
+enum config_on_death { CONFIG_ON_DEATH_CUT, CONFIG_ON_DEATH_ADOPT };
 enum config_stuck { CONFIG_STUCK_REPLACE, CONFIG_STUCK_REPORT, CONFIG_STUCK_SPARE };
 enum config_etag { CONFIG_ETAG_PORTABLE, CONFIG_ETAG_INODE, CONFIG_ETAG_OFF };
 enum config_access_log_format { CONFIG_ACCESS_LOG_COMBINED, CONFIG_ACCESS_LOG_JSON };
@@ -63,6 +64,7 @@ struct config {
     enum config_offload offload;
     enum config_seccomp seccomp; /* of the serving processes */
     enum config_on_fault on_fault;
+    enum config_on_death on_death; /* what becomes of a dead process's connections */
     enum config_stuck on_stuck;
     enum config_etag etag;   /* what entity tags of files are made of */
     enum config_bench bench; /* /sleep, /cpu and their like; auto: if only this machine asks */

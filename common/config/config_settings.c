@@ -21,6 +21,7 @@ static const char *const dispatch_names[] = {"connection", "request", NULL};
 static const char *const offload_names[] = {"blocking", "all", NULL};
 static const char *const seccomp_names[] = {"off", "log", "on", NULL};
 static const char *const on_fault_names[] = {"die", "recover", NULL};
+static const char *const on_death_names[] = {"cut", "adopt", NULL};
 static const char *const bench_names[] = {"auto", "on", "off", NULL};
 static const char *const stuck_names[] = {"replace", "report", "spare", NULL};
 static const char *const etag_names[] = {"portable", "inode", "off", NULL};
@@ -70,6 +71,10 @@ const struct config_setting config_settings[] = {
      .servers = BOTH_SERVERS, .needs = CONFIG_HAS_POOL,
      .help = "Request dispatch: what a fault in a pool thread's handler ends: the process, or the\n"
              "      thread alone, which answers 500. The latter may leave damage behind."},
+    {MEMBER(on_death), .option = "on-death", CHOICE(on_death_names), .default_value = "cut",
+     .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
+     .help = "What becomes of the connections of a process that dies: cut, or its successor goes\n"
+             "      on with them."},
     {MEMBER(gzip), .option = "gzip", .kind = CONFIG_KIND_SWITCH, .default_value = "off",
      .servers = BOTH_SERVERS,
      .help = "Compress text on the fly, for clients that accept gzip; stored .br, .zst and .gz\n"

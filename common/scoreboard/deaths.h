@@ -53,6 +53,7 @@ struct death_record {
     uint64_t in_progress; /* requests started and not fully answered */
     uint64_t awaited;     /* open connections between two requests that had not fallen idle */
     uint64_t idle_cut;    /* open connections that had */
+    bool left;            /* all of these are left to a successor, not lost */
     int32_t pid;
     int32_t signal;      /* 0: it exited */
     int32_t exit_status; /* if signal is 0 */
@@ -81,7 +82,8 @@ void deaths_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct cras
 void deaths_publish_crash(struct scoreboard *scoreboard, uint64_t death,
                           const struct crash_story *story);
 
-/* Requests that a death cost: in progress and awaited. */
+/* Requests that a death cost: in progress and awaited, but none where a successor goes on with
+ * them. */
 uint64_t deaths_requests_lost(const struct death_record *record);
 
 /* The deaths that are still remembered. */

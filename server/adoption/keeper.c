@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -114,6 +115,17 @@ static void prepare(struct keeper_loop *loop, int keeping, void *memory, size_t 
     loop->filter = (struct sock_fprog){.len = KEEPER_FILTER_STEPS, .filter = loop->steps};
 }
 
+/* Whoever looks for workers never takes it for one, not even before it has run. */
+static long spawn_named(struct keeper_loop *loop)
+{
+    char own_name[16] = "";
+    prctl(PR_GET_NAME, own_name);
+    prctl(PR_SET_NAME, "keeper");
+    long pid = keeper_loop_spawn(loop);
+    prctl(PR_SET_NAME, own_name);
+    return pid;
+}
+
 /* The keeper has a copy of the page, and the worker has no more use for it. */
 pid_t keeper_start(struct keeper_pair *pair, struct error *error)
 {
@@ -131,7 +143,7 @@ pid_t keeper_start(struct keeper_pair *pair, struct error *error)
     size_t begin = (page_bytes - sizeof(struct keeper_loop)) & ~(size_t)(STACK_ALIGNMENT - 1);
     struct keeper_loop *loop = (void *)(memory + begin);
     prepare(loop, pair->keeping, memory, page_bytes);
-    long pid = keeper_loop_spawn(loop);
+    long pid = spawn_named(loop);
     munmap(memory, page_bytes);
     if (pid < 0) {
         error_set(error, "cannot start a keeper: %s", strerror((int)-pid));

@@ -122,7 +122,8 @@ static int run_bare(struct server *server)
         return 1;
     }
     service_manager_open(&bare.service_manager);
-    int status = confinement_enter(server) ? server->run(&process) : 1;
+    struct estate *nothing = NULL; /* nobody comes after it */
+    int status = confinement_enter(server, &nothing) ? server->run(&process) : 1;
     service_manager_close(&bare.service_manager);
     close(process.signal_fd);
     return status == 0 ? 0 : 1;

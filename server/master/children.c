@@ -32,6 +32,9 @@ static void on_child_ready(void *data)
     const struct birth *birth = data;
     struct master *master = birth->master;
     slot_note_process_ready(&master->server->scoreboard->slots[birth->child->first_slot]);
+    if (birth->child->estate != NULL) {
+        estate_settled(birth->child->estate);
+    }
     readiness_tell(&master->readiness, birth->child->generation);
 }
 
@@ -65,7 +68,9 @@ static _Noreturn void run_child(struct master *master, const struct child *child
     static const int signals[] = {SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, 0};
     log_set_name("process %u", child->number); /* until its threads name themselves */
     server_own_logs(master->server);
-    if (!confinement_enter(master->server) || getppid() != master_pid) {
+    legacies_forget(master, child->estate);
+    struct estate *estate = child->estate;
+    if (!confinement_enter(master->server, &estate) || getppid() != master_pid) {
         _exit(PROCESS_EXIT_BOOT_FAILED);
     }
     close_masters_own(master);
@@ -75,6 +80,7 @@ static _Noreturn void run_child(struct master *master, const struct child *child
         .number = child->number,
         .first_slot = child->first_slot,
         .generation = child->generation,
+        .estate = estate,
         .signal_fd = signals_open(signals),
         .ready = on_child_ready,
         .ready_data = &birth,
@@ -141,14 +147,20 @@ void children_start(struct master *master, uint32_t number, struct child **place
         return;
     }
     struct child *child = create_child(master, number, first_slot);
+    child->estate = legacies_claim(master, &master->seats[number], child,
+                                   place == &master->seats[number].child);
     confinement_hide(master->server->config.seccomp);
     fflush(NULL); /* or buffered output would be written twice */
     child->pid = fork();
     if (child->pid == 0) {
         run_child(master, child, master_pid);
     }
+    if (child->estate != NULL) {
+        estate_forked(child->estate, child->pid > 0);
+    }
     if (child->pid < 0) {
         on_start_failure(master, number);
+        legacies_leave(master, child, true);
         ledger_retire(ledger, child->first_slot, child->slot_count);
         free(child);
         return;
@@ -216,6 +228,9 @@ static void on_ready(struct master *master, struct child *child, uint64_t ready_
 {
     CHECK(!child->ready && child->kill_at_ms != 0);
     child->ready = true;
+    if (child->estate != NULL) {
+        estate_settled(child->estate);
+    }
     if (!child->retiring) {
         child->kill_at_ms = 0;
     }

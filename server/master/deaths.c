@@ -6,6 +6,7 @@
 #include "common/base/signal_name.h"
 #include "server/crash/crash_teller.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -24,22 +25,46 @@ static void describe_cause(const struct death_record *death, const struct child 
     snprintf(out, bytes, "was killed by %s%s", name, child->aborted ? " (by the watchdog)" : "");
 }
 
+static void describe_cost(const struct death_record *death, char *out, size_t bytes)
+{
+    if (death->left) {
+        snprintf(out, bytes,
+                 "its successor is to go on with %llu requests in progress, %llu awaited on open "
+                 "connections, and %llu idle connections",
+                 (unsigned long long)death->in_progress, (unsigned long long)death->awaited,
+                 (unsigned long long)death->idle_cut);
+        return;
+    }
+    snprintf(out, bytes,
+             "%llu requests lost (%llu in progress, %llu awaited on open connections); %llu idle "
+             "connections cut",
+             (unsigned long long)deaths_requests_lost(death),
+             (unsigned long long)death->in_progress, (unsigned long long)death->awaited,
+             (unsigned long long)death->idle_cut);
+}
+
 static void log_death(const struct death_record *death, const struct child *child)
 {
     char cause[64];
+    char cost[256];
     describe_cause(death, child, cause, sizeof(cause));
-    log_write(LOG_ERROR,
-              "process %u (pid %d, generation %u) %s after %.3f s: %llu requests lost (%llu in "
-              "progress, %llu awaited on open connections); %llu idle connections cut",
-              death->process, death->pid, death->generation, cause, (double)death->lived_ns / 1e9,
-              (unsigned long long)deaths_requests_lost(death),
-              (unsigned long long)death->in_progress, (unsigned long long)death->awaited,
-              (unsigned long long)death->idle_cut);
+    describe_cost(death, cost, sizeof(cost));
+    log_write(LOG_ERROR, "process %u (pid %d, generation %u) %s after %.3f s: %s", death->process,
+              death->pid, death->generation, cause, (double)death->lived_ns / 1e9, cost);
     for (uint32_t i = 0; i < death->request_count; i++) {
         const struct request_copy *request = &death->requests[i];
         log_write(LOG_ERROR, "in progress in slot %u: \"%s\" from %s", request->slot, request->line,
                   request->client);
     }
+}
+
+/* Whether the next one will take these places. A successor that is already there has places of its
+ * own. */
+static bool leaves_places(const struct master *master, const struct child *child)
+{
+    const struct seat *seat =
+        child->number < master->seat_count ? &master->seats[child->number] : NULL;
+    return seat != NULL && seat->child == child && seat->successor == NULL;
 }
 
 /* From here on nothing is read of what the process has left behind: death has it. */
@@ -59,6 +84,7 @@ static void bury(struct master *master, const struct child *child, int wait_stat
         .generation = child->generation,
         .first_slot = child->first_slot,
         .slot_count = child->slot_count,
+        .left = leaves_places(master, child) && legacies_wait(master, child),
     };
     deaths_read_crash(master->server->scoreboard, death->first_slot, death->slot_count,
                       &death->crash);
@@ -112,20 +138,18 @@ static void leave_seat(struct master *master, const struct child *child,
     }
 }
 
-/* Whether the next one will take these places. A successor that is already there has places of its
- * own. */
-static bool leaves_places(const struct master *master, const struct child *child)
-{
-    const struct seat *seat =
-        child->number < master->seat_count ? &master->seats[child->number] : NULL;
-    return seat != NULL && seat->child == child && seat->successor == NULL;
-}
-
 static void on_death(struct master *master, struct child *child, int wait_status)
 {
     struct death_record death;
     bury(master, child, wait_status, &death);
     log_death(&death, child);
+    if (leaves_places(master, child)) {
+        legacies_leave(master, child,
+                       !(WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL));
+    } else {
+        estate_destroy(child->estate);
+    }
+    child->estate = NULL;
     if (!leaves_places(master, child)) { /* they would stay on show as dead */
         ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
     }
@@ -154,6 +178,7 @@ static void on_end(struct master *master, struct child *child, int wait_status)
     if (was_asked_to(master, child, wait_status)) {
         ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
         leave_seat(master, child, NULL);
+        estate_destroy(child->estate);
     } else {
         on_death(master, child, wait_status);
     }

@@ -310,6 +310,9 @@ void master_close(struct master *master)
     watchdog_close(master);
     tellers_close(&master->tellers);
     readiness_close(&master->readiness);
+    for (uint32_t i = 0; i < master->seat_count; i++) {
+        legacies_drop(&master->seats[i]);
+    }
     free(master->seats);
     close(master->signal_fd);
 }

@@ -7,6 +7,7 @@
 #define TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 
 #include "common/base/error.h"
+#include "server/adoption/estate.h"
 #include "server/control/control.h"
 #include "server/crash/tellers.h"
 #include "server/listen/lookup.h"
@@ -43,7 +44,8 @@ struct child {
     uint32_t spare_count;   /* of these, for spare threads */
     uint32_t spares_wanted; /* of these, as last ordered */
     uint32_t generation;
-    uint32_t epoch; /* of the configuration that it was started with */
+    uint32_t epoch;        /* of the configuration that it was started with */
+    struct estate *estate; /* what it leaves when it dies; NULL: nothing */
     uint32_t listener_ids[ENDPOINTS_MOST];
     size_t listener_count;
     bool owns_sockets; /* each event loop has sockets of its own (reuseport) */
@@ -63,8 +65,9 @@ struct seat {
     bool outdated;           /* child is to be replaced, without a gap */
     uint64_t start_at_ms;    /* without child: not before this */
     struct respawn respawn;
-    bool bereaved;  /* the recovery from the last death is still to be noted: */
-    uint64_t death; /* its number */
+    struct estate *legacy; /* of the last death, for whoever comes next; NULL: none */
+    bool bereaved;         /* the recovery from the last death is still to be noted: */
+    uint64_t death;        /* its number */
     uint64_t died_ns;
 };
 
@@ -158,6 +161,25 @@ bool phase_is_ending(const struct master *master);
 
 /* Whether vacant seats are filled. */
 bool phase_starts_processes(const struct master *master);
+
+/* ---- legacies.c ---- */
+
+/* What a process that is about to be forked moves into: what its predecessor has left, or an empty
+ * one; NULL: it is to leave nothing. */
+struct estate *legacies_claim(struct master *master, struct seat *seat, const struct child *child,
+                              bool succeeds);
+
+/* Whether what the process leaves, should it die, would wait for a successor in its seat. */
+bool legacies_wait(const struct master *master, const struct child *child);
+
+/* The process has died: what it leaves waits for its successor, if there is to be one. */
+void legacies_leave(struct master *master, struct child *child, bool crashed);
+
+/* Nobody will come and take it. */
+void legacies_drop(struct seat *seat);
+
+/* In a forked process: closes what is not its own. */
+void legacies_forget(struct master *master, const struct estate *own);
 
 /* ---- children.c ---- */
 

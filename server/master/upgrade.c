@@ -129,6 +129,7 @@ static void hand_over(struct master *master, enum inheritance_news news)
     master->upgrade.over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
     for (uint32_t i = 0; i < master->seat_count; i++) {
         struct seat *seat = &master->seats[i];
+        legacies_drop(seat);
         *seat = (struct seat){0};
     }
     struct child *child;

@@ -34,7 +34,17 @@ static void close_to_siblings(const struct server *server)
     }
 }
 
-bool confinement_enter(const struct server *server)
+/* As the user that serves, and while it may still start a process. */
+static void move_in(struct estate **estate)
+{
+    struct error error;
+    if (*estate != NULL && !estate_enter(*estate, &error)) {
+        log_write(LOG_WARN, "its connections will die with it: %s", error.text);
+        *estate = NULL;
+    }
+}
+
+bool confinement_enter(const struct server *server, struct estate **estate)
 {
     struct error error;
     terminal_leave_to_serve();
@@ -48,6 +58,7 @@ bool confinement_enter(const struct server *server)
     if (!end_with_master(server)) {
         return false;
     }
+    move_in(estate);
     if (!sandbox_enter(server->config.seccomp, &error)) {
         log_write(LOG_ERROR, "%s", error.text);
         return false;

@@ -3,12 +3,14 @@
 #ifndef TWINHTTPD_SERVER_PROCESS_CONFINEMENT_H
 #define TWINHTTPD_SERVER_PROCESS_CONFINEMENT_H
 
+#include "server/adoption/estate.h"
 #include "server/setup/server.h"
 
-/* Drops privileges and enters the sandbox, as the settings say; sees to core files, and that it
- * ends with its master, if it has one. False when that failed, reported: the process must not serve
- * then. */
-bool confinement_enter(const struct server *server);
+/* Drops privileges, moves into the estate (NULL: there is none) and enters the sandbox, as the
+ * settings say; sees to core files, and that it ends with its master, if it has one. False when
+ * that failed, reported: the process must not serve then. Without an estate it may, reported, too;
+ * *estate is NULL then. */
+bool confinement_enter(const struct server *server, struct estate **estate);
 
 /* For a master whose processes are to be in a sandbox: from now on its memory, its environment and
  * its descriptors in /proc are root's alone, so that no process of its own user can take it over.

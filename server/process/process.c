@@ -56,6 +56,9 @@ void process_open(struct process *process)
 
 void process_close(struct process *process)
 {
+    if (process->estate != NULL) {
+        estate_leave(process->estate);
+    }
     router_destroy(process->router);
     process->router = NULL;
 }
@@ -124,11 +127,16 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .rebalance_data = &server->inboxes,
         .inbox_fd = inboxes_find(&server->inboxes, inbox_id),
         .dispatch = *dispatch,
+        .durable = process->estate != NULL ? estate_open_loop(process->estate, loop) : NULL,
     };
     for (size_t i = 0; i < options.listen_count; i++) {
         options.listen_fds[i] = listener_fd(&server->listeners.list[i], loop_index);
     }
-    return worker_create(&options);
+    struct worker *worker = worker_create(&options);
+    if (worker != NULL && process->estate != NULL) {
+        estate_adopt(process->estate, loop, worker);
+    }
+    return worker;
 }
 
 static enum process_order order_of(int number)

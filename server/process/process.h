@@ -4,6 +4,7 @@
 
 #include "common/handlers/handlers.h"
 #include "common/net/worker.h"
+#include "server/adoption/estate.h"
 #include "server/setup/server.h"
 
 /* Exit status of a process that could not begin to serve; its reason is in the log. */
@@ -21,6 +22,7 @@ struct process {
     uint32_t generation;
     _Atomic uint32_t given_up; /* listeners that nobody serves at after this process: a bit each */
     int signal_fd;             /* what process_pass_signals reads */
+    struct estate *estate;     /* what it leaves to its successor; NULL: nothing */
     void (*ready)(void *data); /* to be called once, when every thread serves */
     void *ready_data;
 

@@ -126,6 +126,10 @@ class Client:
         body = self._read_body(method, status, dict(headers))
         return Response(match[1].decode(), status, match[3].decode(), headers, body)
 
+    def read_head(self):
+        """The lines of the next response's head; its body is still to be read."""
+        return b"\r\n".join(self._read_block())
+
     def read_to_end(self):
         """Everything until the server closes; a reset counts as the end."""
         while self._receive():

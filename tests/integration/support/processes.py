@@ -58,12 +58,16 @@ def _children(pid):
 
 
 def living_children(pid):
-    """Without those that only look names up for a stack, and end by themselves."""
-    return sorted(p.pid for p in _children(pid) if p.state != "Z" and p.name != "teller")
+    """Those that serve: neither those that only look names up for a stack, nor those that keep descriptors."""
+    return sorted(p.pid for p in _children(pid) if p.state != "Z" and p.name not in ("teller", "keeper"))
 
 
 def tellers(pid):
     return sorted(p.pid for p in _children(pid) if p.name == "teller")
+
+
+def keepers(pid):
+    return sorted(p.pid for p in _children(pid) if p.name == "keeper" and p.state != "Z")
 
 
 def zombie_children(pid):

@@ -175,6 +175,7 @@ static void test_deaths(void **state)
               "\"pid\":55,\"generation\":6,\"cause\":\"signal\","
               "\"signal\":\"SIGSEGV\",\"exit_status\":null,\"lived_ms\":1234,"
               "\"requests_lost\":5,\"in_progress\":2,\"awaited\":3,\"idle_cut\":1,"
+              "\"left_to_successor\":false,"
               "\"recovery_ms\":1.234,\"requests\":[{\"slot\":3,\"worker\":3,"
               "\"line\":\"GET /\\\"x\\\"\",\"client\":\"127.0.0.1:4711\"}],\"crash\":null},{");
     assert_contains(text, "\"cause\":\"exit\",\"signal\":null,\"exit_status\":3,");
