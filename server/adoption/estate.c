@@ -149,7 +149,7 @@ bool estate_enter(struct estate *estate, struct error *error)
         return false;
     }
     estate->memory = memory;
-    estate->open = memory_alloc_zeroed(estate->loops, sizeof(estate->open[0]));
+    estate->open = (struct durable **)memory_alloc_zeroed(estate->loops, sizeof(estate->open[0]));
     pthread_mutex_init(&estate->lock, NULL);
     return true;
 }
@@ -176,7 +176,7 @@ void estate_leave(struct estate *estate)
             durable_close(estate->open[i]);
         }
     }
-    free(estate->open);
+    free((void *)estate->open);
     munmap(estate->memory, estate->loops * estate->loop_bytes);
     estate->memory = NULL;
 }

@@ -25,7 +25,8 @@ struct outcome {
 
 static void make_room(struct legacy *legacy, size_t records)
 {
-    legacy->records = memory_alloc_zeroed(records + 1, sizeof(legacy->records[0]));
+    legacy->records =
+        (struct durable_record **)memory_alloc_zeroed(records + 1, sizeof(legacy->records[0]));
     legacy->wanted = memory_alloc_zeroed(records + 1, sizeof(legacy->wanted[0]));
     legacy->taken = memory_alloc_zeroed(records + 1, sizeof(legacy->taken[0]));
     legacy->count = 0;
@@ -33,7 +34,7 @@ static void make_room(struct legacy *legacy, size_t records)
 
 static void free_legacy(struct legacy *legacy)
 {
-    free(legacy->records);
+    free((void *)legacy->records);
     free(legacy->wanted);
     free(legacy->taken);
 }
