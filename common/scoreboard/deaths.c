@@ -48,7 +48,7 @@ void deaths_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint
 
 uint64_t deaths_requests_lost(const struct death_record *record)
 {
-    return record->left ? 0 : record->in_progress + record->awaited;
+    return record->left != 0 ? 0 : record->in_progress + record->awaited;
 }
 
 void deaths_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct crash_story *story)

@@ -53,7 +53,7 @@ struct death_record {
     uint64_t in_progress; /* requests started and not fully answered */
     uint64_t awaited;     /* open connections between two requests that had not fallen idle */
     uint64_t idle_cut;    /* open connections that had */
-    bool left;            /* all of these are left to a successor, not lost */
+    uint32_t left;        /* 1: all of these are left to a successor, not lost */
     int32_t pid;
     int32_t signal;      /* 0: it exited */
     int32_t exit_status; /* if signal is 0 */

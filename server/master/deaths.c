@@ -27,7 +27,7 @@ static void describe_cause(const struct death_record *death, const struct child 
 
 static void describe_cost(const struct death_record *death, char *out, size_t bytes)
 {
-    if (death->left) {
+    if (death->left != 0) {
         snprintf(out, bytes,
                  "its successor is to go on with %llu requests in progress, %llu awaited on open "
                  "connections, and %llu idle connections",
@@ -93,6 +93,15 @@ static void bury(struct master *master, const struct child *child, int wait_stat
 
 /* ---- What follows from it ---- */
 
+enum { AWAITED_DELAY_MS = 20 };
+
+/* Whoever serves, leaves its connections to a successor, and is killed, has most likely not died of
+ * its own doing, and clients wait: a request that fills the memory is not tried for ever. */
+static bool is_awaited(const struct child *child, const struct death_record *death)
+{
+    return death->left != 0 && child->ready && death->signal == SIGKILL;
+}
+
 /* A thread that never came back has taken its requests with it: that is told as a death. */
 static bool was_asked_to(const struct master *master, const struct child *child, int wait_status)
 {
@@ -102,14 +111,20 @@ static bool was_asked_to(const struct master *master, const struct child *child,
            watchdog_stuck_threads(master, child) == 0;
 }
 
-static void schedule_respawn(struct seat *seat, const struct death_record *death, uint64_t lived_ms)
+static void schedule_respawn(struct seat *seat, const struct child *child,
+                             const struct death_record *death)
 {
+    /* who has never been ready counts as dead at once, however long its start took */
+    const uint64_t lived_ms = child->ready ? death->lived_ns / 1000000 : 0;
     CHECK(seat->child == NULL && death->died_ns != 0);
     seat->bereaved = true;
     seat->death = death->number;
     seat->died_ns = death->died_ns;
     uint64_t now_ms = death->died_ns / 1000000;
     uint64_t delay_ms = respawn_delay_ms(&seat->respawn, lived_ms, now_ms, death->died_ns);
+    if (is_awaited(child, death) && delay_ms > AWAITED_DELAY_MS) {
+        delay_ms = AWAITED_DELAY_MS;
+    }
     seat->start_at_ms = now_ms + delay_ms;
     if (delay_ms > 0) {
         log_write(LOG_WARN, "process %u keeps dying at once: the next one starts in %llu ms",
@@ -132,8 +147,7 @@ static void leave_seat(struct master *master, const struct child *child,
     } else if (seat->child == child) {
         seat->child = NULL;
         if (death != NULL) {
-            /* who has never been ready counts as dead at once, however long its start took */
-            schedule_respawn(seat, death, child->ready ? death->lived_ns / 1000000 : 0);
+            schedule_respawn(seat, child, death);
         }
     }
 }
@@ -201,6 +215,7 @@ void deaths_reap(struct master *master)
 {
     int wait_status;
     pid_t pid;
+    children_check_readiness(master); /* who has been ready before it died was */
     while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
         struct child *child = find_child(master, pid);
         if (child != NULL) {

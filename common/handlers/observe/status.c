@@ -155,8 +155,8 @@ static void put_death(struct json_writer *json, const struct death_record *death
     json_put_uint(json, "requests_lost", deaths_requests_lost(death));
     json_put_uint(json, "in_progress", death->in_progress);
     json_put_uint(json, "awaited", death->awaited);
-    json_put_uint(json, "idle_cut", death->left ? 0 : death->idle_cut);
-    json_put_bool(json, "left_to_successor", death->left);
+    json_put_uint(json, "idle_cut", death->left != 0 ? 0 : death->idle_cut);
+    json_put_bool(json, "left_to_successor", death->left != 0);
     if (death->recovery_ns == 0) {
         json_put_null(json, "recovery_ms");
     } else {
