@@ -164,6 +164,7 @@ def test_a_duration_that_fits():
 # Answers that refuse
 
 
+@pytest.mark.serial
 def test_refusals_are_no_speed():
     with FakeServer(lambda connection, number: connection.sendall(REFUSAL if number % 2 else ANSWER)) as refusing:
         with wrk.Wrk(refusing.port, "/", 2, 1) as load:
@@ -446,6 +447,7 @@ def test_a_run_that_is_none_is_one_line(tmp_path, command, text):
 # Whole runs
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("nth", [4, 23])  # a window of the speed, and a crash round
 def test_a_wrk_that_fails_once_costs_nothing(tmp_path, wrk_in_the_way, nth):
     count = tmp_path / "count"
@@ -461,6 +463,7 @@ def test_a_wrk_that_fails_once_costs_nothing(tmp_path, wrk_in_the_way, nth):
     assert "exit status 7" in done.stderr and "exit status 7" in done.stdout
 
 
+@pytest.mark.serial
 def test_a_wrk_that_fails_from_then_on_leaves_what_was_measured(tmp_path, wrk_in_the_way):
     count = tmp_path / "count"
     count.write_text("")
@@ -474,6 +477,7 @@ def test_a_wrk_that_fails_from_then_on_leaves_what_was_measured(tmp_path, wrk_in
     assert "left out" in done.stdout and "/plaintext" in done.stdout
 
 
+@pytest.mark.serial
 def test_thousands_of_connections_leave_a_queue_that_is_waited_for(tmp_path):
     done = run_lab("compare", "--quick", "--models", "prefork", "--connections", "2000", "--duration", "0.2", "--bin",
                    str(BIN_DIR), "--output", str(tmp_path))

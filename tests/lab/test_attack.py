@@ -20,6 +20,8 @@ from twinlab.runs import siege
 from twinlab.servers import models
 from twinlab.servers.server import count_levels
 
+pytestmark = pytest.mark.serial  # it measures
+
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", "/nonexistent"))
 
 TABLE = """Seconds,Closed,Pending,Connected,Service Available

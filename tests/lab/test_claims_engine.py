@@ -22,6 +22,8 @@ from twinlab.servers import books as server_books
 from twinlab.servers import workloads
 from twinlab.servers.server import Server
 
+pytestmark = pytest.mark.serial  # it measures
+
 A, B = Side(name="a", workers=1), Side(name="b", workers=2)
 QUIET = CpuClock(0, 0)
 SILENT_LOSER = Path(__file__).parent / "silent_loser"

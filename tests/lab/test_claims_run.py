@@ -16,6 +16,8 @@ from real_server import BIN_DIR, wait_for
 from twinlab.claims import diff
 from twinlab.machine import processes
 
+pytestmark = pytest.mark.serial  # it measures
+
 LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 CLAIMS = """
 claims:

@@ -19,6 +19,8 @@ from twinlab.runs.speed import Bench
 from twinlab.servers import workloads
 from twinlab.servers.server import Server
 
+pytestmark = pytest.mark.serial  # it measures
+
 
 def probe(ended_s, generation=1, lost=False):
     return Probe(ended_s - 0.001, ended_s, lost, None if lost else generation)

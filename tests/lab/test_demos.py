@@ -9,6 +9,8 @@ from twinlab.base.observed import Fact
 from twinlab.demos.stage import Stage
 from twinlab.machine import processes
 
+pytestmark = pytest.mark.serial  # it measures
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", REPOSITORY / "build" / "dev" / "bin"))
 CLAIMS_TO_SHOW = {*range(1, 8), *range(9, 18), 19, 39, 40, 43, 46, *range(49, 59), 60}

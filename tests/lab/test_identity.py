@@ -19,6 +19,8 @@ from twinlab.runs.journal import Balance
 from twinlab.servers import books
 from twinlab.servers.books import Books
 
+pytestmark = pytest.mark.serial  # it measures
+
 NO_LOSSES = {"totals": {"requests_lost": 0, "deaths": 0}, "deaths": []}
 AGREED = Identity(Balance(wrk_cut=30, journal_lost=41, lab_lost=1), idle_cut=4, prober_cut=3, prober_idle_closes=11,
                   prober_timeouts=0)

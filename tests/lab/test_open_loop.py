@@ -14,6 +14,8 @@ from real_server import BIN_DIR, prefork, wait_for
 from twinlab.base.errors import LabError
 from twinlab.clients.lab_prober import OpenLoop, Plan
 
+pytestmark = pytest.mark.serial  # it measures
+
 PARTIAL = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"
 
 

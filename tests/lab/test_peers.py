@@ -23,6 +23,8 @@ from twinlab.runs.speed import Bench, SpeedRun
 from twinlab.servers import packaged, workloads
 from twinlab.servers.packaged import PACKAGES, Site
 
+pytestmark = pytest.mark.serial  # it measures
+
 LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 NO_ERRORS = {"connect": 0, "read": 0, "write": 0, "timeout": 0, "status": 0}

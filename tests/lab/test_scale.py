@@ -21,6 +21,8 @@ from twinlab.runs import accepting, idle
 from twinlab.runs.accepting import Shares
 from twinlab.runs.idle import IdleRound, Verdict, Window
 
+pytestmark = pytest.mark.serial  # it measures
+
 LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 
