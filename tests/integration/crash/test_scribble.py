@@ -103,7 +103,9 @@ class Scribbled:
         assert status["master_pid"] == server.pid
         assert len(status["workers"]) == model.slots
         assert {worker["process"] for worker in status["workers"]} == set(range(model.processes))
-        assert {worker["pid"] for worker in status["workers"]} == set(server.worker_pids())
+        # A crash teller has its name only a moment after it was forked.
+        wait_until(lambda: {worker["pid"] for worker in server.status()["workers"]} == set(server.worker_pids()),
+                   "those who serve are those who are shown")
         log = server.log()
         deaths = re.findall(r"was killed by (\w+)", log)
         assert status["totals"]["deaths"] == len(deaths) + log.count("exited with status")

@@ -37,7 +37,11 @@
 enum {
     CONNECTIONS = 16,
     LONG_MS = 60000,
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    SAMPLES = 1, /* a step costs microseconds, and there are many more */
+#else
     SAMPLES = 8, /* of the instructions, unless all are asked for */
+#endif
     ANSWER_BYTES = 8 << 20,
     FILE_BYTES = 1 << 20
 };
