@@ -4,7 +4,6 @@
 #include "common/base/log.h"
 #include "common/http/status_line.h"
 #include "common/net/connection.h"
-#include "common/net/durable.h"
 #include "common/net/loop.h"
 
 #include <errno.h>
@@ -113,14 +112,6 @@ static void refuse(struct acceptor *acceptor, int fd, const struct client_addres
     }
 }
 
-/* Until its record is written, a socket that was accepted is known to nobody but this process. */
-static void note_accepting(struct loop *loop, bool accepting)
-{
-    if (loop->options.durable != NULL) {
-        durable_accepting(loop->options.durable, accepting);
-    }
-}
-
 static int accept_from(int listen_fd, struct sockaddr_storage *address)
 {
     socklen_t bytes = sizeof(*address);
@@ -142,11 +133,11 @@ static bool free_descriptor(struct acceptor *acceptor)
     return evicted;
 }
 
-static bool accept_and_enter(struct acceptor *acceptor, int listen_fd)
+/* Accepts one connection. False: none is waiting, or none can be had. */
+static bool accept_one(struct acceptor *acceptor, int listen_fd)
 {
     struct loop *loop = acceptor->loop;
     struct sockaddr_storage address;
-    note_accepting(loop, true);
     int fd = accept_from(listen_fd, &address);
     if (fd < 0 && free_descriptor(acceptor)) {
         fd = accept_from(listen_fd, &address);
@@ -179,14 +170,6 @@ static bool accept_and_enter(struct acceptor *acceptor, int listen_fd)
     }
     connection_create(loop, fd, &client);
     return true;
-}
-
-/* Accepts one connection. False: none is waiting, or none can be had. */
-static bool accept_one(struct acceptor *acceptor, int listen_fd)
-{
-    bool goes_on = accept_and_enter(acceptor, listen_fd);
-    note_accepting(acceptor->loop, false);
-    return goes_on;
 }
 
 /* Looks away from the socket for a moment, so that others come first. */

@@ -144,7 +144,6 @@ void connection_create(struct loop *loop, int fd, const struct client_address *c
     struct connection *c = connection_enter(loop, fd, client);
     if (loop->options.durable != NULL) {
         c->record = durable_enter(loop->options.durable, fd);
-        durable_accepting(loop->options.durable, false);
     }
     slot_add(&loop_slot(loop)->counters.connections_accepted, 1);
     connection_wait_for_request(c, connection_config(c)->header_timeout_ms);
@@ -272,11 +271,14 @@ static void rest(struct connection *c)
     connection_hold_little(c);
 }
 
-void connection_advance(struct connection *c)
+/* Answers everything that has been received, in order, and sends the answers in as few calls as
+ * possible. */
+static void advance(struct connection *c)
 {
     bool more = true;
     do {
-        while (more && !output_is_full(&c->output) && !connection_replay_is_due(c)) {
+        while (more && !output_is_full(&c->output) &&
+               (c->record == NULL || connection_input_may_step(c))) {
             more = connection_requests_step(c);
         }
         if (c->replay != NULL && !connection_replay_goes_on(c)) {
@@ -288,6 +290,11 @@ void connection_advance(struct connection *c)
         }
     } while (more);
     rest(c);
+}
+
+void connection_advance(struct connection *c)
+{
+    advance(c);
 }
 
 /* Makes room behind the input. The unparsed part moves to the front only if it must. */
@@ -335,7 +342,7 @@ static void on_readable(struct connection *c)
     }
     c->input.len += (size_t)n;
     c->read_bytes += (uint64_t)n;
-    connection_advance(c);
+    advance(c);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *argument)
@@ -344,7 +351,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
     struct connection *c = argument;
     if (what & EV_WRITE) {
         if (connection_sending_flush(c)) {
-            connection_advance(c);
+            advance(c);
         }
     } else if (c->phase == PHASE_LINGERING) {
         connection_linger_read(c);
@@ -369,7 +376,7 @@ static void complete(struct http_exchange *exchange)
         return;
     }
     connection_watch_read(c);
-    connection_advance(c);
+    advance(c);
 }
 
 void connection_complete_all(struct loop *loop)

@@ -101,7 +101,7 @@ void connection_replay_expectation(const struct connection *c, bool *body_has_be
 
 bool connection_replay_is_silent(const struct connection *c)
 {
-    return c->replay != NULL && c->replay->part == REPLAY_A_PART;
+    return c->replay->part == REPLAY_A_PART;
 }
 
 struct span connection_replay_date(const struct connection *c)
@@ -192,6 +192,7 @@ static enum standing replay_output(struct connection *c, uint64_t written_bytes,
     }
     enum replay_part part = part_of(sent, output.bytes);
     if (part == REPLAY_ALL && output.closes) {
+        durable_sent(c->record, state.consumed, written_bytes, true);
         return STANDS_AT_ITS_END;
     }
     if (part == REPLAY_ALL && output.answers == 0) { /* "100 Continue" alone */
@@ -199,16 +200,21 @@ static enum standing replay_output(struct connection *c, uint64_t written_bytes,
     } else if (part != REPLAY_ALL) {
         c->sent_bytes = c->put_bytes = output.begins_at;
     }
-    durable_restart(c->record, part == REPLAY_NOTHING ? 0 : output.answers, true);
+    durable_restart(c->record, part == REPLAY_NOTHING ? 0 : output.answers);
     c->replay = create_replay(c, part, sent, crashed);
     return STANDS_WELL;
 }
 
 static enum standing find_out(struct connection *c, uint64_t written_bytes, bool crashed)
 {
+    const struct config *config = connection_config(c);
     const struct durable_state state = durable_state(c->record);
     c->sent_bytes = c->put_bytes = written_bytes;
     c->served = written_bytes > 0;
+    connection_wait_for_request(c, c->served ? config->idle_timeout_ms : config->header_timeout_ms);
+    if (c->served) {
+        connection_move(c, PLACE_IN_USE);
+    }
     if (state.closing) {
         return STANDS_AT_ITS_END;
     }
@@ -236,7 +242,6 @@ static struct connection *enter(struct loop *loop, struct durable_record *record
     c->record = record;
     c->input = *input;
     c->input_used = c->input_done = c->request_start = durable_state(record).consumed;
-    connection_wait_for_request(c, connection_config(c)->idle_timeout_ms);
     return c;
 }
 
@@ -247,10 +252,11 @@ bool connection_adopt(struct loop *loop, struct durable_record *record, int fd, 
     struct buffer input;
     struct durable *durable = loop->options.durable;
     bool is_known = connection_find_client(fd, &client) && tcp_account_ask(fd, &account);
-    if (!is_known || !durable_adopt(durable, record, fd, account.read_bytes, &input)) {
+    bool has_left = is_known && account.is_over; /* its counts may be one too many */
+    if (!is_known || has_left || !durable_adopt(durable, record, fd, account.read_bytes, &input)) {
         durable_drop(durable, record);
         close(fd);
-        return is_known && account.is_over; /* the client has left meanwhile */
+        return has_left;
     }
     struct connection *c = enter(loop, record, fd, &client, &input);
     c->read_bytes = account.read_bytes;

@@ -51,6 +51,11 @@ bool connection_input_prepare(struct connection *c)
     return prepared;
 }
 
+bool connection_input_may_step(const struct connection *c)
+{
+    return c->answered < DURABLE_BEGUN_MOST && !(c->replay != NULL && connection_replay_is_due(c));
+}
+
 void connection_input_hold_little(struct connection *c)
 {
     CHECK(c->input_done <= c->input.len);

@@ -93,8 +93,8 @@ void connection_wait_for_request(struct connection *c, uint64_t timeout_ms);
 /* Gives the input's memory back. */
 void connection_give_back_input(struct connection *c);
 
-/* Answers everything that has been received, in order, and sends the answers in as few calls as
- * possible. May end it. */
+/* Goes on with what has been received: answers it, in order, and sends the answers in as few calls
+ * as possible. May end it. */
 void connection_advance(struct connection *c);
 
 /* Gives back the memory that a connection need not hold while it waits for its client. */
@@ -108,6 +108,9 @@ bool connection_has_unread_input(const struct connection *c);
 /* Makes room behind the input. False: there is none in the durable area, and the connection has no
  * record any more. */
 bool connection_input_prepare(struct connection *c);
+
+/* Whether its record can tell of one more request before what is in the output is sent. */
+bool connection_input_may_step(const struct connection *c);
 
 /* Gives its memory back if nobody, here or after this process, needs what is left of it. */
 void connection_input_hold_little(struct connection *c);
@@ -140,14 +143,19 @@ enum replay_step connection_replay_next(struct connection *c);
 /* With c->replay: whether "100 Continue" is to be said to the request at hand. */
 void connection_replay_expectation(const struct connection *c, bool *body_has_begun);
 
-/* Whether what is put into the output is a part of what the record tells of already. */
+/* With c->replay: whether what is put into the output is a part of what the record tells of. */
 bool connection_replay_is_silent(const struct connection *c);
 
-/* The line "Date: ..." of it. */
+/* Then: the line "Date: ..." of it. */
 struct span connection_replay_date(const struct connection *c);
 
-/* Whether all of it is there. */
+/* With c->replay: whether all of it is there. */
 bool connection_replay_is_due(const struct connection *c);
+
+static inline bool connection_is_silent(const struct connection *c)
+{
+    return c->replay != NULL && connection_replay_is_silent(c);
+}
 
 /* With c->replay, before anything is sent: false, the answer of which a part has been sent cannot
  * be made again. */

@@ -119,16 +119,15 @@ static uint64_t digest_body(uint64_t digest, const struct connection *c)
     return is_request_body(c->exchange) ? digest : DIGEST_NONE;
 }
 
+/* ---- What a successor is to know: for a connection with a record ---- */
+
 /* What is in the output now, from start on, is a part of what a successor would make again. */
 static void note_put(struct connection *c, size_t start, bool body_follows)
 {
-    if (c->record == NULL) {
-        return;
-    }
     const struct buffer *bytes = &c->output.bytes;
     if (c->digest == DIGEST_EMPTY) {
         c->date_second = c->loop->date_second;
-    } else if (c->date_second != c->loop->date_second && !connection_replay_is_silent(c)) {
+    } else if (c->date_second != c->loop->date_second && !connection_is_silent(c)) {
         c->digest = DIGEST_NONE; /* one date is remembered, not two */
     }
     c->digest = digest_add(c->digest, bytes->data + start, bytes->len - start);
@@ -140,7 +139,7 @@ static void note_put(struct connection *c, size_t start, bool body_follows)
 /* From here on the request is never taken for one that nobody has looked at. */
 static void note_begun(struct connection *c)
 {
-    if (c->record != NULL && !c->begun && !connection_replay_is_silent(c)) {
+    if (!c->begun && !connection_is_silent(c)) {
         durable_begin(c->record, c->put_bytes);
         c->begun = true;
     }
@@ -148,7 +147,7 @@ static void note_begun(struct connection *c)
 
 static void note_answered(struct connection *c)
 {
-    if (c->record != NULL && c->begun) {
+    if (c->begun) {
         durable_answered(c->record);
     }
     c->begun = false;
@@ -160,8 +159,8 @@ static void put_response(struct connection *c)
     struct loop *loop = c->loop;
     const struct http_request *request = &c->exchange->request;
     const struct http_response *response = &c->exchange->response;
-    struct span date = connection_replay_is_silent(c) ? connection_replay_date(c)
-                                                      : loop_date_line(loop, response->file);
+    struct span date =
+        connection_is_silent(c) ? connection_replay_date(c) : loop_date_line(loop, response->file);
     struct buffer *bytes = output_bytes(c);
     const size_t start = bytes->len;
     const uint64_t body =
@@ -170,7 +169,9 @@ static void put_response(struct connection *c)
     const size_t head = bytes->len - start - (body_follows ? 0 : (size_t)body);
     const struct access_log_extent where = {c->put_bytes, c->put_bytes + head,
                                             c->put_bytes + head + body};
-    note_put(c, start, body_follows);
+    if (c->record != NULL) {
+        note_put(c, start, body_follows);
+    }
     if (body_follows) {
         put_body(c);
     }
@@ -182,7 +183,9 @@ void connection_requests_respond(struct connection *c)
 {
     struct http_exchange *exchange = c->exchange;
     struct http_response *response = &exchange->response;
-    note_begun(c);
+    if (c->record != NULL) {
+        note_begun(c);
+    }
     bound_texts(c);
     response->close |= !exchange->request.keep_alive || is_draining(c->loop);
     put_response(c);
@@ -195,7 +198,9 @@ void connection_requests_respond(struct connection *c)
         /* The client may not expect the end, or has sent more already. */
         c->must_linger |= exchange->request.keep_alive || c->input_used < c->input.len;
     }
-    note_answered(c);
+    if (c->record != NULL) {
+        note_answered(c);
+    }
 }
 
 void connection_requests_refuse(struct connection *c, struct http_refusal refusal)
@@ -259,7 +264,9 @@ static void handle(struct connection *c)
         connection_requests_respond(c);
         return;
     }
-    note_begun(c);
+    if (c->record != NULL) {
+        note_begun(c);
+    }
     enum dispatch_result result = DISPATCH_INLINE;
     if (!here) {
         connection_set_phase(c, PHASE_HANDLING); /* before another thread can have finished */
@@ -300,11 +307,13 @@ static void begin_body(struct connection *c)
     }
     const struct span interim = SPAN("HTTP/1.1 100 Continue\r\n\r\n");
     const size_t start = c->output.bytes.len;
-    if (c->record != NULL && !connection_replay_is_silent(c)) {
+    if (c->record != NULL && !connection_is_silent(c)) {
         durable_interim(c->record, c->put_bytes);
     }
     buffer_append_span(output_bytes(c), interim);
-    note_put(c, start, false);
+    if (c->record != NULL) {
+        note_put(c, start, false);
+    }
     c->put_bytes += interim.len;
 }
 

@@ -87,9 +87,6 @@ void connection_sending_extend(struct connection *c, uint64_t sent)
 /* The requests whose answers are all sent belong to the past. */
 static void note_sent(struct connection *c)
 {
-    if (c->record == NULL) {
-        return;
-    }
     bool within = c->phase == PHASE_HEAD || c->phase == PHASE_BODY || c->phase == PHASE_HANDLING;
     size_t done = within ? c->request_start : c->input_used;
     durable_sent(c->record, done, c->sent_bytes, c->phase == PHASE_CLOSING);
@@ -184,7 +181,9 @@ bool connection_sending_flush(struct connection *c)
         connection_hold_little(c);
         return false;
     case OUTPUT_DONE:
-        note_sent(c);
+        if (c->record != NULL) {
+            note_sent(c);
+        }
         log_sent(c, true);
         forget_text(c);
         break;

@@ -62,9 +62,8 @@ struct durable_record {
 _Static_assert(sizeof(struct durable_record) == 128, "two cache lines");
 
 struct area {
-    field accepting;
     field used; /* records that have ever been in use: the first ones */
-    char pad[EXTENT_PAGE_BYTES - 2 * sizeof(field)];
+    char pad[EXTENT_PAGE_BYTES - sizeof(field)];
     struct durable_record records[];
 };
 
@@ -73,7 +72,6 @@ struct durable {
     struct extents *extents;
     size_t connections;
     uint32_t generation;
-    bool was_accepting;
     uint32_t *free; /* a stack of indices */
     size_t free_count;
 };
@@ -119,9 +117,7 @@ struct durable *durable_open(void *area, size_t connections, uint32_t generation
     durable->extents = extents_create((char *)area + records_bytes(connections), REGION_BYTES);
     durable->connections = connections;
     durable->generation = generation;
-    durable->was_accepting = get(&durable->area->accepting) != 0;
     durable->free = memory_alloc_zeroed(connections, sizeof(*durable->free));
-    set(&durable->area->accepting, 0);
     if (get(&durable->area->used) > connections) { /* the dead can have written anything */
         set(&durable->area->used, connections);
     }
@@ -226,11 +222,6 @@ void durable_abandon(struct durable *durable, struct durable_record *record, str
     }
     give_run(durable, record);
     release_record(durable, record);
-}
-
-void durable_accepting(struct durable *durable, bool accepting)
-{
-    set(&durable->area->accepting, accepting);
 }
 
 /* ---- Input ---- */
@@ -398,18 +389,17 @@ void durable_sent(struct durable_record *record, size_t consumed, uint64_t writt
     union word word = word_of(record);
     uint32_t answers = word.answered;
     CHECK(word.has_input && consumed <= UINT32_MAX && consumed >= word.consumed);
-    if (word.begun > answers) {
+    word.begun = closing ? 0 : NUMBER(word.begun - answers); /* the last answer is the last */
+    if (word.begun > 0) {
         prepare_output(record, &word, &(struct durable_output){.begins_at = written_bytes});
     }
     word.consumed = (uint32_t)consumed;
-    word.begun = NUMBER(word.begun - answers);
     word.answered = 0;
     word.suspect = word.suspect > answers ? NUMBER(word.suspect - answers) : 0;
     word.attempts = word.suspect > 0 ? word.attempts : 0;
     word.interim_sent = word.interim_put || (word.interim_sent && answers == 0);
     word.interim_put = 0;
     word.closing = closing;
-    CHECK(!closing || word.begun == 0); /* the last answer is the last */
     set(&record->word, word.bits);
 }
 
@@ -429,9 +419,10 @@ struct durable_state durable_state(const struct durable_record *record)
 
 /* ---- Adoption ---- */
 
-bool durable_was_accepting(const struct durable *durable)
+/* There is something to be made from the input. */
+static bool is_owed(union word word)
 {
-    return durable->was_accepting;
+    return !word.closing && (!is_empty(word) || word.interim_sent);
 }
 
 /* Whether what it says of itself can be, as far as that can be told without its socket; then its
@@ -441,7 +432,7 @@ static bool claim(struct durable *durable, const struct durable_record *record)
     union word word = word_of(record);
     uint64_t where = get(&record->where);
     if ((where & LEAVING) != 0 || (uint32_t)where == 0 || word.begun > DURABLE_BEGUN_MOST ||
-        word.answered > word.begun || (!word.has_input && word.begun > 0 && !word.closing)) {
+        word.answered > word.begun || (!word.has_input && is_owed(word))) {
         return false;
     }
     return !word.has_input ||
@@ -485,11 +476,11 @@ bool durable_adopt(struct durable *durable, struct durable_record *record, int f
     return true;
 }
 
-void durable_restart(struct durable_record *record, uint32_t answered, bool blame)
+void durable_restart(struct durable_record *record, uint32_t answered)
 {
     union word word = word_of(record);
     CHECK(answered <= word.answered);
-    if (blame && word.begun > word.answered) {
+    if (word.begun > word.answered) {
         uint32_t at_work = word.answered + 1;
         uint32_t attempts = word.suspect == at_work ? word.attempts + 1 : 1;
         word.attempts = (attempts < DURABLE_ATTEMPTS_MOST ? attempts : DURABLE_ATTEMPTS_MOST) & 3;

@@ -79,9 +79,6 @@ void durable_giving(struct durable_record *record, bool giving);
  * not consumed of the input moves to memory of the process's own. */
 void durable_abandon(struct durable *durable, struct durable_record *record, struct buffer *input);
 
-/* A socket is about to be accepted, or has been entered: between the two it is in no record. */
-void durable_accepting(struct durable *durable, bool accepting);
-
 /* ---- Input ---- */
 
 /* Memory for what is read next, which is byte read_bytes of all that the client sends: an empty
@@ -131,9 +128,6 @@ struct durable_output durable_output(const struct durable_record *record);
 
 /* ---- Adoption ---- */
 
-/* Whether the predecessor may have died between accepting a socket and entering it. */
-bool durable_was_accepting(const struct durable *durable);
-
 /* The next record that a predecessor has left, in whatever order; NULL: there is none any more.
  * *generation and *fd tell whose descriptor it is. Those that cannot be believed are left out. All
  * are to be had before any is adopted. */
@@ -146,9 +140,9 @@ struct durable_record *durable_next(struct durable *durable, size_t *cursor, uin
 bool durable_adopt(struct durable *durable, struct durable_record *record, int fd,
                    uint64_t read_bytes, struct buffer *input);
 
-/* What has begun begins again behind so many answers. blame: a process has died under the request
- * that was at work, if there was one. */
-void durable_restart(struct durable_record *record, uint32_t answered, bool blame);
+/* What has begun begins again behind so many answers: a process has died under the request that was
+ * at work, if there was one. */
+void durable_restart(struct durable_record *record, uint32_t answered);
 
 /* Frees a record that is not adopted. */
 void durable_drop(struct durable *durable, struct durable_record *record);

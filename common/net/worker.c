@@ -97,16 +97,6 @@ bool worker_adopt(struct worker *worker, struct durable_record *record, int fd, 
     return connection_adopt(&worker->loop, record, fd, crashed);
 }
 
-void worker_take_in(struct worker *worker, int fd)
-{
-    struct client_address client;
-    if (connection_find_client(fd, &client)) {
-        connection_create(&worker->loop, fd, &client);
-    } else {
-        close(fd);
-    }
-}
-
 struct adoption_counts worker_adoption(const struct worker *worker)
 {
     return worker->loop.adoption;

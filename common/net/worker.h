@@ -46,9 +46,6 @@ bool worker_take_over(struct worker *worker, int from_fd);
  * when it died; see connection_adopt. */
 bool worker_adopt(struct worker *worker, struct durable_record *record, int fd, bool crashed);
 
-/* The same for one that had been accepted and no more. */
-void worker_take_in(struct worker *worker, int fd);
-
 /* What became of their requests so far. */
 struct adoption_counts worker_adoption(const struct worker *worker);
 

@@ -160,7 +160,7 @@ void children_start(struct master *master, uint32_t number, struct child **place
     }
     if (child->pid < 0) {
         on_start_failure(master, number);
-        legacies_leave(master, child, true);
+        legacies_leave(master, child);
         ledger_retire(ledger, child->first_slot, child->slot_count);
         free(child);
         return;

@@ -126,7 +126,7 @@ static void schedule_respawn(struct seat *seat, const struct child *child,
         delay_ms = AWAITED_DELAY_MS;
     }
     seat->start_at_ms = now_ms + delay_ms;
-    if (delay_ms > 0) {
+    if (delay_ms > AWAITED_DELAY_MS) {
         log_write(LOG_WARN, "process %u keeps dying at once: the next one starts in %llu ms",
                   death->process, (unsigned long long)delay_ms);
     }
@@ -157,12 +157,11 @@ static void on_death(struct master *master, struct child *child, int wait_status
     struct death_record death;
     bury(master, child, wait_status, &death);
     log_death(&death, child);
-    if (leaves_places(master, child)) {
-        legacies_leave(master, child,
-                       !(WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL));
-    } else {
-        estate_destroy(child->estate);
+    if (death.left != 0) {
+        estate_bereaved(child->estate, death.signal != SIGKILL);
+        legacies_leave(master, child);
     }
+    estate_destroy(child->estate);
     child->estate = NULL;
     if (!leaves_places(master, child)) { /* they would stay on show as dead */
         ledger_retire(master->server->ledger, child->first_slot, child->slot_count);

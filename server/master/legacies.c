@@ -59,10 +59,9 @@ bool legacies_wait(const struct master *master, const struct child *child)
            master->seats[child->number].legacy == NULL;
 }
 
-void legacies_leave(struct master *master, struct child *child, bool crashed)
+void legacies_leave(struct master *master, struct child *child)
 {
     if (legacies_wait(master, child)) {
-        estate_bereaved(child->estate, crashed);
         master->seats[child->number].legacy = child->estate;
     } else {
         estate_destroy(child->estate);

@@ -172,8 +172,9 @@ struct estate *legacies_claim(struct master *master, struct seat *seat, const st
 /* Whether what the process leaves, should it die, would wait for a successor in its seat. */
 bool legacies_wait(const struct master *master, const struct child *child);
 
-/* The process has died: what it leaves waits for its successor, if there is to be one. */
-void legacies_leave(struct master *master, struct child *child, bool crashed);
+/* The process has died, or could not be forked: what it leaves waits for its successor, if there is
+ * to be one. */
+void legacies_leave(struct master *master, struct child *child);
 
 /* Nobody will come and take it. */
 void legacies_drop(struct seat *seat);

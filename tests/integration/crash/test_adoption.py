@@ -140,10 +140,11 @@ class Killer:
     def run(self):
         try:
             for _ in range(DEATHS):
-                before = self._server.worker_pids()
-                os.kill(before[0], signal.SIGKILL)
-                wait_until(lambda: before[0] not in self._server.worker_pids(), "it is gone")
-                self._server.wait_for_full_strength()
+                victim, ready = self._server.worker_pids()[0], self._server.log().count(" is ready ")
+                os.kill(victim, signal.SIGKILL)
+                wait_until(lambda: self._server.log().count(" is ready ") > ready, "its successor is ready")
+                # A request that is at work at three deaths in a row is given up: that is another test's matter.
+                wrk.wait_until_under_way(self._server)
         except (AssertionError, OSError, ConnectionLost) as error:
             self.error = error
 
@@ -153,7 +154,7 @@ class Killer:
 @pytest.mark.models(models.UNDER_LOAD)
 @pytest.mark.parametrize("path", ["/plaintext", "/hello.txt"])
 def test_no_client_notices_under_load(model, start_adopting, start_load, path):
-    server = start_adopting(model)
+    server = start_adopting(model, "--rebalance", "off")  # one that is being handed over is cut: the manual says so
     load = start_load(server, path)
     killer = Killer(server)
     thread = threading.Thread(target=killer.run)

@@ -472,6 +472,45 @@ static void test_pipeline_behind_a_post(void **state)
     try_all(&(struct situation){text, sizeof(text) - 1, 3, 0, check_small});
 }
 
+/* The client waits for the end, which the successor has to bring. */
+static void test_the_last_answer(void **state)
+{
+    (void)state;
+    const char text[] = "GET / HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n";
+    try_all(&(struct situation){text, sizeof(text) - 1, 1, 0, check_hello});
+}
+
+/* As many as one output takes, and more than a record counts. */
+static void test_many_small_answers(void **state)
+{
+    (void)state;
+    enum { MANY = 300 };
+    static const char one[] = "HEAD / HTTP/1.1\r\n" HOST "\r\n";
+    static char text[MANY * (sizeof(one) - 1) + 1];
+    for (int i = 0; i < MANY; i++) {
+        strcpy(text + (size_t)i * (sizeof(one) - 1), one);
+    }
+    struct client_address client = client_at("127.0.0.1", 1);
+    connect_pair(0);
+    assert_int_equal(send(client_fd, text, sizeof(text) - 1, 0), sizeof(text) - 1);
+    struct worker *worker = make_worker(1);
+    connection_create(&worker->loop, server_fd, &client);
+    size_t heads = 0;
+    while (heads < MANY) {
+        ssize_t n = recv(client_fd, answer + answer_bytes, ANSWER_BYTES - answer_bytes, 0);
+        assert_true(n > 0);
+        answer_bytes += (size_t)n;
+        heads = 0;
+        for (const char *at = answer;
+             (at = memmem(at, (size_t)(answer + answer_bytes - at), "\r\n\r\n", 4)) != NULL;
+             at += 4) {
+            heads++;
+        }
+    }
+    destroy_worker(worker);
+    close(client_fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +521,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_chunked_echo, make, discard),
         cmocka_unit_test_setup_teardown(test_post_that_is_not_repeated, make, discard),
         cmocka_unit_test_setup_teardown(test_pipeline_behind_a_post, make, discard),
+        cmocka_unit_test_setup_teardown(test_the_last_answer, make, discard),
+        cmocka_unit_test_setup_teardown(test_many_small_answers, make, discard),
     };
     return cmocka_run_group_tests_name("adoption", tests, NULL, NULL);
 }

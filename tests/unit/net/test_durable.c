@@ -176,17 +176,17 @@ static void test_deaths_are_counted_under_the_same_request(void **state)
     durable_begin(record, 0);
     durable_answered(record);
     durable_begin(record, 10);
-    durable_restart(record, 0, true);
+    durable_restart(record, 0);
     assert_int_equal(durable_state(record).suspect, 2);
     assert_int_equal(durable_state(record).attempts, 1);
     durable_begin(record, 0);
     durable_answered(record);
     durable_begin(record, 10);
     assert_int_equal(durable_state(record).begun, 2); /* not three */
-    durable_restart(record, 0, true);
+    durable_restart(record, 0);
     assert_int_equal(durable_state(record).attempts, 2);
     durable_begin(record, 0);
-    durable_restart(record, 0, true);
+    durable_restart(record, 0);
     assert_int_equal(durable_state(record).suspect, 1); /* another one, now */
     assert_int_equal(durable_state(record).attempts, 1);
 }
@@ -255,11 +255,38 @@ static void test_what_cannot_be_is_left_out(void **state)
     }
 }
 
+/* Output that no input asks for. */
+static void test_output_from_nothing(void **state)
+{
+    (void)state;
+    enter(70);
+    durable_interim(record, 0);
+    die(2);
+    assert_nobody();
+}
+
+/* Whatever had begun behind it: nobody waits for that. */
+static void test_the_last_answer_is_the_last(void **state)
+{
+    (void)state;
+    enter(70);
+    read_into("first second");
+    durable_begin(record, 0);
+    durable_answered(record);
+    durable_begin(record, 10);
+    durable_restart(record, 0);
+    durable_begin(record, 0);
+    durable_answered(record);
+    durable_sent(record, 6, 10, true);
+    assert_int_equal(durable_state(record).begun, 0);
+    assert_true(durable_state(record).closing);
+}
+
 static void test_more_records_than_there_can_be(void **state)
 {
     (void)state;
     enter(70);
-    ((uint64_t *)(void *)area)[1] = UINT64_MAX;
+    *(uint64_t *)(void *)area = UINT64_MAX;
     die(2);
     only_one(1, 70);
 }
@@ -308,6 +335,8 @@ int main(void)
         TEST(test_who_has_left_is_not_found),
         TEST(test_who_goes_on_alone),
         TEST(test_what_cannot_be_is_left_out),
+        TEST(test_output_from_nothing),
+        TEST(test_the_last_answer_is_the_last),
         TEST(test_more_records_than_there_can_be),
         TEST(test_input_of_two),
         TEST(test_lengths_are_the_kernels),
