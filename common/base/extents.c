@@ -46,11 +46,15 @@ struct extents *extents_create(void *base, size_t bytes)
     CHECK((uintptr_t)base % EXTENT_PAGE_BYTES == 0);
     CHECK(pages > 0 && pages < NO_PAGE);
     struct extents *extents = memory_alloc_zeroed(1, sizeof(*extents));
+    size_t words = bitmap_words(pages);
     extents->base = base;
     extents->pages = extents->free_pages = (uint32_t)pages;
-    extents->used = memory_alloc_zeroed(bitmap_words(pages), sizeof(*extents->used));
-    extents->stale = memory_alloc_zeroed(bitmap_words(pages), sizeof(*extents->stale));
-    extents->owned = memory_alloc_zeroed(pages, sizeof(*extents->owned));
+    /* In one piece, which is so large that the C library leaves it untouched: of two that are not
+     * it clears each byte. */
+    extents->used = memory_alloc_zeroed(1, 2 * words * sizeof(*extents->used) +
+                                               pages * sizeof(*extents->owned));
+    extents->stale = extents->used + words;
+    extents->owned = (uint32_t *)(extents->stale + words);
     return extents;
 }
 
@@ -59,9 +63,7 @@ void extents_destroy(struct extents *extents)
     for (size_t length = 1; length <= MAX_SPARE_PAGES; length++) {
         free(extents->spares[length].pages);
     }
-    free(extents->used);
-    free(extents->stale);
-    free(extents->owned);
+    free(extents->used); /* and the others */
     free(extents);
 }
 
@@ -279,13 +281,14 @@ bool extents_trim(struct extents *extents)
     return goes_on;
 }
 
-void extents_forget_predecessor(struct extents *extents)
+void extents_forget_predecessor(struct extents *extents, uint32_t pages)
 {
+    size_t limit = pages < extents->pages ? pages : extents->pages;
     size_t first = 0;
     size_t end;
-    for (; first < extents->pages; first = end) {
-        first = bitmap_next_clear(extents->used, first, extents->pages);
-        end = bitmap_next_set(extents->used, first, extents->pages);
+    for (; first < limit; first = end) {
+        first = bitmap_next_clear(extents->used, first, limit);
+        end = bitmap_next_set(extents->used, first, limit);
         bitmap_set(extents->stale, first, end - first);
     }
 }

@@ -58,8 +58,9 @@ void *extents_memory(const struct extents *extents, struct extent run);
  * shared memory. If the kernel refuses, the log says so, and no call tries it again. */
 bool extents_trim(struct extents *extents);
 
-/* Has extents_trim() give back the memory of all pages that are free, even if these books have
- * never given them away: a successor calls it when it has claimed what it wants to keep. */
-void extents_forget_predecessor(struct extents *extents);
+/* Has extents_trim() give back the memory of the first so many pages as far as they are free, even
+ * if these books have never given them away: a successor calls it when it has claimed what it wants
+ * to keep, with how many its predecessors may have touched. */
+void extents_forget_predecessor(struct extents *extents, uint32_t pages);
 
 #endif

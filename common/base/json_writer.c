@@ -191,10 +191,8 @@ void json_write_string(struct json_writer *writer, struct span text)
 
 void json_uint(struct json_writer *writer, uint64_t number)
 {
-    char text[NUMBER_BYTES];
-    snprintf(text, sizeof(text), "%" PRIu64, number);
     before_value(writer);
-    append_text(writer, text);
+    buffer_append_uint(writer->out, number);
 }
 
 void json_int(struct json_writer *writer, int64_t number)
@@ -217,13 +215,24 @@ void json_write_null(struct json_writer *writer)
     append_text(writer, "null");
 }
 
-void json_milliseconds(struct json_writer *writer, uint64_t microseconds)
+void json_write_raw(struct json_writer *writer, struct span value)
+{
+    before_value(writer);
+    buffer_append_span(writer->out, value);
+}
+
+void json_thousandths(struct json_writer *writer, uint64_t thousandths)
 {
     char text[NUMBER_BYTES];
-    snprintf(text, sizeof(text), "%" PRIu64 ".%03u", microseconds / 1000,
-             (unsigned)(microseconds % 1000));
+    snprintf(text, sizeof(text), "%" PRIu64 ".%03u", thousandths / 1000,
+             (unsigned)(thousandths % 1000));
     before_value(writer);
     append_text(writer, text);
+}
+
+void json_milliseconds(struct json_writer *writer, uint64_t microseconds)
+{
+    json_thousandths(writer, microseconds);
 }
 
 void json_put_string(struct json_writer *writer, const char *key, struct span text)
@@ -270,4 +279,10 @@ void json_put_milliseconds(struct json_writer *writer, const char *key, uint64_t
 {
     json_key(writer, key);
     json_milliseconds(writer, microseconds);
+}
+
+void json_put_thousandths(struct json_writer *writer, const char *key, uint64_t thousandths)
+{
+    json_key(writer, key);
+    json_thousandths(writer, thousandths);
 }

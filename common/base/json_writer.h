@@ -39,6 +39,10 @@ void json_uint(struct json_writer *writer, uint64_t number);
 void json_int(struct json_writer *writer, int64_t number);
 void json_bool(struct json_writer *writer, bool value);
 void json_write_null(struct json_writer *writer);
+/* A value that is JSON already. */
+void json_write_raw(struct json_writer *writer, struct span value);
+/* A number with three decimals: 1234 thousandths are 1.234. */
+void json_thousandths(struct json_writer *writer, uint64_t thousandths);
 /* Milliseconds with three decimals: 1234 us is 1.234. */
 void json_milliseconds(struct json_writer *writer, uint64_t microseconds);
 
@@ -50,6 +54,7 @@ void json_put_uint(struct json_writer *writer, const char *key, uint64_t number)
 void json_put_int(struct json_writer *writer, const char *key, int64_t number);
 void json_put_bool(struct json_writer *writer, const char *key, bool value);
 void json_put_null(struct json_writer *writer, const char *key);
+void json_put_thousandths(struct json_writer *writer, const char *key, uint64_t thousandths);
 void json_put_milliseconds(struct json_writer *writer, const char *key, uint64_t microseconds);
 
 #endif

@@ -103,18 +103,26 @@ static bool can_be_own(int fd, int flags)
            (!S_ISREG(status.st_mode) || (flags & O_APPEND) != 0);
 }
 
-void log_file_own(int fd)
+static bool is_regular(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+bool log_file_own(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
     int closes = fcntl(fd, F_GETFD);
     if (!can_be_own(fd, flags)) {
-        return;
+        return false;
     }
     int own = open_again(fd, flags & O_APPEND);
-    if (own >= 0) {
-        dup3(own, fd, (closes & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
-        close(own);
+    if (own < 0) {
+        return false;
     }
+    bool is_own = dup3(own, fd, (closes & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0) >= 0;
+    close(own);
+    return is_own && is_regular(fd);
 }
 
 /* ---- Writing ---- */
@@ -181,29 +189,46 @@ static size_t take_back_torn(int fd, const char *lines, size_t written)
     return written;
 }
 
+/* One that is not interrupted. */
+static ssize_t put_piece(int fd, mode_t mode, const char *lines, size_t bytes)
+{
+    ssize_t n;
+    do {
+        n = put(fd, mode, lines, S_ISREG(mode) ? bytes : piece_bytes(lines, bytes));
+    } while (n < 0 && errno == EINTR);
+    if (n == 0) { /* a terminal that takes nothing now */
+        errno = EAGAIN;
+    }
+    return n;
+}
+
+static size_t append(int fd, mode_t mode, const char *lines, size_t bytes)
+{
+    size_t written = 0;
+    ssize_t n;
+    while (written < bytes && (n = put_piece(fd, mode, lines + written, bytes - written)) > 0) {
+        written += (size_t)n;
+    }
+    return S_ISREG(mode) && written < bytes ? take_back_torn(fd, lines, written) : written;
+}
+
 size_t log_file_append(int fd, const char *lines, size_t bytes)
 {
     struct stat status;
-    size_t written = 0;
+    return fstat(fd, &status) == 0 ? append(fd, status.st_mode, lines, bytes) : 0;
+}
+
+size_t log_file_append_piece(int fd, const char *lines, size_t bytes)
+{
+    struct stat status;
     if (fstat(fd, &status) != 0) {
         return 0;
     }
-    bool is_regular = S_ISREG(status.st_mode);
-    while (written < bytes) {
-        size_t left = bytes - written;
-        size_t piece = is_regular ? left : piece_bytes(lines + written, left);
-        ssize_t n = put(fd, status.st_mode, lines + written, piece);
-        if (n == 0) { /* a terminal that takes nothing now */
-            errno = EAGAIN;
-            break;
-        }
-        if (n > 0) {
-            written += (size_t)n;
-        } else if (errno != EINTR) {
-            break;
-        }
+    if (S_ISREG(status.st_mode)) {
+        return append(fd, status.st_mode, lines, bytes);
     }
-    return is_regular && written < bytes ? take_back_torn(fd, lines, written) : written;
+    ssize_t n = put_piece(fd, status.st_mode, lines, bytes);
+    return n > 0 ? (size_t)n : 0;
 }
 
 const char *log_file_loss_cause(int error)

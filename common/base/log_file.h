@@ -31,8 +31,9 @@ const char *log_file_cause(const char *path, int error);
 
 /* Makes a descriptor that others share (standard error; any after a fork) this process's own, so
  * that none of them can make a write wait, by taking O_NONBLOCK away, and so that they do not get
- * it either. Where that is not possible it stays as it is. */
-void log_file_own(int fd);
+ * it either. Where that is not possible it stays as it is. True: it is a file that is appended to,
+ * and its position is nobody else's (log_position.h). */
+bool log_file_own(int fd);
 
 /* Appends whole lines as far as it goes without waiting, and returns how many bytes are there for
  * good; fewer than given: errno tells why. On a pipe each line of at most PIPE_BUF bytes is there
@@ -40,6 +41,10 @@ void log_file_own(int fd);
  * Elsewhere (a terminal) a line may be torn: the rest is to come next. Slow storage is waited for.
  */
 size_t log_file_append(int fd, const char *lines, size_t bytes);
+
+/* The same as far as one write goes; to a file, all. 0: nothing, and errno tells why. Fewer than
+ * given, and more than 0: there may be room for more. */
+size_t log_file_append_piece(int fd, const char *lines, size_t bytes);
 
 /* What keeps lines from being written, in words; error: errno of log_file_append. */
 const char *log_file_loss_cause(int error);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/wait.h>
 
 void signal_name(int number, char out[SIGNAL_NAME_BYTES])
 {
@@ -13,6 +14,17 @@ void signal_name(int number, char out[SIGNAL_NAME_BYTES])
         snprintf(out, SIGNAL_NAME_BYTES, "SIG%s", abbreviation);
     } else {
         snprintf(out, SIGNAL_NAME_BYTES, "signal %d", number);
+    }
+}
+
+void signal_describe_end(int wait_status, char out[SIGNAL_END_BYTES])
+{
+    char name[SIGNAL_NAME_BYTES];
+    if (WIFSIGNALED(wait_status)) {
+        signal_name(WTERMSIG(wait_status), name);
+        snprintf(out, SIGNAL_END_BYTES, "was killed by %s", name);
+    } else {
+        snprintf(out, SIGNAL_END_BYTES, "exited with status %d", WEXITSTATUS(wait_status));
     }
 }
 

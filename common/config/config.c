@@ -264,6 +264,7 @@ void config_free(struct config *config)
     free(config->user);
     free(config->pid_file);
     free(config->control);
+    free(config->observe);
     *config = (struct config){0};
 }
 

@@ -33,6 +33,7 @@ struct config {
     char *pid_file;        /* path; NULL: off */
     char *user;            /* "name" or "name:group" of the serving processes; NULL: as started */
     char *control;         /* path of the control socket; NULL: off */
+    char *observe;         /* "127.0.0.1:8090", where the observer answers; NULL: there is none */
     uint64_t workers;      /* prefork: worker processes */
     uint64_t threads;      /* threadpool: pool threads; prefork: threads in each worker, 0: none */
     uint64_t loops;        /* request dispatch: event loop threads beside the pool */
@@ -70,11 +71,12 @@ struct config {
     enum config_bench bench; /* /sleep, /cpu and their like; auto: if only this machine asks */
     enum config_access_log_format access_log_format;
     enum log_level log_level;
-    bool rebalance;  /* event loops hand connections to others that have clearly fewer */
-    bool gzip;       /* compress on the fly */
-    bool faults;     /* /fault/... answers only when this is on */
-    bool core_files; /* a worker that dies of a signal leaves one */
-    bool bare;       /* threadpool: run without a master */
+    bool rebalance;       /* event loops hand connections to others that have clearly fewer */
+    bool gzip;            /* compress on the fly */
+    bool faults;          /* /fault/... answers only when this is on */
+    bool core_files;      /* a worker that dies of a signal leaves one */
+    bool bare;            /* threadpool: run without a master */
+    bool observe_control; /* the observer passes commands on */
     uint64_t chosen; /* a bit for each row of the settings table: its value is not the default */
 };
 
@@ -87,7 +89,8 @@ enum config_trait {
     CONFIG_HAS_MASTER = 8,
     CONFIG_HAS_SPARES = 16,
     CONFIG_HAS_WATCHDOG = 32,
-    CONFIG_HAS_ACCESS_LOG = 64
+    CONFIG_HAS_ACCESS_LOG = 64,
+    CONFIG_HAS_OBSERVER = 128
 };
 
 /* What the command line asks for. */

@@ -16,6 +16,7 @@ static const struct lack lacks[] = {
     {CONFIG_HAS_SPARES, "no spare threads are asked for; add --on-stuck spare"},
     {CONFIG_HAS_WATCHDOG, "nobody looks who is stuck; set --stuck-after-ms"},
     {CONFIG_HAS_ACCESS_LOG, "there is no access log; name one with --access-log"},
+    {CONFIG_HAS_OBSERVER, "there is no observer; give it an address with --observe"},
 };
 
 static unsigned own_traits(const struct config *config)
@@ -23,6 +24,7 @@ static unsigned own_traits(const struct config *config)
     return (config->on_stuck == CONFIG_STUCK_SPARE ? CONFIG_HAS_SPARES : 0) |
            (config->stuck_after_ms != 0 ? CONFIG_HAS_WATCHDOG : 0) |
            (config->access_log != NULL ? CONFIG_HAS_ACCESS_LOG : 0) |
+           (config->observe != NULL ? CONFIG_HAS_OBSERVER : 0) |
            (!config->bare ? CONFIG_HAS_MASTER : 0);
 }
 

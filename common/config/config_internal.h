@@ -14,7 +14,8 @@ enum config_kind {
     CONFIG_KIND_FLAG,   /* bool; on the command line the option alone switches it on */
     CONFIG_KIND_PATH,   /* char * */
     CONFIG_KIND_USER,   /* char * */
-    CONFIG_KIND_LISTEN  /* char *; in the YAML file also a list */
+    CONFIG_KIND_LISTEN, /* char *; in the YAML file also a list */
+    CONFIG_KIND_ADDRESS /* char *: one address, by number or localhost */
 };
 
 /* One row of the settings table. */

@@ -107,6 +107,14 @@ const struct config_setting config_settings[] = {
     {MEMBER(control), .option = "control", .kind = CONFIG_KIND_PATH, .empty_word = "off",
      .default_value = "off", .servers = BOTH_SERVERS, .needs = CONFIG_HAS_MASTER,
      .help = "Unix socket at which twinctl reaches the master."},
+    {MEMBER(observe), .option = "observe", .kind = CONFIG_KIND_ADDRESS, .empty_word = "off",
+     .default_value = "off", .servers = BOTH_SERVERS,
+     .help = "Address at which a process of its own shows what the server does: a page, metrics,\n"
+             "      /live and /ready; port 0: the kernel chooses."},
+    {MEMBER(observe_control), .option = "observe-control", .kind = CONFIG_KIND_SWITCH,
+     .default_value = "off", .servers = BOTH_SERVERS, .needs = CONFIG_HAS_OBSERVER,
+     .help = "It also takes commands, as twinctl does, from who has the token that is printed at\n"
+             "      the start."},
     {MEMBER(log_level), .option = "log-level", CHOICE(log_level_names), .default_value = "info",
      .servers = BOTH_SERVERS, .help = "The error log keeps this level and those behind it."},
     {MEMBER(user), .option = "user", .kind = CONFIG_KIND_USER, .empty_word = "keep",
@@ -272,6 +280,22 @@ static bool is_listen_address(const char *text)
     return decimal_parse(colon + 1, 0, 65535, &port) && is_host(host);
 }
 
+/* No name: nobody is asked for what it stands for. */
+static bool is_numeric_address(const char *text)
+{
+    const size_t host_bytes = strcspn(text, ":");
+    const bool is_local = strncmp(text, "localhost:", host_bytes + 1) == 0;
+    char host[LISTEN_HOST_BYTES];
+    struct in_addr address;
+    if (!is_listen_address(text)) {
+        return false;
+    }
+    memcpy(host, text, host_bytes);
+    host[host_bytes] = '\0';
+    return is_local || text[0] == '[' || strcmp(host, "*") == 0 ||
+           inet_pton(AF_INET, host, &address) == 1;
+}
+
 static bool is_listen_list(const char *text)
 {
     for (size_t i = 0; i < CONFIG_LISTEN_MOST; i++) {
@@ -324,6 +348,8 @@ static bool parse(const struct config_setting *setting, enum config_server serve
         return is_user(text);
     case CONFIG_KIND_LISTEN:
         return is_listen_list(text);
+    case CONFIG_KIND_ADDRESS:
+        return is_numeric_address(text);
     }
     return false;
 }
@@ -351,6 +377,7 @@ static void store(const struct config_setting *setting, struct config *config, c
     case CONFIG_KIND_PATH:
     case CONFIG_KIND_USER:
     case CONFIG_KIND_LISTEN:
+    case CONFIG_KIND_ADDRESS:
         free(*(char **)member);
         *(char **)member = text == NULL ? NULL : memory_copy_string(text);
         break;
@@ -420,6 +447,10 @@ void config_setting_allowed(const struct config_setting *setting, enum config_se
             out, CONFIG_ALLOWED_BYTES,
             "HOST:PORT, [IPv6]:PORT or *:PORT with a port from 0 to 65535, or up to %d of them",
             CONFIG_LISTEN_MOST);
+        break;
+    case CONFIG_KIND_ADDRESS:
+        snprintf(out, CONFIG_ALLOWED_BYTES, "%s%sHOST:PORT, HOST being localhost, a number or *",
+                 word, or_word);
         break;
     }
 }

@@ -1,6 +1,8 @@
 #include "common/http/content_coding.h"
 
-enum { WEIGHT_ONE = 1000, WEIGHT_NOT_NAMED = -1, WEIGHT_INVALID = -2 };
+#include "common/http/weight.h"
+
+enum { WEIGHT_NOT_NAMED = -1 };
 
 static const struct {
     const char *name;
@@ -35,39 +37,10 @@ enum content_coding content_coding_of_name(struct span name)
     return (enum content_coding)coding;
 }
 
-/* qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] ), in thousandths. */
-static int parse_weight(struct span text)
-{
-    if (text.len == 0 || text.len > 5 || (text.ptr[0] != '0' && text.ptr[0] != '1') ||
-        (text.len > 1 && text.ptr[1] != '.')) {
-        return WEIGHT_INVALID;
-    }
-    int weight = (text.ptr[0] - '0') * WEIGHT_ONE;
-    int place = WEIGHT_ONE / 10;
-    for (size_t i = 2; i < text.len; i++, place /= 10) {
-        if (text.ptr[i] < '0' || text.ptr[i] > '9') {
-            return WEIGHT_INVALID;
-        }
-        weight += (text.ptr[i] - '0') * place;
-    }
-    return weight <= WEIGHT_ONE ? weight : WEIGHT_INVALID;
-}
-
-/* Cuts the text before the first separator off; the rest begins behind it. */
-static struct span cut(struct span *rest, char separator)
-{
-    const char *end = rest->len == 0 ? NULL : memchr(rest->ptr, separator, rest->len);
-    size_t len = end == NULL ? rest->len : (size_t)(end - rest->ptr);
-    struct span part = {rest->ptr, len};
-    size_t step = end == NULL ? len : len + 1;
-    *rest = (struct span){rest->ptr + step, rest->len - step};
-    return span_trim(part);
-}
-
 /* codings [ ";" "q=" qvalue ] */
 static int member_weight(struct span member, struct span *name)
 {
-    *name = cut(&member, ';');
+    *name = weight_cut(&member, ';');
     struct span parameter = span_trim(member);
     if (parameter.len == 0) {
         return WEIGHT_ONE;
@@ -75,7 +48,7 @@ static int member_weight(struct span member, struct span *name)
     if (parameter.len < 2 || !span_equal_nocase((struct span){parameter.ptr, 2}, SPAN("q="))) {
         return WEIGHT_INVALID;
     }
-    return parse_weight((struct span){parameter.ptr + 2, parameter.len - 2});
+    return weight_parse((struct span){parameter.ptr + 2, parameter.len - 2});
 }
 
 static bool names_coding(struct span name, enum content_coding coding)
@@ -89,7 +62,7 @@ static void read_weights(struct span list, int weights[CODINGS], int *other)
 {
     while (list.len > 0) {
         struct span name;
-        int weight = member_weight(cut(&list, ','), &name);
+        int weight = member_weight(weight_cut(&list, ','), &name);
         if (weight == WEIGHT_INVALID) {
             continue;
         }

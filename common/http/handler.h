@@ -20,10 +20,10 @@ struct handler_context {
     uint64_t now_ms; /* CLOCK_MONOTONIC, as of this turn */
 };
 
-/* Begins the thread's next turn. Within a turn the clock is read at most once, and a file is looked
- * at at most once (file_cache_open). So a turn ends where what comes next must see what has changed
- * meanwhile: before each look at the sockets or the queue, with a new connection, and behind a
- * handler that blocks. */
+/* Begins the thread's next turn. Within a turn the time is what it was when it was first asked for,
+ * and a file is looked at at most once (file_cache_open). So a turn ends where what comes next must
+ * see what has changed meanwhile: before each look at the sockets or the queue, with a new
+ * connection, and behind a handler that blocks. */
 static inline void handler_context_next_turn(struct handler_context *context)
 {
     context->turn++;

@@ -324,17 +324,16 @@ static const bool host_bytes[256] = {
 static size_t reg_name_bytes(struct span text)
 {
     size_t n = 0;
-    while (n < text.len) {
-        if (host_bytes[(unsigned char)text.ptr[n]]) {
+    for (;;) {
+        while (n < text.len && host_bytes[(unsigned char)text.ptr[n]]) {
             n++;
-        } else if (text.ptr[n] == '%' && text.len - n > 2 && is_hex(text.ptr[n + 1]) &&
-                   is_hex(text.ptr[n + 2])) {
-            n += 3;
-        } else {
-            break;
         }
+        if (text.len - n < 3 || text.ptr[n] != '%' || !is_hex(text.ptr[n + 1]) ||
+            !is_hex(text.ptr[n + 2])) {
+            return n;
+        }
+        n += 3;
     }
-    return n;
 }
 
 /* How many bytes are "[", an IPv6 address, "]"; 0: they are not. */

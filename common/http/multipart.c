@@ -1,14 +1,15 @@
 #include "common/http/multipart.h"
 
 #include "common/base/check.h"
-#include "common/base/clock.h"
+#include "common/base/digest.h"
 #include "common/base/memory.h"
 
 #include <stdlib.h>
 
 enum { BOUNDARY_BYTES = 26 }; /* as BOUNDARY renders it */
 
-/* Numbers that no two answers share. */
+/* It follows from what is asked for, so that whoever makes the answer again makes the same bytes.
+ * Who writes the file could put it there, and would confuse the readers of his own file. */
 #define BOUNDARY "twinhttpd-%016llx"
 
 struct multipart {
@@ -42,13 +43,19 @@ static uint64_t part_bytes(const struct multipart *multipart, const struct byte_
     return lines + range->last - range->first + 1;
 }
 
+static uint64_t number_of(const struct byte_range *ranges, size_t count, uint64_t size_bytes)
+{
+    uint64_t digest = digest_add(DIGEST_EMPTY, &size_bytes, sizeof(size_bytes));
+    return digest_add(digest, ranges, count * sizeof(ranges[0]));
+}
+
 struct multipart *multipart_create(const struct byte_range *ranges, size_t count,
                                    uint64_t size_bytes, const char *content_type)
 {
     struct multipart *multipart =
         memory_alloc(sizeof(*multipart) + count * sizeof(multipart->ranges[0]));
     *multipart = (struct multipart){.content_type = content_type,
-                                    .number = clock_monotonic_ns(),
+                                    .number = number_of(ranges, count, size_bytes),
                                     .size_bytes = size_bytes,
                                     .body_bytes = SPAN("\r\n----\r\n").len + BOUNDARY_BYTES,
                                     .count = (uint32_t)count};

@@ -38,6 +38,32 @@ bool http_request_is_forwarded(const struct http_request *request)
     return false;
 }
 
+/* The field's value if that is its line; ptr NULL: it is another's. */
+static struct span value_in(struct span line, struct span name)
+{
+    const bool is_its = line.len > name.len && line.ptr[name.len] == ':' &&
+                        span_equal_nocase((struct span){line.ptr, name.len}, name);
+    return is_its ? span_trim((struct span){line.ptr + name.len + 1, line.len - name.len - 1})
+                  : (struct span){NULL, 0};
+}
+
+struct span http_request_field_named(const struct http_request *request, struct span name)
+{
+    const char *end = request->head + request->head_bytes;
+    const char *line = request->head + request->line.offset + request->line.len + 2; /* CRLF */
+    while (line < end) {
+        const char *next = memchr(line, '\r', (size_t)(end - line));
+        struct span value = next == NULL
+                                ? (struct span){NULL, 0}
+                                : value_in((struct span){line, (size_t)(next - line)}, name);
+        if (next == NULL || value.ptr != NULL) {
+            return value;
+        }
+        line = next + 2;
+    }
+    return (struct span){NULL, 0};
+}
+
 void http_request_reset(struct http_request *request)
 {
     struct arena arena = request->arena;

@@ -92,6 +92,10 @@ static inline struct span http_request_field(const struct http_request *request,
     return http_request_text(request, request->fields[id]);
 }
 
+/* The first value of a field by its name, be it known or not; ptr NULL: absent. It looks through
+ * the whole head: for what few handlers ask. Valid until the handler returns. */
+struct span http_request_field_named(const struct http_request *request, struct span name);
+
 /* The request line for logs and notes: bytes from 0x80 in the target stand as %HH, as they would in
  * a URI. Lives in the head, or in the arena. */
 struct span http_request_shown_line(const struct http_request *request, struct arena *arena);

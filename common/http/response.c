@@ -21,6 +21,9 @@ void http_response_reset(struct http_response *response)
     if (response->parts != NULL) {
         multipart_destroy(response->parts);
     }
+    if (response->detach != NULL) {
+        response->detach(response->detach_data, -1);
+    }
     *response =
         (struct http_response){.status = 200, .text = text, .headers = headers, .arena = arena};
 }
@@ -53,6 +56,13 @@ void http_response_add_header(struct http_response *response, const char *name, 
     buffer_append_span(headers, SPAN(": "));
     buffer_append_span(headers, span_of(value));
     buffer_append_span(headers, SPAN("\r\n"));
+}
+
+void http_response_detach(struct http_response *response, http_detach_fn fn, void *data)
+{
+    response->detach = fn;
+    response->detach_data = data;
+    response->close = true;
 }
 
 uint64_t http_response_body_bytes(const struct http_response *response)
@@ -125,7 +135,7 @@ static void append_head(const struct http_response *response, const struct http_
         append_literal(out, span_of(response->content_type));
         append_literal(out, SPAN("\r\n"));
     }
-    if (status_has_content(response->status)) {
+    if (status_has_content(response->status) && response->detach == NULL) {
         append_literal(out, SPAN("Content-Length: "));
         append_decimal(out, http_response_body_bytes(response));
         append_literal(out, SPAN("\r\n"));

@@ -11,6 +11,9 @@
 /* A longer body is not copied behind its head. */
 enum { HTTP_RESPONSE_COPIED_BYTES = 4096 };
 
+/* Takes a connection over: see http_response_detach. */
+typedef void (*http_detach_fn)(void *data, int fd);
+
 struct http_response {
     unsigned status;
     const char *content_type; /* must outlive the response; NULL: no such line */
@@ -22,8 +25,10 @@ struct http_response {
     uint64_t file_offset;
     uint64_t file_bytes;
     struct multipart *parts; /* owned: these parts of the file instead; NULL: none */
-    bool no_store;           /* no cache may keep it, as none may keep an error of the moment */
-    bool close;              /* the connection ends after this response */
+    http_detach_fn detach;   /* who takes the connection over; NULL: nobody */
+    void *detach_data;
+    bool no_store; /* no cache may keep it, as none may keep an error of the moment */
+    bool close;    /* the connection ends after this response */
 };
 
 void http_response_reset(struct http_response *response);
@@ -37,6 +42,14 @@ void http_response_text(struct http_response *response, unsigned status, const c
 
 /* Adds a header line; name and value are trusted to hold no CR or LF. */
 void http_response_add_header(struct http_response *response, const char *name, const char *value);
+
+/* Has the connection given away, for a response without an end: the head has no Content-Length and
+ * says that the connection ends. When head and body (if there is one) have been given to the
+ * kernel, fn gets the descriptor, non-blocking, which is its own from then on; what the client has
+ * sent behind its request is dropped. fn is called once in any case, on the thread of the
+ * connection's event loop: fd is -1 if nothing is given away, because the client is gone or the
+ * request allows no body (HEAD). data must live until then. */
+void http_response_detach(struct http_response *response, http_detach_fn fn, void *data);
 
 /* How many bytes Content-Length announces. */
 uint64_t http_response_body_bytes(const struct http_response *response);

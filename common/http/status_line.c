@@ -22,6 +22,7 @@ static const struct status_entry entries[] = {
     ENTRY(404, "Not Found"),
     ENTRY(405, "Method Not Allowed"),
     ENTRY(408, "Request Timeout"),
+    ENTRY(409, "Conflict"),
     ENTRY(411, "Length Required"),
     ENTRY(412, "Precondition Failed"),
     ENTRY(413, "Content Too Large"),
@@ -34,6 +35,7 @@ static const struct status_entry entries[] = {
     ENTRY(501, "Not Implemented"),
     ENTRY(502, "Bad Gateway"),
     ENTRY(503, "Service Unavailable"),
+    ENTRY(504, "Gateway Timeout"),
     ENTRY(505, "HTTP Version Not Supported"),
 };
 

@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/http/status_line.h"
 #include "common/net/connection.h"
+#include "common/net/durable.h"
 #include "common/net/loop.h"
 
 #include <errno.h>
@@ -133,15 +134,35 @@ static bool free_descriptor(struct acceptor *acceptor)
     return evicted;
 }
 
+/* Between the kernel's giving a socket and its record a successor has to look for it. */
+static void expect(const struct loop *loop, bool expected)
+{
+    if (loop->options.durable != NULL && expected) {
+        durable_expect(loop->options.durable, 0, 0);
+    } else if (loop->options.durable != NULL) {
+        durable_expect_nothing(loop->options.durable);
+    }
+}
+
+static int accept_next(struct acceptor *acceptor, int listen_fd, struct sockaddr_storage *address)
+{
+    expect(acceptor->loop, true);
+    int fd = accept_from(listen_fd, address);
+    if (fd < 0 && free_descriptor(acceptor)) {
+        fd = accept_from(listen_fd, address);
+    }
+    if (fd < 0) {
+        expect(acceptor->loop, false);
+    }
+    return fd;
+}
+
 /* Accepts one connection. False: none is waiting, or none can be had. */
 static bool accept_one(struct acceptor *acceptor, int listen_fd)
 {
     struct loop *loop = acceptor->loop;
     struct sockaddr_storage address;
-    int fd = accept_from(listen_fd, &address);
-    if (fd < 0 && free_descriptor(acceptor)) {
-        fd = accept_from(listen_fd, &address);
-    }
+    int fd = accept_next(acceptor, listen_fd, &address);
     if (fd < 0) {
         switch (errno) {
         case EMFILE:
@@ -163,6 +184,7 @@ static bool accept_one(struct acceptor *acceptor, int listen_fd)
     uint64_t most = loop->options.config->max_connections_per_client;
     if (most > 0 && !client_counts_enter(&loop->client_counts, &client, most)) {
         refuse(acceptor, fd, &client);
+        expect(loop, false);
         return true;
     }
     if (!loop_has_free_place(loop) && !loop->draining) {

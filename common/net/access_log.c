@@ -5,165 +5,20 @@
 #include "common/base/clock.h"
 #include "common/base/escape.h"
 #include "common/base/json_writer.h"
-#include "common/base/log.h"
-#include "common/base/log_file.h"
-#include "common/base/memory.h"
+#include "common/net/access_log_internal.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
 
 enum {
-    BATCH_BYTES = 32768,
-    WAITING_BYTES = 8 * BATCH_BYTES, /* of lines that cannot be written now */
-    TIME_BYTES = 32,
-    CUT_FIELD_BYTES = 1024, /* at first, of a line that is too long for a pipe */
-    END_BYTES = 128,        /* more than any end of a line */
-    PIPE_LINE_BYTES = PIPE_BUF - END_BYTES,
-    TELL_MS = 10000, /* between two lines about losses to a slow reader */
-    LAST_PATIENCE_MS = 250,
-    LOOK_AGAIN_MS = 10
+    CUT_FIELDS = 4, /* a line that is too long has fields of so manieth a part of what is allowed */
+    END_BYTES = 128, /* more than any end of a line */
+    PIPE_LINE_BYTES = PIPE_BUF - END_BYTES
 };
-
-struct access_log {
-    int fd;
-    enum config_access_log_format format;
-    uint32_t process;
-    struct buffer batch;
-    struct buffer noted;   /* lines that may not be true yet, and have no end */
-    size_t write_at_bytes; /* when the batch has grown so long */
-    size_t field_bytes;    /* at most, of each field that a client fills */
-    int64_t rendered_second;
-    char time_text[TIME_BYTES]; /* of the rendered second */
-    bool failed;                /* reported once, until the batch has been written */
-    uint64_t lost_lines;        /* not told of yet */
-    uint64_t told_ms;           /* when that was done the last time */
-};
-
-/* Stands before the text of a line that is noted or deferred. The places are offsets into it. */
-struct line {
-    struct access_log_extent where;
-    uint64_t began_us;
-    uint32_t slot_index;
-    uint32_t bytes; /* of the text */
-    uint32_t time_at;
-    uint32_t size_at;
-    uint32_t size_digits;
-};
-
-struct access_log *access_log_create(int fd, enum config_access_log_format format, uint32_t process)
-{
-    struct access_log *log = memory_alloc_zeroed(1, sizeof(*log));
-    log->fd = fd;
-    log->format = format;
-    log->process = process;
-    log->write_at_bytes = BATCH_BYTES;
-    log->field_bytes = SIZE_MAX;
-    buffer_reserve(&log->batch, BATCH_BYTES);
-    return log;
-}
-
-void access_log_destroy(struct access_log *log)
-{
-    access_log_finish(log);
-    buffer_free(&log->batch);
-    buffer_free(&log->noted);
-    free(log);
-}
-
-/* ---- Writing ---- */
-
-static bool is_full(const struct access_log *log)
-{
-    return log->batch.len >= WAITING_BYTES;
-}
-
-/* That a reader is slow is no news before it costs a line. */
-static void on_failure(struct access_log *log, int error)
-{
-    if (log->failed || (error == EAGAIN && !is_full(log))) {
-        return;
-    }
-    log->failed = true;
-    log_write(LOG_ERROR,
-              "access log: cannot be written: %s; %d KiB of lines wait, and those beyond are lost "
-              "until this is mended",
-              log_file_loss_cause(error), WAITING_BYTES / 1024);
-}
-
-static void tell_losses(struct access_log *log)
-{
-    if (log->lost_lines > 0) {
-        log_write(LOG_ERROR, "access log: %llu %s lost", (unsigned long long)log->lost_lines,
-                  log->lost_lines == 1 ? "line" : "lines");
-        log->lost_lines = 0;
-        log->told_ms = clock_monotonic_ms();
-    }
-}
-
-/* Gives memory back that only waiting lines have needed. */
-static void empty_batch(struct access_log *log)
-{
-    buffer_clear(&log->batch);
-    if (log->batch.capacity > 2 * BATCH_BYTES) {
-        buffer_free(&log->batch);
-        buffer_reserve(&log->batch, BATCH_BYTES);
-    }
-}
-
-static void on_batch_written(struct access_log *log)
-{
-    empty_batch(log);
-    if (log->failed) {
-        log_write(LOG_NOTICE, "access log: is written again");
-        log->failed = false;
-    }
-    tell_losses(log);
-}
-
-void access_log_flush(struct access_log *log)
-{
-    if (log->batch.len == 0) {
-        return;
-    }
-    size_t written = log_file_append(log->fd, log->batch.data, log->batch.len);
-    if (written == log->batch.len) {
-        on_batch_written(log);
-    } else {
-        on_failure(log, errno);
-        buffer_consume(&log->batch, written);
-        if (written > 0 && clock_monotonic_ms() - log->told_ms >= TELL_MS) {
-            tell_losses(log); /* it may never catch up entirely */
-        }
-    }
-    log->write_at_bytes = log->batch.len + BATCH_BYTES;
-}
-
-static uint64_t count_lines(const struct buffer *batch)
-{
-    uint64_t lines = 0;
-    for (size_t i = 0; i < batch->len; i++) {
-        lines += batch->data[i] == '\n';
-    }
-    return lines;
-}
-
-void access_log_finish(struct access_log *log)
-{
-    const uint64_t until_ms = clock_monotonic_ms() + LAST_PATIENCE_MS;
-    struct pollfd room = {.fd = log->fd, .events = POLLOUT};
-    access_log_flush(log);
-    while (log->batch.len > 0 && errno == EAGAIN && clock_monotonic_ms() < until_ms) {
-        poll(&room, 1, LOOK_AGAIN_MS);
-        access_log_flush(log);
-    }
-    log->lost_lines += count_lines(&log->batch);
-    empty_batch(log);
-    tell_losses(log);
-}
+_Static_assert(ACCESS_LOG_WAITING_BYTES + ACCESS_LOG_LINE_BYTES + 2 * END_BYTES <
+                   DURABLE_BATCH_BYTES,
+               "a line more than may wait");
 
 /* ---- Rendering ---- */
 
@@ -218,7 +73,7 @@ static void render_time(struct access_log *log)
     time_t second = (time_t)log->rendered_second;
     struct tm utc;
     gmtime_r(&second, &utc);
-    strftime(log->time_text, TIME_BYTES, "%d/%b/%Y:%H:%M:%S +0000", &utc);
+    strftime(log->time_text, ACCESS_LOG_TIME_BYTES, "%d/%b/%Y:%H:%M:%S +0000", &utc);
 }
 
 static uint32_t count_digits(uint64_t number)
@@ -289,18 +144,22 @@ static void append_line(struct access_log *log, struct http_exchange *exchange, 
     }
 }
 
-/* A pipe takes no more at once, and between two writes others may write. */
-static bool takes_long_lines(const struct access_log *log)
+/* How long a line may be. A pipe takes no more at once, and between two writes others may write. */
+static size_t longest_line(const struct access_log *log)
 {
     struct stat status;
-    return fstat(log->fd, &status) == 0 && S_ISREG(status.st_mode);
+    if (fstat(log->fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+        return PIPE_LINE_BYTES;
+    }
+    return log->kept != NULL ? ACCESS_LOG_LINE_BYTES : SIZE_MAX;
 }
 
 /* Renders the line at start again, with shorter fields. Escaped, each byte can become six. */
 static void shorten_line(struct access_log *log, struct http_exchange *exchange, uint64_t size,
                          size_t start, struct places *places)
 {
-    for (log->field_bytes = CUT_FIELD_BYTES; log->noted.len - start > PIPE_LINE_BYTES;
+    const size_t longest = longest_line(log);
+    for (log->field_bytes = (longest + END_BYTES) / CUT_FIELDS; log->noted.len - start > longest;
          log->field_bytes /= 2) {
         log->noted.len = start;
         append_line(log, exchange, size, places);
@@ -313,28 +172,29 @@ void access_log_note(struct access_log *log, struct http_exchange *exchange,
 {
     const uint64_t size = where->end - where->body;
     const size_t start = log->noted.len;
-    const size_t text = start + sizeof(struct line);
+    const size_t text = start + sizeof(struct access_log_line);
     struct places places;
     render_time(log);
-    buffer_reserve(&log->noted, sizeof(struct line));
+    buffer_reserve(&log->noted, sizeof(struct access_log_line));
     log->noted.len = text;
     append_line(log, exchange, size, &places);
-    if (log->noted.len - text > PIPE_LINE_BYTES && !takes_long_lines(log)) {
+    if (log->noted.len - text > PIPE_LINE_BYTES) {
         shorten_line(log, exchange, size, text, &places);
     }
     const uint32_t digits = count_digits(size);
-    const struct line line = {.where = *where,
-                              .began_us = exchange->began_us,
-                              .slot_index = exchange->slot_index,
-                              .bytes = (uint32_t)(log->noted.len - text),
-                              .time_at = (uint32_t)(places.time_at - text),
-                              .size_at = (uint32_t)(places.size_end - text) - digits,
-                              .size_digits = digits};
+    const struct access_log_line line = {.where = *where,
+                                         .began_us = exchange->began_us,
+                                         .slot_index = exchange->slot_index,
+                                         .format = log->format,
+                                         .bytes = (uint32_t)(log->noted.len - text),
+                                         .time_at = (uint32_t)(places.time_at - text),
+                                         .size_at = (uint32_t)(places.size_end - text) - digits,
+                                         .size_digits = digits};
     memcpy(log->noted.data + start, &line, sizeof(line));
 }
 
 /* The line at an offset, which moves behind it; its text. */
-static struct span take_line(const struct buffer *lines, size_t *at, struct line *line)
+static struct span take_line(const struct buffer *lines, size_t *at, struct access_log_line *line)
 {
     CHECK(sizeof(*line) <= lines->len - *at);
     memcpy(line, lines->data + *at, sizeof(*line));
@@ -344,82 +204,120 @@ static struct span take_line(const struct buffer *lines, size_t *at, struct line
     return text;
 }
 
-/* Whether one more line may wait; else it is lost. */
-static bool has_room(struct access_log *log)
-{
-    log->lost_lines += is_full(log);
-    return !is_full(log);
-}
-
 static void add(struct access_log *log, struct span text)
 {
     buffer_append_span(&log->batch, text);
 }
 
-static void add_field(struct access_log *log, struct span name, uint64_t value)
+/* Room for a line with such a text, or the line is lost. */
+static bool make_room(struct access_log *log, struct span text)
 {
-    add(log, log->format == CONFIG_ACCESS_LOG_JSON ? name : SPAN(" "));
+    bool has_room = access_log_has_room(log);
+    if (has_room && log->kept != NULL) { /* nothing else makes it: that buffer does not grow */
+        durable_lines_make_room(log->kept, &log->batch, text.len + 2 * (size_t)END_BYTES);
+    }
+    return has_room;
+}
+
+static void add_field(struct access_log *log, bool json, struct span name, uint64_t value)
+{
+    add(log, json ? name : SPAN(" "));
     buffer_append_uint(&log->batch, value);
 }
 
 /* What is known when the last byte has gone to the kernel, or none will any more. */
-static void add_end(struct access_log *log, const struct line *line, uint64_t now_us, bool aborted)
+static void add_end(struct access_log *log, const struct access_log_line *line, uint64_t ended_us,
+                    bool aborted)
 {
-    add_field(log, SPAN(",\"duration_us\":"), now_us - line->began_us);
-    add_field(log, SPAN(",\"process\":"), log->process);
-    add_field(log, SPAN(",\"slot\":"), line->slot_index);
-    if (log->format == CONFIG_ACCESS_LOG_JSON) {
+    bool json = line->format == CONFIG_ACCESS_LOG_JSON;
+    add_field(log, json, SPAN(",\"duration_us\":"), ended_us - line->began_us);
+    add_field(log, json, SPAN(",\"process\":"), log->process);
+    add_field(log, json, SPAN(",\"slot\":"), line->slot_index);
+    if (json) {
         add(log, aborted ? SPAN(",\"aborted\":true}\n") : SPAN("}\n"));
     } else {
         add(log, aborted ? SPAN(" aborted\n") : SPAN("\n"));
     }
 }
 
-static void flush_if_full(struct access_log *log)
+static void add_lines_before(struct access_log *log, const struct buffer *lines, uint64_t begin)
 {
-    if (log->batch.len >= log->write_at_bytes) {
-        access_log_flush(log);
+    const uint64_t now_us = lines->len > 0 ? clock_monotonic_us() : 0;
+    for (size_t at = 0; at < lines->len;) {
+        struct access_log_line line;
+        struct span text = take_line(lines, &at, &line);
+        if (line.where.begin < begin && make_room(log, text)) {
+            add(log, text);
+            add_end(log, &line, line.ended_us > 0 ? line.ended_us : now_us, false);
+        }
     }
 }
 
 void access_log_sent(struct access_log *log)
 {
-    const uint64_t now_us = log->noted.len > 0 ? clock_monotonic_us() : 0;
-    for (size_t at = 0; at < log->noted.len;) {
-        struct line line;
-        struct span text = take_line(&log->noted, &at, &line);
-        if (has_room(log)) {
-            add(log, text);
-            add_end(log, &line, now_us, false);
-        }
+    if (log->noted.len > 0) {
+        add_lines_before(log, &log->noted, UINT64_MAX);
+        buffer_clear(&log->noted);
+        access_log_added(log);
     }
-    buffer_clear(&log->noted);
-    flush_if_full(log);
 }
 
 void access_log_defer(struct access_log *log, struct buffer *deferred)
 {
+    if (log->kept != NULL && log->noted.len + deferred->len > 0) { /* else it is another's */
+        durable_lines_withdraw(log->kept);
+    }
     buffer_append(deferred, log->noted.data, log->noted.len);
     buffer_clear(&log->noted);
 }
 
-/* The line with the time of now and the size that was sent. */
-static void add_corrected(struct access_log *log, const struct line *line, struct span text,
-                          uint64_t now_us, uint64_t sent_bytes)
+/* Bytes of the time in a line; 0: it is of another form than this log's. */
+static size_t time_bytes(const struct access_log *log, const struct access_log_line *line)
 {
-    if (!has_room(log)) {
+    return line->format == (uint32_t)log->format ? strlen(log->time_text) : 0;
+}
+
+/* The line with the time of now and the size that was sent. */
+static void add_corrected(struct access_log *log, const struct access_log_line *line,
+                          struct span text, uint64_t now_us, uint64_t sent_bytes)
+{
+    if (!make_room(log, text)) {
+        return;
+    }
+    if (line->ended_us > 0) { /* it was corrected before */
+        add(log, text);
+        add_end(log, line, line->ended_us, false);
         return;
     }
     const struct access_log_extent *where = &line->where;
     uint64_t sent = sent_bytes < where->end ? sent_bytes : where->end;
-    const size_t time_end = line->time_at + strlen(log->time_text);
+    const size_t time_end = line->time_at + time_bytes(log, line);
     const size_t size_end = line->size_at + line->size_digits;
     add(log, (struct span){text.ptr, line->time_at});
-    add(log, span_of(log->time_text));
+    add(log, (struct span){log->time_text, time_bytes(log, line)});
     add(log, (struct span){text.ptr + time_end, line->size_at - time_end});
     buffer_append_uint(&log->batch, sent > where->body ? sent - where->body : 0);
     add(log, (struct span){text.ptr + size_end, text.len - size_end});
     add_end(log, line, now_us, sent < where->end);
+}
+
+void access_log_stamp(struct access_log *log, struct buffer *deferred, uint64_t sent_bytes)
+{
+    const uint64_t now_us = clock_monotonic_us();
+    render_time(log);
+    for (size_t at = 0; at < deferred->len;) {
+        struct access_log_line line;
+        char *start = deferred->data + at;
+        take_line(deferred, &at, &line);
+        if (line.where.end > sent_bytes) {
+            break;
+        }
+        if (line.ended_us == 0) {
+            line.ended_us = now_us;
+            memcpy(start, &line, sizeof(line));
+            memcpy(start + sizeof(line) + line.time_at, log->time_text, time_bytes(log, &line));
+        }
+    }
 }
 
 void access_log_settle(struct access_log *log, struct buffer *deferred, uint64_t sent_bytes)
@@ -428,7 +326,7 @@ void access_log_settle(struct access_log *log, struct buffer *deferred, uint64_t
     size_t done = 0;
     render_time(log);
     for (size_t at = 0; at < deferred->len; done = at) {
-        struct line line;
+        struct access_log_line line;
         struct span text = take_line(deferred, &at, &line);
         if (line.where.end > sent_bytes) {
             break;
@@ -439,7 +337,7 @@ void access_log_settle(struct access_log *log, struct buffer *deferred, uint64_t
     if (deferred->len == 0) {
         buffer_free(deferred);
     }
-    flush_if_full(log);
+    access_log_added(log);
 }
 
 void access_log_cut(struct access_log *log, struct buffer *deferred, uint64_t sent_bytes)
@@ -450,10 +348,44 @@ void access_log_cut(struct access_log *log, struct buffer *deferred, uint64_t se
     const uint64_t now_us = clock_monotonic_us();
     render_time(log);
     for (size_t at = 0; at < deferred->len;) {
-        struct line line;
+        struct access_log_line line;
         struct span text = take_line(deferred, &at, &line);
         add_corrected(log, &line, text, now_us, sent_bytes);
     }
     buffer_free(deferred);
-    flush_if_full(log);
+    access_log_added(log);
+}
+
+/* ---- Lines of a predecessor ---- */
+
+static bool is_line(const struct access_log *log, const struct access_log_line *line, size_t left)
+{
+    return line->bytes <= left && line->bytes <= ACCESS_LOG_LINE_BYTES &&
+           line->time_at <= line->bytes && line->size_at <= line->bytes &&
+           line->time_at + time_bytes(log, line) <= line->size_at &&
+           line->size_digits <= line->bytes - line->size_at;
+}
+
+bool access_log_are_lines(struct access_log *log, const struct buffer *lines)
+{
+    render_time(log);
+    for (size_t at = 0; at < lines->len;) {
+        struct access_log_line line;
+        if (sizeof(line) > lines->len - at) {
+            return false;
+        }
+        memcpy(&line, lines->data + at, sizeof(line));
+        at += sizeof(line);
+        if (!is_line(log, &line, lines->len - at)) {
+            return false;
+        }
+        at += line.bytes;
+    }
+    return true;
+}
+
+void access_log_add_before(struct access_log *log, const struct buffer *lines, uint64_t begin)
+{
+    add_lines_before(log, lines, begin);
+    access_log_added(log);
 }

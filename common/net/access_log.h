@@ -8,11 +8,20 @@
 #include "common/config/config.h"
 #include "common/http/exchange.h"
 
+#include <pthread.h>
+
 struct access_log;
+struct durable_lines;
 
 /* fd: opened for appending, owned by the caller. process: its number, as the master counts. */
 struct access_log *access_log_create(int fd, enum config_access_log_format format,
                                      uint32_t process);
+
+/* Collects in memory that outlives the process, behind what a predecessor has left there; before
+ * anything else is done. A line has at most 64 KiB then: long fields are cut. turn: whose loops
+ * write through this fd, one at a time, if nobody but this process does; NULL: others do, too, so
+ * that its position tells nothing. Both are the caller's. */
+void access_log_keep(struct access_log *log, struct durable_lines *lines, pthread_mutex_t *turn);
 
 /* Finishes it. */
 void access_log_destroy(struct access_log *log);
@@ -52,6 +61,47 @@ void access_log_settle(struct access_log *log, struct buffer *deferred, uint64_t
  * whose answer was not sent to its end says so: it ends in " aborted", in JSON there is
  * "aborted":true. */
 void access_log_cut(struct access_log *log, struct buffer *deferred, uint64_t sent_bytes);
+
+/* ---- With access_log_keep: each line once, whenever the process dies (durable_lines.h) ---- */
+
+bool access_log_is_kept(const struct access_log *log);
+
+/* Whether one more answer may be noted before what is noted and deferred of its connection is sent.
+ */
+bool access_log_may_note(const struct access_log *log, const struct buffer *deferred);
+
+/* Before each attempt to send: the lines of the connection with this number, noted or deferred, are
+ * to be added by a successor if the answers turn out to be sent. What adds them, or defers them,
+ * ends that. Without access_log_keep it does nothing. */
+void access_log_offer(struct access_log *log, uint32_t record, const struct buffer *deferred,
+                      uint64_t sent_bytes);
+
+/* Not all of a connection's answers are sent: those deferred lines whose answers are get the time
+ * of now, and wait for the others. */
+void access_log_stamp(struct access_log *log, struct buffer *deferred, uint64_t sent_bytes);
+
+/* ---- For a successor, before anything is noted, in this order ---- */
+
+/* Whether the predecessor died while it wrote; then *fd of that generation knows how far it came.
+ */
+bool access_log_writer(const struct access_log *log, uint32_t *generation, int *fd);
+
+/* Asks it: a copy of that descriptor, which the caller closes. Without that, what was being written
+ * is written once more. */
+void access_log_ask_writer(struct access_log *log, int fd);
+
+/* Whether there are lines of a connection that was sending; its number. */
+bool access_log_offered(const struct access_log *log, uint32_t *record);
+
+/* Goes on with that connection, if it is this one: adds the lines of its answers that are sent and
+ * are not made again. Answers are made again from this place of the connection on; UINT64_MAX:
+ * none. */
+void access_log_accept(struct access_log *log, uint32_t record, uint64_t made_again_from);
+
+/* Nobody goes on with it: adds the lines as access_log_cut does. */
+void access_log_accept_cut(struct access_log *log);
+
+/* ---- Writing ---- */
 
 /* Writes what is left, for which a slow reader is given 250 ms. What it does not take is lost. */
 void access_log_finish(struct access_log *log);

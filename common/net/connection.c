@@ -123,6 +123,8 @@ void connection_wait_for_request(struct connection *c, uint64_t timeout_ms)
 
 struct connection *connection_enter(struct loop *loop, int fd, const struct client_address *client)
 {
+    /* First of all: what a killed process holds and has not counted, no book tells of. */
+    slot_add(&loop_slot(loop)->connections_open, 1);
     struct connection *c = memory_alloc_zeroed(1, sizeof(*c));
     /* What it asks for was asked after what came before it. */
     handler_context_next_turn(loop->options.context);
@@ -131,19 +133,29 @@ struct connection *connection_enter(struct loop *loop, int fd, const struct clie
     c->client = *client;
     c->counted = true;
     c->digest = DIGEST_EMPTY;
+    c->owed_since_ns = c->read_ns = loop_moment_ns(loop);
     enter_list(c, PLACE_ASKING);
     loop->connection_count++;
     CHECK(loop->asking_count <= loop->connection_count);
-    slot_add(&loop_slot(loop)->connections_open, 1);
     set_event(c, EV_READ);
     return c;
+}
+
+void connection_count_client(struct loop *loop, const struct client_address *client)
+{
+    if (loop->options.config->max_connections_per_client > 0) {
+        client_counts_enter(&loop->client_counts, client, UINT64_MAX);
+    }
 }
 
 void connection_create(struct loop *loop, int fd, const struct client_address *client)
 {
     struct connection *c = connection_enter(loop, fd, client);
     if (loop->options.durable != NULL) {
-        c->record = durable_enter(loop->options.durable, fd);
+        c->record = durable_enter(loop->options.durable, fd, 0);
+        if (c->record == NULL) {
+            connection_journal_mortal(c);
+        }
     }
     slot_add(&loop_slot(loop)->counters.connections_accepted, 1);
     connection_wait_for_request(c, connection_config(c)->header_timeout_ms);
@@ -159,7 +171,7 @@ static void doom(struct connection *c)
 {
     CHECK(!c->doomed); /* nothing else ends it, until its exchange comes back */
     connection_watch_nothing(c);
-    connection_sending_log_cut(c);
+    connection_sending_log_later(c);
     connection_sending_drop(c);
     c->sending = false;
     c->doomed = true;
@@ -173,7 +185,6 @@ void connection_log_cut(struct connection *c)
 void connection_destroy(struct connection *c)
 {
     struct loop *loop = c->loop;
-    struct worker_slot *slot = loop_slot(loop);
     if (c->phase == PHASE_HANDLING && !loop->stopped) {
         doom(c);
         return;
@@ -181,18 +192,15 @@ void connection_destroy(struct connection *c)
     CHECK(loop->connection_count > 0);
     CHECK(c->answered <= c->unfinished);
     event_del(&c->event);
+    connection_sending_log_cut(c); /* while there is a record that tells of it */
     if (c->record != NULL) {
         durable_leave(loop->options.durable, c->record, c->fd, &c->input);
         c->record = NULL;
-    } else {
+    } else if (c->fd >= 0) { /* else somebody else has it */
         close(c->fd);
     }
-    connection_sending_log_cut(c);
     connection_journal_leave(c);
-    if (c->unfinished > 0) {
-        slot_add(&slot->counters.requests_aborted, c->unfinished);
-        slot_subtract(&slot->connections_busy, 1);
-    }
+    connection_journal_ended(c);
     if (c->exchange != NULL) {
         http_exchange_give(&loop->exchanges, c->exchange);
     }
@@ -210,6 +218,24 @@ void connection_destroy(struct connection *c)
     loop->place_freed(loop->place_freed_data);
 }
 
+void connection_give_away(struct connection *c)
+{
+    struct http_response *response = &c->exchange->response;
+    const http_detach_fn detach = response->detach;
+    void *data = response->detach_data;
+    const int fd = c->fd;
+    CHECK(c->phase == PHASE_CLOSING && output_is_empty(&c->output));
+    response->detach = NULL;
+    connection_watch_nothing(c);
+    if (c->record != NULL) { /* whoever has it now goes on with it alone */
+        durable_abandon(c->loop->options.durable, c->record, &c->input);
+        c->record = NULL;
+    }
+    c->fd = -1;
+    connection_destroy(c);
+    detach(data, fd);
+}
+
 bool connection_has_unread_input(const struct connection *c)
 {
     int bytes = 0;
@@ -223,7 +249,8 @@ void connection_give_back_input(struct connection *c)
     } else {
         lending_give_buffer(&c->loop->lending, &c->input);
     }
-    c->input_used = c->input_done = c->request_start = 0;
+    c->input_used = c->request_start = 0;
+    c->input_done = 0;
 }
 
 static void drop_used_input(struct connection *c)
@@ -256,7 +283,8 @@ void connection_hold_little(struct connection *c)
         return;
     }
     hold_little_input(c);
-    if (c->exchange != NULL && (c->phase == PHASE_WAITING || c->phase == PHASE_CLOSING)) {
+    if (c->exchange != NULL && (c->phase == PHASE_WAITING || c->phase == PHASE_CLOSING) &&
+        c->exchange->response.detach == NULL) {
         http_exchange_give(&c->loop->exchanges, c->exchange);
         c->exchange = NULL;
     }
@@ -282,7 +310,6 @@ static void advance(struct connection *c)
             more = connection_requests_step(c);
         }
         if (c->replay != NULL && !connection_replay_goes_on(c)) {
-            connection_destroy(c);
             return;
         }
         if (!connection_sending_flush(c)) {
@@ -292,9 +319,31 @@ static void advance(struct connection *c)
     rest(c);
 }
 
-void connection_advance(struct connection *c)
+static void on_first_turn(evutil_socket_t fd, short what, void *argument)
 {
+    (void)fd;
+    (void)what;
+    struct connection *c = argument;
+    loop_note_turn(c->loop);
+    connection_watch_read(c);
     advance(c);
+}
+
+void connection_advance_soon(struct connection *c)
+{
+    CHECK(!c->watching_read && !c->sending);
+    event_assign(&c->event, c->loop->base, c->fd, 0, on_first_turn, c);
+    event_active(&c->event, EV_READ, 0);
+}
+
+static void note_read(struct connection *c, size_t bytes)
+{
+    c->input.len += bytes;
+    c->read_bytes += bytes;
+    c->read_ns = loop_moment_ns(c->loop);
+    if (c->phase == PHASE_WAITING) { /* nobody was owed anything */
+        c->owed_since_ns = c->read_ns;
+    }
 }
 
 /* Makes room behind the input. The unparsed part moves to the front only if it must. */
@@ -340,8 +389,7 @@ static void on_readable(struct connection *c)
     if (c->place == PLACE_PARKED) {
         connection_move(c, PLACE_IN_USE);
     }
-    c->input.len += (size_t)n;
-    c->read_bytes += (uint64_t)n;
+    note_read(c, (size_t)n);
     advance(c);
 }
 
@@ -349,6 +397,7 @@ static void on_event(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
     struct connection *c = argument;
+    loop_note_turn(c->loop);
     if (what & EV_WRITE) {
         if (connection_sending_flush(c)) {
             advance(c);
@@ -368,6 +417,7 @@ static void complete(struct http_exchange *exchange)
     CHECK(exchange->owner == c->loop); /* it comes back to the loop that it left */
     connection_requests_respond(c);
     if (c->doomed) {
+        connection_sending_reset_at_end(c);
         connection_destroy(c);
         return;
     }

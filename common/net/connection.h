@@ -6,7 +6,9 @@
 #include "common/http/exchange.h"
 
 struct connection;
+struct durable_expected;
 struct durable_record;
+struct worker_end;
 struct loop;
 
 /* Takes over an accepted, non-blocking socket and serves it until it ends; the loop's list holds
@@ -46,14 +48,28 @@ uint64_t connection_hand_over(struct loop *loop, int to_fd, uint64_t count);
  * goes into logs and limits. One that is gone meanwhile has no address. */
 bool connection_find_client(int fd, struct client_address *client);
 
+/* By which the kernel tells a socket from all others, whoever holds it; 0: it does not. */
+uint64_t connection_cookie(int fd);
+
 /* Takes connections that others have sent to from_fd; see worker_take_over. */
 bool connection_take_over(struct loop *loop, int from_fd);
 
 /* Goes on with a connection that a process has left behind when it died: record is one of the
- * loop's durable area, fd the socket (taken over in any case). crashed: the process died of its own
- * doing, so maybe of the request that it worked on. False: it could not be; an answer is half sent
- * and cannot be made again, or the record is not to be believed. */
-bool connection_adopt(struct loop *loop, struct durable_record *record, int fd, bool crashed);
+ * loop's durable area, fd the socket (taken over in any case). end: how that process died, which
+ * decides whether a request that it worked on is tried once more. False: it could not be; an answer
+ * is half sent and cannot be made again, or the record is not to be believed. */
+bool connection_adopt(struct loop *loop, struct durable_record *record, int fd,
+                      const struct worker_end *end);
+
+/* Goes on with a connection that a process was just being given when it died: fd is the socket that
+ * it expected, and is taken over. */
+void connection_adopt_expected(struct loop *loop, int fd, const struct durable_expected *expected);
+
+/* Drops the record of one whose socket nobody has; in the books it is lost. */
+void connection_lose(struct loop *loop, struct durable_record *record);
+
+/* The same of all whose records cannot be believed, which are gone already. */
+void connection_lose_disbelieved(struct loop *loop);
 
 /* Ends it now, whatever it was doing. */
 void connection_destroy(struct connection *connection);

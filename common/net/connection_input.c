@@ -20,6 +20,7 @@ static void abandon(struct connection *c)
 {
     durable_abandon(c->loop->options.durable, c->record, &c->input);
     c->record = NULL;
+    connection_journal_mortal(c);
     forget_done(c);
 }
 
@@ -53,13 +54,15 @@ bool connection_input_prepare(struct connection *c)
 
 bool connection_input_may_step(const struct connection *c)
 {
-    return c->answered < DURABLE_BEGUN_MOST && !(c->replay != NULL && connection_replay_is_due(c));
+    return c->replay != NULL ? connection_replay_may_step(c)
+                             : c->answered < DURABLE_BEGUN_MOST && connection_sending_may_note(c);
 }
 
 void connection_input_hold_little(struct connection *c)
 {
     CHECK(c->input_done <= c->input.len);
-    if (c->input_done == c->input.len || durable_state(c->record).closing) {
+    bool is_done = c->input_done == c->input.len || durable_state(c->record).closing;
+    if (is_done && durable_may_give(c->record)) {
         connection_give_back_input(c);
     }
 }

@@ -16,6 +16,7 @@ void connection_linger_begin(struct connection *c)
     connection_set_phase(c, PHASE_LINGERING);
     c->waiting_since_ms = now_ms;
     c->deadline_ms = now_ms + config->linger_timeout_ms;
+    c->read_bytes = 0;
     reader_pace_begin(&c->pace, c->fd, config, now_ms);
     connection_move(c, PLACE_LINGERING);
     connection_watch_read(c);
@@ -41,8 +42,8 @@ void connection_linger_read(struct connection *c)
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
-    c->discarded_bytes += n > 0 ? (uint64_t)n : 0;
-    if (n <= 0 || c->discarded_bytes > connection_config(c)->max_linger_bytes) {
+    c->read_bytes += n > 0 ? (uint64_t)n : 0;
+    if (n <= 0 || c->read_bytes > connection_config(c)->max_linger_bytes) {
         connection_destroy(c);
         return;
     }

@@ -31,12 +31,6 @@ static struct buffer *output_bytes(struct connection *c)
     return &c->output.bytes;
 }
 
-/* The flag comes before the order, which a busy loop reads only after its handler. */
-static bool is_draining(struct loop *loop)
-{
-    return loop->draining || atomic_load_explicit(&loop_slot(loop)->draining, memory_order_relaxed);
-}
-
 /* Whether what the client sent goes back to it. */
 static bool is_request_body(const struct http_exchange *exchange)
 {
@@ -125,9 +119,10 @@ static uint64_t digest_body(uint64_t digest, const struct connection *c)
 static void note_put(struct connection *c, size_t start, bool body_follows)
 {
     const struct buffer *bytes = &c->output.bytes;
+    const uint32_t date_second = (uint32_t)c->loop->date_second; /* until 2106 */
     if (c->digest == DIGEST_EMPTY) {
-        c->date_second = c->loop->date_second;
-    } else if (c->date_second != c->loop->date_second && !connection_is_silent(c)) {
+        c->date_second = date_second;
+    } else if (c->date_second != date_second && !connection_is_silent(c)) {
         c->digest = DIGEST_NONE; /* one date is remembered, not two */
     }
     c->digest = digest_add(c->digest, bytes->data + start, bytes->len - start);
@@ -179,6 +174,13 @@ static void put_response(struct connection *c)
     connection_sending_note(c, &where);
 }
 
+/* Whether nothing more is answered after it. What is made again was decided before. */
+static bool is_last(const struct connection *c)
+{
+    return !c->exchange->request.keep_alive ||
+           (c->replay != NULL ? connection_replay_closes(c) : loop_is_draining(c->loop));
+}
+
 void connection_requests_respond(struct connection *c)
 {
     struct http_exchange *exchange = c->exchange;
@@ -187,7 +189,7 @@ void connection_requests_respond(struct connection *c)
         note_begun(c);
     }
     bound_texts(c);
-    response->close |= !exchange->request.keep_alive || is_draining(c->loop);
+    response->close |= is_last(c);
     put_response(c);
     c->answered++;
     CHECK(c->answered <= c->unfinished); /* nobody is answered who has not asked */

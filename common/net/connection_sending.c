@@ -9,11 +9,23 @@
 #include <event2/event.h>
 #include <sys/socket.h>
 
+/* Whether the last response has a taker for the connection. */
+static bool has_taker(const struct connection *c)
+{
+    const struct http_exchange *exchange = c->exchange;
+    return exchange != NULL && exchange->response.detach != NULL &&
+           http_response_has_body(&exchange->response, &exchange->request);
+}
+
 /* The last response is sent. Closing at once while the client may still be sending would make the
  * kernel reset the connection, and the client might never see the response (RFC 9112, 9.6). */
 static void finish(struct connection *c)
 {
     CHECK(c->unfinished == 0); /* every request has been answered to its end */
+    if (has_taker(c)) {
+        connection_give_away(c);
+        return;
+    }
     if (!(c->must_linger || connection_has_unread_input(c)) || shutdown(c->fd, SHUT_WR) != 0) {
         connection_destroy(c);
         return;
@@ -34,7 +46,24 @@ void connection_sending_note(struct connection *c, const struct access_log_exten
     }
 }
 
-/* After each attempt to send: writes the lines of what has been sent by now. */
+bool connection_sending_may_note(const struct connection *c)
+{
+    const struct access_log *log = c->loop->access_log;
+    return log == NULL || access_log_may_note(log, &c->unlogged);
+}
+
+/* If this process dies while it sends, its successor learns from the kernel what was sent. */
+static void offer_lines(struct connection *c)
+{
+    struct access_log *log = c->loop->access_log;
+    if (log != NULL) {
+        access_log_offer(log, durable_index(c->loop->options.durable, c->record), &c->unlogged,
+                         c->sent_bytes);
+    }
+}
+
+/* After each attempt to send: writes the lines of what has been sent by now. Where a successor
+ * would make all of the output again, with its lines, they are written when all of it is sent. */
 static void log_sent(struct connection *c, bool all)
 {
     struct access_log *log = c->loop->access_log;
@@ -45,7 +74,11 @@ static void log_sent(struct connection *c, bool all)
         access_log_defer(log, &c->unlogged);
     }
     if (c->unlogged.len > 0) {
-        access_log_settle(log, &c->unlogged, c->sent_bytes);
+        if (!all && c->record != NULL && access_log_is_kept(log)) {
+            access_log_stamp(log, &c->unlogged, c->sent_bytes);
+        } else {
+            access_log_settle(log, &c->unlogged, c->sent_bytes);
+        }
     }
     access_log_sent(log);
 }
@@ -53,9 +86,25 @@ static void log_sent(struct connection *c, bool all)
 void connection_sending_log_cut(struct connection *c)
 {
     struct access_log *log = c->loop->access_log;
-    if (log != NULL) {
+    if (log == NULL) {
+        return;
+    }
+    access_log_defer(log, &c->unlogged);
+    if (c->record != NULL &&
+        c->unlogged.len > 0) { /* nobody goes on with it, lest he log it, too */
+        offer_lines(c);
+        durable_end(c->record);
+    }
+    access_log_cut(log, &c->unlogged, c->sent_bytes);
+}
+
+void connection_sending_log_later(struct connection *c)
+{
+    struct access_log *log = c->loop->access_log;
+    if (log != NULL && c->record != NULL && access_log_is_kept(log)) {
         access_log_defer(log, &c->unlogged);
-        access_log_cut(log, &c->unlogged, c->sent_bytes);
+    } else {
+        connection_sending_log_cut(c);
     }
 }
 
@@ -90,19 +139,22 @@ static void note_sent(struct connection *c)
     bool within = c->phase == PHASE_HEAD || c->phase == PHASE_BODY || c->phase == PHASE_HANDLING;
     size_t done = within ? c->request_start : c->input_used;
     durable_sent(c->record, done, c->sent_bytes, c->phase == PHASE_CLOSING);
-    c->input_done = c->request_start = done;
+    c->request_start = done;
+    c->input_done = (uint32_t)done;
     c->digest = DIGEST_EMPTY;
 }
 
 /* Answers that one send() will probably take are booked before it: when it returns the client may
  * have the answer already, and this process may be gone before it could write that down. A file is
- * booked when its last byte is sent. */
+ * booked when its last byte is sent; and so is what a successor would find sent, and book: behind
+ * the record's step, so that nothing is booked twice. */
 static enum output_result flush_and_count(struct connection *c)
 {
-    bool in_one_send = output_is_in_memory(&c->output);
+    bool in_one_send = c->record == NULL && output_is_in_memory(&c->output);
     uint32_t counted = in_one_send ? connection_journal_finished(c) : 0;
     uint64_t sent = 0;
     if (c->record != NULL) {
+        offer_lines(c);
         durable_sending(c->record, c->put_bytes,
                         &(struct durable_offer){.digest = c->digest,
                                                 .date_second = c->date_second,
@@ -112,9 +164,12 @@ static enum output_result flush_and_count(struct connection *c)
     slot_add(&loop_slot(c->loop)->counters.bytes_sent, sent);
     c->sent_bytes += sent;
     CHECK(result != OUTPUT_DONE || c->sent_bytes == c->put_bytes);
-    if (result == OUTPUT_DONE && !in_one_send) {
-        connection_journal_finished(c);
-    } else if (result != OUTPUT_DONE && in_one_send) {
+    if (result == OUTPUT_DONE && c->record != NULL) {
+        note_sent(c);
+    }
+    if (result == OUTPUT_DONE) {
+        connection_journal_took(c, in_one_send ? counted : connection_journal_finished(c));
+    } else if (in_one_send) {
         connection_journal_not_finished(c, counted);
     }
     if (result == OUTPUT_BLOCKED) {
@@ -181,9 +236,6 @@ bool connection_sending_flush(struct connection *c)
         connection_hold_little(c);
         return false;
     case OUTPUT_DONE:
-        if (c->record != NULL) {
-            note_sent(c);
-        }
         log_sent(c, true);
         forget_text(c);
         break;
@@ -200,13 +252,18 @@ bool connection_sending_flush(struct connection *c)
     return true;
 }
 
-/* With a reset: else the kernel would keep what the client does not read, and go on trying to send
- * it for long after the connection is gone. */
-void connection_sending_cut(struct connection *c)
+void connection_sending_reset_at_end(struct connection *c)
 {
-    CHECK(c->sending); /* there is something that it does not read */
     const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
+void connection_sending_cut(struct connection *c)
+{
+    CHECK(c->sending);                /* there is something that it does not read */
+    if (c->phase != PHASE_HANDLING) { /* else it does not end yet, and a successor may go on */
+        connection_sending_reset_at_end(c);
+    }
     if (log_budget_allows(&c->loop->refusals, loop_now_ms(c->loop))) {
         char client[CLIENT_TEXT_BYTES];
         client_address_format(&c->client, client);

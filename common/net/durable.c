@@ -3,15 +3,19 @@
 #include "common/base/check.h"
 #include "common/base/extents.h"
 #include "common/base/memory.h"
+#include "common/net/durable_states.h"
+#include "common/net/durable_store.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
     REGION_BYTES = 1 << 30, /* for input; never touched, it costs nothing */
-    LEAVING = 1U << 31,     /* beside the descriptor: it is being closed, or given away */
+    FREE_ROOM_LEAST = 64,
+    LEAVING = 1U << 31, /* beside the descriptor: it is being closed */
+    PENDING = 1U << 30, /* ... whose it is, a claim decides */
+    EXPECTED = 1U << 31,
     CLOSES = 1U << 31
 };
 
@@ -23,7 +27,7 @@ union word {
         uint64_t begun : 7;
         uint64_t answered : 7;
         uint64_t suspect : 7;
-        uint64_t attempts : 2;
+        uint64_t attempts : 4;
         uint64_t input_place : 1;
         uint64_t has_input : 1;
         uint64_t output_place : 1;
@@ -33,37 +37,40 @@ union word {
     };
 };
 _Static_assert(sizeof(union word) == sizeof(uint64_t), "one store");
-_Static_assert(DURABLE_BEGUN_MOST < 1 << 7 && DURABLE_ATTEMPTS_MOST < 1 << 2, "they fit");
+_Static_assert(DURABLE_BEGUN_MOST + 1 < 1 << 7 && DURABLE_ATTEMPTS_MOST < 1 << 4, "they fit");
 
 /* Of a request behind those that are consumed. */
 #define NUMBER(value) ((value) & 0x7fU)
 
-typedef _Atomic uint64_t field;
-
 struct input_place {
-    field begins_at; /* byte of all that the client sends */
-    field run;       /* first page << 32 | pages */
+    durable_field begins_at; /* byte of all that the client sends */
+    durable_field run;       /* first page << 32 | pages */
 };
 
 struct output_place {
-    field begins_at;
-    field bytes;
-    field digest;
-    field date_second;
-    field answers; /* that bytes and digest cover, and CLOSES */
+    durable_field begins_at;
+    durable_field bytes;
+    durable_field digest;
+    durable_field date_second;
+    durable_field answers; /* that bytes and digest cover, and CLOSES */
 };
 
 struct durable_record {
-    field word;
-    field where; /* generation << 32 | LEAVING | descriptor + 1; 0: the record is free */
-    struct input_place input[2];
+    durable_field word;
+    durable_field
+        where; /* generation << 32 | LEAVING | PENDING | descriptor + 1; 0: the record is free */
+    struct input_place input[2]; /* PENDING: the one that does not count begins at the claim */
     struct output_place output[2];
 };
 _Static_assert(sizeof(struct durable_record) == 128, "two cache lines");
 
 struct area {
-    field used; /* records that have ever been in use: the first ones */
-    char pad[EXTENT_PAGE_BYTES - sizeof(field)];
+    durable_field used;     /* records that have ever been in use: the first ones */
+    durable_field pages;    /* of the memory for input, likewise */
+    durable_field expected; /* generation << 32 | EXPECTED; 0: nothing */
+    durable_field expected_cookie;
+    durable_field expected_claim;
+    char pad[EXTENT_PAGE_BYTES - 5 * sizeof(durable_field)];
     struct durable_record records[];
 };
 
@@ -74,27 +81,41 @@ struct durable {
     uint32_t generation;
     uint32_t *free; /* a stack of indices */
     size_t free_count;
+    size_t free_room;
+    uint64_t disbelieved;
 };
-
-/* ---- Single stores, in the order of the program ---- */
-
-static uint64_t get(const field *from)
-{
-    return atomic_load_explicit(from, memory_order_relaxed);
-}
-
-/* Whoever reads it later does so when this process is gone: the processor need not be told. */
-static void set(field *at, uint64_t value)
-{
-    atomic_signal_fence(memory_order_seq_cst);
-    atomic_store_explicit(at, value, memory_order_relaxed);
-    atomic_signal_fence(memory_order_seq_cst);
-}
 
 static union word word_of(const struct durable_record *record)
 {
-    return (union word){.bits = get(&record->word)};
+    return (union word){.bits = durable_get(&record->word)};
 }
+
+/* ---- What may follow (durable_states.h) ---- */
+
+#define STEP(name) STEP_##name,
+enum step { DURABLE_STEPS(STEP) };
+
+#define OF(field) word.field
+
+/* A line of the table is no branch that somebody wrote: test_durable_states walks them all.
+ * GCOVR_EXCL_BR_START */
+
+/* Whether it is one that the table knows. */
+static bool is_in_a_state(union word word)
+{
+#define OR_IS(state) || DURABLE_IS_##state(OF)
+    return false DURABLE_STATES(OR_IS);
+}
+
+/* A branch or two, where the step is known. */
+static inline __attribute__((always_inline)) bool may(enum step step, union word word)
+{
+#define OR_LINE(wanted, its_step, from, to)                                                        \
+    || ((wanted) == STEP_##its_step && DURABLE_IS_##from(OF))
+    return false DURABLE_MAY(OR_LINE, step) DURABLE_MAY_AFTER_LIES(OR_LINE, step);
+}
+
+/* GCOVR_EXCL_BR_STOP */
 
 /* ---- The area ---- */
 
@@ -117,9 +138,8 @@ struct durable *durable_open(void *area, size_t connections, uint32_t generation
     durable->extents = extents_create((char *)area + records_bytes(connections), REGION_BYTES);
     durable->connections = connections;
     durable->generation = generation;
-    durable->free = memory_alloc_zeroed(connections, sizeof(*durable->free));
-    if (get(&durable->area->used) > connections) { /* the dead can have written anything */
-        set(&durable->area->used, connections);
+    if (durable_get(&durable->area->used) > connections) { /* the dead can have written anything */
+        durable_set(&durable->area->used, connections);
     }
     return durable;
 }
@@ -131,7 +151,7 @@ void durable_close(struct durable *durable)
     free(durable);
 }
 
-static uint32_t index_of(const struct durable *durable, const struct durable_record *record)
+uint32_t durable_index(const struct durable *durable, const struct durable_record *record)
 {
     ptrdiff_t index = record - durable->area->records;
     CHECK(index >= 0 && (size_t)index < durable->connections);
@@ -140,23 +160,33 @@ static uint32_t index_of(const struct durable *durable, const struct durable_rec
 
 static struct durable_record *free_record(struct durable *durable)
 {
-    uint64_t used = get(&durable->area->used);
+    uint64_t used = durable_get(&durable->area->used);
     if (durable->free_count > 0) { /* the warmest first */
         return &durable->area->records[durable->free[--durable->free_count]];
     }
     if (used == durable->connections) {
         return NULL;
     }
-    set(&durable->area->used, used + 1);
+    durable_set(&durable->area->used, used + 1);
     return &durable->area->records[used];
+}
+
+static void make_room_for_one_more(struct durable *durable)
+{
+    if (durable->free_count == durable->free_room) {
+        durable->free_room = durable->free_room == 0 ? FREE_ROOM_LEAST : 2 * durable->free_room;
+        durable->free = memory_resize(durable->free, durable->free_room * sizeof(*durable->free));
+    }
 }
 
 static void release_record(struct durable *durable, struct durable_record *record)
 {
-    CHECK(get(&record->where) == 0 || durable->free_count < get(&durable->area->used));
+    CHECK(durable_get(&record->where) == 0 ||
+          durable->free_count < durable_get(&durable->area->used));
     CHECK(durable->free_count < durable->connections);
-    set(&record->where, 0);
-    durable->free[durable->free_count++] = index_of(durable, record);
+    durable_set(&record->where, 0);
+    make_room_for_one_more(durable);
+    durable->free[durable->free_count++] = durable_index(durable, record);
 }
 
 /* ---- A connection's life ---- */
@@ -167,20 +197,39 @@ static uint64_t place_of(uint32_t generation, int fd)
     return (uint64_t)generation << 32 | ((uint32_t)fd + 1);
 }
 
-struct durable_record *durable_enter(struct durable *durable, int fd)
+void durable_expect(struct durable *durable, uint64_t cookie, uint64_t claim)
+{
+    durable_set(&durable->area->expected_cookie, cookie);
+    durable_set(&durable->area->expected_claim, claim);
+    durable_set(&durable->area->expected, (uint64_t)durable->generation << 32 | EXPECTED);
+}
+
+void durable_expect_nothing(struct durable *durable)
+{
+    durable_set(&durable->area->expected, 0);
+}
+
+static void note_claim(struct durable_record *record, uint64_t claim)
+{
+    durable_set(&record->input[!word_of(record).input_place].begins_at, claim);
+}
+
+struct durable_record *durable_enter(struct durable *durable, int fd, uint64_t claim)
 {
     struct durable_record *record = free_record(durable);
     if (record != NULL) {
-        CHECK(get(&record->where) == 0);
-        set(&record->word, 0);
-        set(&record->where, place_of(durable->generation, fd));
+        CHECK(durable_get(&record->where) == 0);
+        durable_set(&record->word, 0);
+        note_claim(record, claim);
+        durable_set(&record->where, place_of(durable->generation, fd) | (claim != 0 ? PENDING : 0));
     }
+    durable_expect_nothing(durable);
     return record;
 }
 
 static struct extent run_of(const struct input_place *place)
 {
-    uint64_t run = get(&place->run);
+    uint64_t run = durable_get(&place->run);
     return (struct extent){.page = (uint32_t)(run >> 32), .count = (uint32_t)run};
 }
 
@@ -196,18 +245,30 @@ static void give_run(struct durable *durable, const struct durable_record *recor
 void durable_leave(struct durable *durable, struct durable_record *record, int fd,
                    struct buffer *input)
 {
-    CHECK((get(&record->where) & ~(uint64_t)LEAVING) == place_of(durable->generation, fd));
-    set(&record->where, get(&record->where) | LEAVING);
+    CHECK((durable_get(&record->where) & ~(uint64_t)(LEAVING | PENDING)) ==
+          place_of(durable->generation, fd));
+    durable_set(&record->where, durable_get(&record->where) | LEAVING);
     close(fd);
     give_run(durable, record);
     release_record(durable, record);
     *input = (struct buffer){0};
 }
 
-void durable_giving(struct durable_record *record, bool giving)
+void durable_end(struct durable_record *record)
 {
-    uint64_t where = get(&record->where) & ~(uint64_t)LEAVING;
-    set(&record->where, giving ? where | LEAVING : where);
+    durable_set(&record->where, durable_get(&record->where) | LEAVING);
+}
+
+void durable_pend(struct durable_record *record, uint64_t claim)
+{
+    CHECK(claim != 0);
+    note_claim(record, claim);
+    durable_set(&record->where, durable_get(&record->where) | PENDING);
+}
+
+void durable_settle(struct durable_record *record)
+{
+    durable_set(&record->where, durable_get(&record->where) & ~(uint64_t)PENDING);
 }
 
 void durable_abandon(struct durable *durable, struct durable_record *record, struct buffer *input)
@@ -215,7 +276,7 @@ void durable_abandon(struct durable *durable, struct durable_record *record, str
     union word word = word_of(record);
     struct buffer own = {0};
     CHECK(!word.has_input || word.consumed <= input->len);
-    set(&record->where, 0);
+    durable_set(&record->where, 0);
     if (word.has_input) {
         buffer_append(&own, input->data + word.consumed, input->len - word.consumed);
         *input = own;
@@ -228,8 +289,8 @@ void durable_abandon(struct durable *durable, struct durable_record *record, str
 
 static void fill_input_place(struct input_place *place, uint64_t begins_at, struct extent run)
 {
-    set(&place->begins_at, begins_at);
-    set(&place->run, (uint64_t)run.page << 32 | run.count);
+    durable_set(&place->begins_at, begins_at);
+    durable_set(&place->run, (uint64_t)run.page << 32 | run.count);
 }
 
 static struct buffer memory_of(const struct durable *durable, struct extent run)
@@ -238,19 +299,29 @@ static struct buffer memory_of(const struct durable *durable, struct extent run)
                            .capacity = (size_t)run.count * EXTENT_PAGE_BYTES};
 }
 
+/* A run for input; of count 0: no place is left. */
+static struct extent take_run(struct durable *durable, size_t bytes)
+{
+    struct extent run = extents_take(durable->extents, bytes);
+    if (run.page + run.count > durable_get(&durable->area->pages)) { /* before it is touched */
+        durable_set(&durable->area->pages, run.page + run.count);
+    }
+    return run;
+}
+
 bool durable_input_take(struct durable *durable, struct durable_record *record, uint64_t read_bytes,
                         size_t bytes, struct buffer *input)
 {
     union word word = word_of(record);
-    CHECK(!word.has_input && input->capacity == 0);
-    struct extent run = extents_take(durable->extents, bytes);
+    CHECK(may(STEP_TAKE, word) && input->capacity == 0);
+    struct extent run = take_run(durable, bytes);
     if (run.count == 0) {
         return false;
     }
     fill_input_place(&record->input[word.input_place], read_bytes, run);
     word.has_input = 1;
     word.consumed = 0;
-    set(&record->word, word.bits);
+    durable_set(&record->word, word.bits);
     *input = memory_of(durable, run);
     return true;
 }
@@ -262,9 +333,9 @@ bool durable_input_move(struct durable *durable, struct durable_record *record,
     struct input_place *from = &record->input[word.input_place];
     struct input_place *to = &record->input[!word.input_place];
     struct extent old = run_of(from);
-    CHECK(word.has_input && word.consumed <= input->len);
+    CHECK(may(STEP_MOVE, word) && word.consumed <= input->len);
     size_t left = input->len - word.consumed;
-    struct extent run = extents_take(durable->extents, left + room);
+    struct extent run = take_run(durable, left + room);
     if (run.count == 0) {
         return false;
     }
@@ -272,13 +343,18 @@ bool durable_input_move(struct durable *durable, struct durable_record *record,
     CHECK(moved.capacity - left >= room);
     memcpy(moved.data, input->data + word.consumed, left);
     moved.len = left;
-    fill_input_place(to, get(&from->begins_at) + word.consumed, run);
+    fill_input_place(to, durable_get(&from->begins_at) + word.consumed, run);
     word.input_place = !word.input_place;
     word.consumed = 0;
-    set(&record->word, word.bits);
+    durable_set(&record->word, word.bits);
     extents_give(durable->extents, old);
     *input = moved;
     return true;
+}
+
+bool durable_may_give(const struct durable_record *record)
+{
+    return may(STEP_GIVE, word_of(record));
 }
 
 void durable_input_give(struct durable *durable, struct durable_record *record,
@@ -288,11 +364,10 @@ void durable_input_give(struct durable *durable, struct durable_record *record,
     if (!word.has_input) {
         return;
     }
-    CHECK(word.begun == 0 || word.closing);
-    CHECK(input->capacity > 0);
+    CHECK(may(STEP_GIVE, word) && input->capacity > 0);
     word.has_input = 0;
     word.consumed = 0;
-    set(&record->word, word.bits);
+    durable_set(&record->word, word.bits);
     extents_give(durable->extents, run_of(&record->input[word.input_place]));
     *input = (struct buffer){0};
 }
@@ -301,22 +376,22 @@ void durable_input_give(struct durable *durable, struct durable_record *record,
 
 static void fill_output_place(struct output_place *place, const struct durable_output *output)
 {
-    set(&place->begins_at, output->begins_at);
-    set(&place->bytes, output->bytes);
-    set(&place->digest, output->digest);
-    set(&place->date_second, (uint64_t)output->date_second);
-    set(&place->answers, output->answers | (output->closes ? CLOSES : 0));
+    durable_set(&place->begins_at, output->begins_at);
+    durable_set(&place->bytes, output->bytes);
+    durable_set(&place->digest, output->digest);
+    durable_set(&place->date_second, (uint64_t)output->date_second);
+    durable_set(&place->answers, output->answers | (output->closes ? CLOSES : 0));
 }
 
 struct durable_output durable_output(const struct durable_record *record)
 {
     const struct output_place *place = &record->output[word_of(record).output_place];
-    return (struct durable_output){.begins_at = get(&place->begins_at),
-                                   .bytes = get(&place->bytes),
-                                   .digest = get(&place->digest),
-                                   .date_second = (int64_t)get(&place->date_second),
-                                   .answers = (uint32_t)get(&place->answers) & ~CLOSES,
-                                   .closes = (get(&place->answers) & CLOSES) != 0};
+    return (struct durable_output){.begins_at = durable_get(&place->begins_at),
+                                   .bytes = durable_get(&place->bytes),
+                                   .digest = durable_get(&place->digest),
+                                   .date_second = (int64_t)durable_get(&place->date_second),
+                                   .answers = (uint32_t)durable_get(&place->answers) & ~CLOSES,
+                                   .closes = (durable_get(&place->answers) & CLOSES) != 0};
 }
 
 /* Into the place that does not count until the word says so. */
@@ -335,34 +410,34 @@ static bool is_empty(union word word)
 void durable_begin(struct durable_record *record, uint64_t written_bytes)
 {
     union word word = word_of(record);
-    CHECK(word.has_input && !word.closing);
+    CHECK(may(STEP_BEGIN, word));
     if (is_empty(word)) {
         prepare_output(record, &word, &(struct durable_output){.begins_at = written_bytes});
     }
-    if (word.begun == word.answered) { /* else it begins again */
-        CHECK(word.begun < DURABLE_BEGUN_MOST);
+    if (word.begun == word.answered) {           /* else it begins again */
+        CHECK(word.begun <= DURABLE_BEGUN_MOST); /* one more, if that many were none */
         word.begun++;
     }
-    set(&record->word, word.bits);
+    durable_set(&record->word, word.bits);
 }
 
 void durable_answered(struct durable_record *record)
 {
     union word word = word_of(record);
-    CHECK(word.answered < word.begun && word.has_input);
+    CHECK(may(STEP_ANSWER, word));
     word.answered++;
-    set(&record->word, word.bits);
+    durable_set(&record->word, word.bits);
 }
 
 void durable_interim(struct durable_record *record, uint64_t written_bytes)
 {
     union word word = word_of(record);
-    CHECK(!word.interim_put);
+    CHECK(may(STEP_INTERIM, word));
     if (is_empty(word)) {
         prepare_output(record, &word, &(struct durable_output){.begins_at = written_bytes});
     }
     word.interim_put = 1;
-    set(&record->word, word.bits);
+    durable_set(&record->word, word.bits);
 }
 
 void durable_sending(struct durable_record *record, uint64_t put_bytes,
@@ -370,7 +445,7 @@ void durable_sending(struct durable_record *record, uint64_t put_bytes,
 {
     union word word = word_of(record);
     struct durable_output output = durable_output(record);
-    CHECK(!is_empty(word) && put_bytes >= output.begins_at);
+    CHECK(may(STEP_SENDING, word) && put_bytes >= output.begins_at);
     if (output.bytes == put_bytes - output.begins_at && output.digest == offer->digest) {
         return; /* offered before */
     }
@@ -380,7 +455,7 @@ void durable_sending(struct durable_record *record, uint64_t put_bytes,
     output.closes = offer->closes;
     output.answers = word.answered;
     prepare_output(record, &word, &output);
-    set(&record->word, word.bits);
+    durable_set(&record->word, word.bits);
 }
 
 void durable_sent(struct durable_record *record, size_t consumed, uint64_t written_bytes,
@@ -388,7 +463,7 @@ void durable_sent(struct durable_record *record, size_t consumed, uint64_t writt
 {
     union word word = word_of(record);
     uint32_t answers = word.answered;
-    CHECK(word.has_input && consumed <= UINT32_MAX && consumed >= word.consumed);
+    CHECK(may(STEP_SENT, word) && consumed <= UINT32_MAX && consumed >= word.consumed);
     word.begun = closing ? 0 : NUMBER(word.begun - answers); /* the last answer is the last */
     if (word.begun > 0) {
         prepare_output(record, &word, &(struct durable_output){.begins_at = written_bytes});
@@ -400,7 +475,7 @@ void durable_sent(struct durable_record *record, size_t consumed, uint64_t writt
     word.interim_sent = word.interim_put || (word.interim_sent && answers == 0);
     word.interim_put = 0;
     word.closing = closing;
-    set(&record->word, word.bits);
+    durable_set(&record->word, word.bits);
 }
 
 struct durable_state durable_state(const struct durable_record *record)
@@ -419,41 +494,77 @@ struct durable_state durable_state(const struct durable_record *record)
 
 /* ---- Adoption ---- */
 
-/* There is something to be made from the input. */
-static bool is_owed(union word word)
-{
-    return !word.closing && (!is_empty(word) || word.interim_sent);
-}
-
 /* Whether what it says of itself can be, as far as that can be told without its socket; then its
  * input's memory is claimed. */
-static bool claim(struct durable *durable, const struct durable_record *record)
+static bool is_credible(struct durable *durable, const struct durable_record *record)
 {
     union word word = word_of(record);
-    uint64_t where = get(&record->where);
-    if ((where & LEAVING) != 0 || (uint32_t)where == 0 || word.begun > DURABLE_BEGUN_MOST ||
-        word.answered > word.begun || (!word.has_input && is_owed(word))) {
+    uint64_t where = durable_get(&record->where);
+    if ((where & LEAVING) != 0 || (where & ~(uint64_t)PENDING & UINT32_MAX) == 0 ||
+        word.begun > DURABLE_BEGUN_MOST || !is_in_a_state(word)) {
         return false;
     }
     return !word.has_input ||
            extents_claim(durable->extents, run_of(&record->input[word.input_place]));
 }
 
+static int descriptor_of(uint64_t where)
+{
+    return (int)((uint32_t)where & ~(LEAVING | PENDING)) - 1;
+}
+
 struct durable_record *durable_next(struct durable *durable, size_t *cursor, uint32_t *generation,
                                     int *fd)
 {
-    while (*cursor < get(&durable->area->used)) {
+    while (*cursor < durable_get(&durable->area->used)) {
         struct durable_record *record = &durable->area->records[(*cursor)++];
-        uint64_t where = get(&record->where);
-        if (where != 0 && claim(durable, record)) {
+        uint64_t where = durable_get(&record->where);
+        if (where != 0 && is_credible(durable, record)) {
             *generation = (uint32_t)(where >> 32);
-            *fd = (int)((uint32_t)where - 1);
+            *fd = descriptor_of(where);
             return record;
         }
+        durable->disbelieved += where != 0 && (where & LEAVING) == 0;
         release_record(durable, record);
     }
-    extents_forget_predecessor(durable->extents);
+    uint64_t pages = durable_get(&durable->area->pages);
+    extents_forget_predecessor(durable->extents, pages < UINT32_MAX ? (uint32_t)pages : UINT32_MAX);
     return NULL;
+}
+
+uint64_t durable_disbelieved(const struct durable *durable)
+{
+    return durable->disbelieved;
+}
+
+uint64_t durable_claim(const struct durable_record *record, uint32_t *generation)
+{
+    uint64_t where = durable_get(&record->where);
+    *generation = (uint32_t)(where >> 32);
+    return (where & PENDING) == 0
+               ? 0
+               : durable_get(&record->input[!word_of(record).input_place].begins_at);
+}
+
+bool durable_expected(const struct durable *durable, struct durable_expected *expected)
+{
+    uint64_t word = durable_get(&durable->area->expected);
+    *expected = (struct durable_expected){.generation = (uint32_t)(word >> 32),
+                                          .cookie = durable_get(&durable->area->expected_cookie),
+                                          .claim = durable_get(&durable->area->expected_claim)};
+    return (uint32_t)word == EXPECTED;
+}
+
+size_t durable_descriptors(const struct durable *durable, uint32_t generation, int *fds)
+{
+    size_t count = 0;
+    for (uint64_t i = 0; i < durable_get(&durable->area->used) && i < durable->connections; i++) {
+        uint64_t where = durable_get(&durable->area->records[i].where);
+        if (where != 0 && where >> 32 == generation) {
+            fds[count++] = descriptor_of(where);
+        }
+    }
+    return count;
 }
 
 bool durable_adopt(struct durable *durable, struct durable_record *record, int fd,
@@ -461,7 +572,7 @@ bool durable_adopt(struct durable *durable, struct durable_record *record, int f
 {
     union word word = word_of(record);
     const struct input_place *place = &record->input[word.input_place];
-    uint64_t begins_at = get(&place->begins_at);
+    uint64_t begins_at = durable_get(&place->begins_at);
     *input = (struct buffer){0};
     if (word.has_input) {
         struct buffer memory = memory_of(durable, run_of(place));
@@ -472,22 +583,28 @@ bool durable_adopt(struct durable *durable, struct durable_record *record, int f
         memory.len = (size_t)length;
         *input = memory;
     }
-    set(&record->where, place_of(durable->generation, fd));
+    durable_set(&record->where, place_of(durable->generation, fd));
     return true;
 }
 
-void durable_restart(struct durable_record *record, uint32_t answered)
+void durable_restart(struct durable_record *record, bool keep_output, uint32_t blame)
 {
     union word word = word_of(record);
-    CHECK(answered <= word.answered);
-    if (word.begun > word.answered) {
+    const struct durable_output output = durable_output(record);
+    CHECK(may(STEP_RESTART, word) && (!keep_output || output.answers <= word.answered));
+    CHECK(blame <= DURABLE_ATTEMPTS_MOST);
+    if (blame > 0 && word.begun > word.answered) {
         uint32_t at_work = word.answered + 1;
-        uint32_t attempts = word.suspect == at_work ? word.attempts + 1 : 1;
-        word.attempts = (attempts < DURABLE_ATTEMPTS_MOST ? attempts : DURABLE_ATTEMPTS_MOST) & 3;
+        uint32_t sum = (word.suspect == at_work ? word.attempts : 0) + blame;
+        word.attempts = (sum < DURABLE_ATTEMPTS_MOST ? sum : DURABLE_ATTEMPTS_MOST) & 15;
         word.suspect = NUMBER(at_work);
     }
-    word.answered = NUMBER(answered);
-    set(&record->word, word.bits);
+    word.answered = keep_output ? NUMBER(output.answers) : 0;
+    if (!keep_output) { /* else the next successor would look for answers that this one drops */
+        prepare_output(record, &word, &(struct durable_output){.begins_at = output.begins_at});
+        word.interim_put = 0;
+    }
+    durable_set(&record->word, word.bits);
 }
 
 void durable_drop(struct durable *durable, struct durable_record *record)
@@ -496,7 +613,7 @@ void durable_drop(struct durable *durable, struct durable_record *record)
     release_record(durable, record);
 }
 
-void durable_trim(struct durable *durable)
+bool durable_trim(struct durable *durable)
 {
-    extents_trim(durable->extents);
+    return extents_trim(durable->extents);
 }

@@ -13,6 +13,9 @@
  * from that. A successor believes nothing that it cannot check: the dead may have been an
  * attacker's.
  *
+ * Which step may follow which is told by one table, durable_states.h; one that may not is a mistake
+ * of this process, and ends it.
+ *
  * An area belongs to one event loop; all functions are for its thread. */
 #ifndef TWINHTTPD_COMMON_NET_DURABLE_H
 #define TWINHTTPD_COMMON_NET_DURABLE_H
@@ -26,7 +29,7 @@
 struct durable;
 struct durable_record;
 
-enum { DURABLE_ATTEMPTS_MOST = 3, DURABLE_BEGUN_MOST = 100 };
+enum { DURABLE_ATTEMPTS_MOST = 15, DURABLE_BEGUN_MOST = 100 };
 
 /* What was being written when the last step was made. */
 struct durable_output {
@@ -44,7 +47,7 @@ struct durable_state {
     uint8_t begun;     /* requests behind those whose handlers have begun, once at least */
     uint8_t answered;  /* of these, the first: their answers are in the output */
     uint8_t suspect;   /* the how manieth of them was at work at the last death; 0: none */
-    uint8_t attempts;  /* deaths under it */
+    uint8_t attempts;  /* how much the deaths under it weigh */
     bool has_input;    /* else all that was read is consumed */
     bool interim_put;  /* the first one's 100 (Continue) is a part of the output */
     bool interim_sent; /* ... and has been sent */
@@ -65,15 +68,28 @@ void durable_close(struct durable *durable);
 
 /* ---- A connection's life ---- */
 
-/* A record for a socket that nothing was read from or written to. NULL: none is free. */
-struct durable_record *durable_enter(struct durable *durable, int fd);
+/* The next socket that comes into the process's table of descriptors will have a record: a new one
+ * of the loop's listening sockets (cookie 0), or the one with that cookie (SO_COOKIE) that another
+ * loop has sent with that claim (0: none). A successor looks for it. durable_enter ends it. */
+void durable_expect(struct durable *durable, uint64_t cookie, uint64_t claim);
+void durable_expect_nothing(struct durable *durable);
+
+/* A record for a socket of which nothing is at hand. claim: it is this process's only if that is,
+ * until it is settled; 0: there is none. NULL: none is free. */
+struct durable_record *durable_enter(struct durable *durable, int fd, uint64_t claim);
 
 /* Closes the socket, frees the record and gives its input's memory back. */
 void durable_leave(struct durable *durable, struct durable_record *record, int fd,
                    struct buffer *input);
 
-/* The socket is about to be sent to somebody else, whose it is from then on; or could not be. */
-void durable_giving(struct durable_record *record, bool giving);
+/* The socket is about to be sent to somebody else: whose it is, the claim decides from then on. */
+void durable_pend(struct durable_record *record, uint64_t claim);
+
+/* Nobody is to go on with the connection any more: durable_leave follows, if not at once. */
+void durable_end(struct durable_record *record);
+
+/* It is this process's. */
+void durable_settle(struct durable_record *record);
 
 /* Frees the record of a connection that goes on without: its process's death will cut it. What is
  * not consumed of the input moves to memory of the process's own. */
@@ -91,7 +107,11 @@ bool durable_input_take(struct durable *durable, struct durable_record *record, 
 bool durable_input_move(struct durable *durable, struct durable_record *record,
                         struct buffer *input, size_t room);
 
-/* All of it is consumed: gives the memory back and leaves a buffer without. */
+/* Whether no successor would need the input. What an honest predecessor leaves is needed until all
+ * of it is consumed; another one can have begun requests that are not there. */
+bool durable_may_give(const struct durable_record *record);
+
+/* Then: gives the memory back and leaves a buffer without. */
 void durable_input_give(struct durable *durable, struct durable_record *record,
                         struct buffer *input);
 
@@ -123,6 +143,9 @@ void durable_sending(struct durable_record *record, uint64_t put_bytes,
 void durable_sent(struct durable_record *record, size_t consumed, uint64_t written_bytes,
                   bool closing);
 
+/* Its number among those of its area. */
+uint32_t durable_index(const struct durable *durable, const struct durable_record *record);
+
 struct durable_state durable_state(const struct durable_record *record);
 struct durable_output durable_output(const struct durable_record *record);
 
@@ -134,20 +157,41 @@ struct durable_output durable_output(const struct durable_record *record);
 struct durable_record *durable_next(struct durable *durable, size_t *cursor, uint32_t *generation,
                                     int *fd);
 
+/* How many were left out, as they cannot be believed. */
+uint64_t durable_disbelieved(const struct durable *durable);
+
+/* What decides whose the record's socket is; 0: it is the process's that has left the record. Then
+ * *generation is that one's. */
+uint64_t durable_claim(const struct durable_record *record, uint32_t *generation);
+
+/* What a predecessor expected, and did not come to enter. False: nothing. */
+struct durable_expected {
+    uint32_t generation; /* the predecessor's */
+    uint64_t cookie;
+    uint64_t claim;
+};
+bool durable_expected(const struct durable *durable, struct durable_expected *expected);
+
+/* Puts the descriptors of that generation which have records into fds, in whatever order; returns
+ * how many there are. There is room for as many as there may be connections. */
+size_t durable_descriptors(const struct durable *durable, uint32_t generation, int *fds);
+
 /* Takes over a record: the socket is this process's fd, and the dead one has read so many bytes.
  * *input is what it had at hand. A record that cannot be believed gives false; it is to be dropped
  * then. */
 bool durable_adopt(struct durable *durable, struct durable_record *record, int fd,
                    uint64_t read_bytes, struct buffer *input);
 
-/* What has begun begins again behind so many answers: a process has died under the request that was
- * at work, if there was one. */
-void durable_restart(struct durable_record *record, uint32_t answered);
+/* What has begun begins again. blame: so much weighs the death under the request that was at work,
+ * if there was one; 0: nothing. keep_output: behind the answers that the output tells of, because
+ * some of it has been sent; else with the first, and an output of which nothing is known. */
+void durable_restart(struct durable_record *record, bool keep_output, uint32_t blame);
 
 /* Frees a record that is not adopted. */
 void durable_drop(struct durable *durable, struct durable_record *record);
 
-/* Gives memory back to the kernel that a peak has needed; about once a second. */
-void durable_trim(struct durable *durable);
+/* Gives memory back to the kernel that a peak has needed; about once a second. True: there may be
+ * more, and the next call need not wait so long. */
+bool durable_trim(struct durable *durable);
 
 #endif

@@ -3,6 +3,8 @@
 #include "common/base/check.h"
 #include "common/base/log.h"
 
+#include <stddef.h>
+
 enum { LINES_PER_SECOND = 10, SECOND_MS = 1000 };
 
 static bool is_second_over(const struct log_budget *budget, uint64_t now_ms)
@@ -13,6 +15,12 @@ static bool is_second_over(const struct log_budget *budget, uint64_t now_ms)
 static enum log_level level_of(const struct log_budget *budget)
 {
     return budget->warns ? LOG_WARN : LOG_INFO;
+}
+
+static const char *verb_of(const struct log_budget *budget)
+{
+    const char *usual = budget->warns ? "cut off" : "refused";
+    return budget->verb != NULL ? budget->verb : usual;
 }
 
 bool log_budget_allows(struct log_budget *budget, uint64_t now_ms)
@@ -38,8 +46,7 @@ void log_budget_report(struct log_budget *budget, uint64_t now_ms)
 {
     if (budget->dropped > 0 && is_second_over(budget, now_ms)) {
         log_write(level_of(budget), "%s %llu more, not listed: at most %d lines a second",
-                  budget->warns ? "cut off" : "refused", (unsigned long long)budget->dropped,
-                  LINES_PER_SECOND);
+                  verb_of(budget), (unsigned long long)budget->dropped, LINES_PER_SECOND);
         budget->dropped = 0;
     }
 }

@@ -6,10 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Zero-initialised: nothing has been written. */
+/* Zero-initialised but for how it tells: nothing has been written. */
 struct log_budget {
     uint64_t since_ms; /* when the current second began */
     bool warns;        /* the lines are at level warn instead of info */
+    const char *verb;  /* what happened to those that are not listed; NULL: by level */
     uint32_t written;  /* in this second */
     uint64_t dropped;  /* since the last line that told how many */
 };

@@ -5,12 +5,24 @@
 #include "common/base/wake.h"
 #include "common/http/file_cache.h"
 #include "common/http/http_date.h"
+#include "common/net/durable_lines.h"
 
 #include <event2/event.h>
 #include <stdio.h>
 #include <unistd.h>
 
 /* ---- Life ---- */
+
+/* What was collected outlives this process; what a predecessor collected has outlived that one. */
+static void keep_lines(struct loop *loop)
+{
+    struct durable_lines *lines = loop->options.durable_lines;
+    if (lines != NULL && loop->access_log != NULL) {
+        access_log_keep(loop->access_log, lines, loop->options.access_log_turn);
+    } else if (lines != NULL) {
+        durable_lines_drop(lines);
+    }
+}
 
 void loop_open(struct loop *loop, const struct worker_options *options, struct event_base *base,
                int wake_fd)
@@ -20,6 +32,7 @@ void loop_open(struct loop *loop, const struct worker_options *options, struct e
     CHECK(options->max_connections > 0);
     *loop = (struct loop){.options = *options, .base = base, .wake_fd = wake_fd};
     loop->cut_files.warns = true;
+    loop->given_up = (struct log_budget){.warns = true, .verb = "gave up"};
     loop->limits = (struct http_limits){
         .request_line_bytes = config->max_request_line_bytes,
         .header_bytes = config->max_header_bytes,
@@ -34,6 +47,7 @@ void loop_open(struct loop *loop, const struct worker_options *options, struct e
         loop->access_log = access_log_create(options->access_log_fd, config->access_log_format,
                                              atomic_load(&loop_slot(loop)->process));
     }
+    keep_lines(loop);
     handler_context_next_turn(options->context); /* so that the first look at the clock reads it */
     loop_render_date(loop);
 }
@@ -54,14 +68,29 @@ void loop_close(struct loop *loop)
 
 /* ---- Time ---- */
 
-uint64_t loop_now_ms(struct loop *loop)
+/* A turn of the thread may be a part of the loop's: handler_context_next_turn. */
+void loop_look_at_clock(struct loop *loop)
 {
     struct handler_context *context = loop->options.context;
-    if (loop->now_turn != context->turn) {
-        loop->now_turn = context->turn;
-        context->now_ms = clock_monotonic_ms();
+    loop->now_turn = context->turn;
+    context->now_ms = loop_read_moment_ns(loop) / 1000000;
+    if (loop->turn_began_ns == 0) {
+        loop->turn_began_ns = loop->moment_ns;
     }
-    return context->now_ms;
+}
+
+void loop_begin_turn(struct loop *loop)
+{
+    handler_context_next_turn(loop->options.context);
+    loop->turn_began_ns = 0;
+}
+
+void loop_end_turn(struct loop *loop)
+{
+    if (loop->turn_began_ns != 0) {
+        histogram_add(&loop_slot(loop)->latency.turns,
+                      loop_read_moment_ns(loop) - loop->turn_began_ns, 1);
+    }
 }
 
 size_t loop_format_date(int64_t second, char line[DATE_LINE_BYTES])

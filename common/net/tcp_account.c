@@ -31,6 +31,7 @@ struct counts {
     enum tcp_state state;
     int64_t received;
     int64_t acknowledged;
+    bool all_acknowledged; /* of what was written; false: perhaps not */
 };
 
 struct queues {
@@ -96,9 +97,13 @@ static bool ask_counts(int fd, struct counts *counts)
     if (bytes < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received)) {
         return fail(ENOTSUP);
     }
+    const size_t unsent_ends =
+        offsetof(struct tcp_info, tcpi_notsent_bytes) + sizeof(info.tcpi_notsent_bytes);
     *counts = (struct counts){.state = info.tcpi_state,
                               .received = (int64_t)info.tcpi_bytes_received,
-                              .acknowledged = (int64_t)info.tcpi_bytes_acked};
+                              .acknowledged = (int64_t)info.tcpi_bytes_acked,
+                              .all_acknowledged = bytes >= unsent_ends && info.tcpi_unacked == 0 &&
+                                                  info.tcpi_notsent_bytes == 0};
     CHECK(counts->received >= 0 && counts->acknowledged >= 0);
     return true;
 }
@@ -160,6 +165,21 @@ static bool is_connected(enum tcp_state state)
            server_has_finished(state);
 }
 
+/* Neither bytes nor a FIN. */
+static bool nothing_is_unread(int fd)
+{
+    char byte;
+    return recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/* The usual case costs two calls: all was acknowledged at the moment of the counts, and behind it
+ * nothing is unread. So nothing has come since, either, as nobody reads. */
+static bool is_at_rest(int fd, const struct counts *counts)
+{
+    return counts->state == TCP_STATE_ESTABLISHED && counts->all_acknowledged &&
+           nothing_is_unread(fd);
+}
+
 /* What was read and written stands still while the kernel answers. But counts and queues cannot be
  * asked at one moment, and packets come in between: what is received and unread grows by the same,
  * and what is unacknowledged falls as what is acknowledged grows. So counts of before the queues
@@ -204,6 +224,11 @@ bool tcp_account_ask(int socket_fd, struct tcp_account *account)
     struct counts counts;
     if (!is_countable(socket_fd) || !ask_counts(socket_fd, &counts)) {
         return false;
+    }
+    if (is_at_rest(socket_fd, &counts)) {
+        *account = (struct tcp_account){.read_bytes = (uint64_t)counts.received,
+                                        .written_bytes = (uint64_t)counts.acknowledged};
+        return true;
     }
     if (is_connected(counts.state)) {
         return ask_until_known(socket_fd, counts, account);

@@ -58,8 +58,8 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
         sweep_connections(loop, now_ms);
     }
     if (loop->options.durable != NULL && now_ms - worker->trimmed_ms >= TRIM_MS) {
-        worker->trimmed_ms = now_ms;
-        durable_trim(loop->options.durable);
+        bool goes_on = durable_trim(loop->options.durable); /* then with the next tick */
+        worker->trimmed_ms = goes_on ? now_ms - TRIM_MS : now_ms;
     }
     if (loop->access_log != NULL) {
         access_log_flush(loop->access_log);
@@ -67,6 +67,7 @@ static void on_tick(evutil_socket_t fd, short what, void *argument)
     log_tell_losses();
     log_budget_report(&loop->refusals, now_ms);
     log_budget_report(&loop->cut_files, now_ms);
+    log_budget_report(&loop->given_up, now_ms);
     follow_root(loop, now_ms);
     acceptor_resume(&worker->acceptor);
     if (loop->options.rebalance != NULL) {
@@ -92,20 +93,65 @@ bool worker_take_over(struct worker *worker, int from_fd)
 
 /* ---- Connections that a dead process has left behind ---- */
 
-bool worker_adopt(struct worker *worker, struct durable_record *record, int fd, bool crashed)
+bool worker_adopt(struct worker *worker, struct durable_record *record, int fd,
+                  const struct worker_end *end)
 {
-    return connection_adopt(&worker->loop, record, fd, crashed);
+    return connection_adopt(&worker->loop, record, fd, end);
 }
 
-struct adoption_counts worker_adoption(const struct worker *worker)
+void worker_adopt_expected(struct worker *worker, int fd, const struct durable_expected *expected)
 {
-    return worker->loop.adoption;
+    connection_adopt_expected(&worker->loop, fd, expected);
+}
+
+void worker_lose(struct worker *worker, struct durable_record *record)
+{
+    connection_lose(&worker->loop, record);
+}
+
+void worker_lose_disbelieved(struct worker *worker)
+{
+    connection_lose_disbelieved(&worker->loop);
+}
+
+struct adoption_counts worker_adoption(struct worker *worker)
+{
+    struct adoption_counts counts = {0};
+    adoption_add(&counts, &loop_slot(&worker->loop)->counters.adoption);
+    return counts;
+}
+
+bool worker_log_writer(const struct worker *worker, uint32_t *generation, int *fd)
+{
+    const struct access_log *log = worker->loop.access_log;
+    return log != NULL && access_log_writer(log, generation, fd);
+}
+
+void worker_ask_log_writer(struct worker *worker, int fd)
+{
+    access_log_ask_writer(worker->loop.access_log, fd);
+}
+
+bool worker_log_awaits(const struct worker *worker, const struct durable_record *record)
+{
+    const struct loop *loop = &worker->loop;
+    uint32_t offered;
+    return loop->access_log != NULL && access_log_offered(loop->access_log, &offered) &&
+           durable_index(loop->options.durable, record) == offered;
+}
+
+void worker_settle_log(struct worker *worker)
+{
+    if (worker->loop.access_log != NULL) {
+        access_log_accept_cut(worker->loop.access_log);
+    }
 }
 
 static void on_inbox(evutil_socket_t fd, short what, void *argument)
 {
     (void)what;
     struct worker *worker = argument;
+    loop_note_turn(&worker->loop);
     if (!worker_take_over(worker, fd)) { /* until the next tick: else the loop would spin */
         event_del(&worker->inbox_event);
     }
@@ -167,6 +213,7 @@ static void on_wake(evutil_socket_t fd, short what, void *argument)
     (void)fd;
     (void)what;
     struct worker *worker = argument;
+    loop_note_turn(&worker->loop);
     connection_complete_all(&worker->loop);
     switch (atomic_load(&worker->command)) {
     case WORKER_RETIRE:
@@ -286,6 +333,22 @@ static void log_what_is_cut(struct loop *loop)
     }
 }
 
+/* Waits for events, and deals with them. */
+static bool take_turn(struct loop *loop)
+{
+    const struct worker_dispatch *dispatch = &loop->options.dispatch;
+    loop_begin_turn(loop);
+    if (event_base_loop(loop->base, EVLOOP_ONCE) < 0) {
+        log_write(LOG_ERROR, "the event loop failed: %m");
+        return false;
+    }
+    if (dispatch->turn_end != NULL) {
+        dispatch->turn_end(dispatch->data);
+    }
+    loop_end_turn(loop);
+    return true;
+}
+
 void worker_run(struct worker *worker)
 {
     struct loop *loop = &worker->loop;
@@ -293,15 +356,7 @@ void worker_run(struct worker *worker)
     CHECK(!loop->stopped);
     CHECK(dispatch->take != NULL || dispatch->turn_end == NULL); /* nothing was taken */
     while (atomic_load_explicit(&worker->command, memory_order_relaxed) != WORKER_STOP &&
-           !is_drained(worker)) {
-        handler_context_next_turn(loop->options.context);
-        if (event_base_loop(loop->base, EVLOOP_ONCE) < 0) {
-            log_write(LOG_ERROR, "the event loop failed: %m");
-            break;
-        }
-        if (dispatch->turn_end != NULL) {
-            dispatch->turn_end(dispatch->data);
-        }
+           !is_drained(worker) && take_turn(loop)) {
     }
     if (loop->draining && loop->connection_count > 0) {
         log_write(LOG_WARN, "the drain deadline is over: %llu connections are cut",
@@ -322,10 +377,15 @@ static void destroy_connections(struct loop *loop)
     }
 }
 
-void worker_destroy(struct worker *worker)
+void worker_cut(struct worker *worker)
 {
     worker->loop.stopped = true;
     destroy_connections(&worker->loop);
+}
+
+void worker_destroy(struct worker *worker)
+{
+    worker_cut(worker);
     CHECK(worker->loop.connection_count == 0);
     acceptor_close(&worker->acceptor);
     event_del(&worker->wake_event);

@@ -6,6 +6,7 @@
 #include "common/net/worker_options.h"
 #include "common/scoreboard/slot.h"
 
+struct durable_expected;
 struct durable_record;
 struct event_base;
 
@@ -15,6 +16,9 @@ struct worker *worker_create(const struct worker_options *options);
 
 /* Serves until it is told to stop. The caller has set the slot's state to SLOT_READY. */
 void worker_run(struct worker *worker);
+
+/* Behind worker_run: closes all connections, whose handlers' data is still there. */
+void worker_cut(struct worker *worker);
 
 /* Closes what is left. Nobody may call worker_stop, worker_drain or an exchange's complete any
  * more. */
@@ -44,10 +48,31 @@ bool worker_take_over(struct worker *worker, int from_fd);
 
 /* On its own thread, before worker_run: goes on with a connection that a process has left behind
  * when it died; see connection_adopt. */
-bool worker_adopt(struct worker *worker, struct durable_record *record, int fd, bool crashed);
+bool worker_adopt(struct worker *worker, struct durable_record *record, int fd,
+                  const struct worker_end *end);
 
-/* What became of their requests so far. */
-struct adoption_counts worker_adoption(const struct worker *worker);
+/* ... that it was just being given; see connection_adopt_expected. */
+void worker_adopt_expected(struct worker *worker, int fd, const struct durable_expected *expected);
+
+/* On its own thread, before worker_adopt, in this order: goes on with the access log of a process
+ * that has died. Whether it died while it wrote; then *fd of that generation knows how far it came,
+ * and a copy of it is to be asked, which stays the caller's. */
+bool worker_log_writer(const struct worker *worker, uint32_t *generation, int *fd);
+void worker_ask_log_writer(struct worker *worker, int fd);
+
+/* Whether this record's connection was sending: it is to be adopted before all others. When it is,
+ * or there is none, worker_settle_log goes before the others. */
+bool worker_log_awaits(const struct worker *worker, const struct durable_record *record);
+void worker_settle_log(struct worker *worker);
+
+/* ... that it cannot go on with, as nobody has its socket. */
+void worker_lose(struct worker *worker, struct durable_record *record);
+
+/* ... and those of which nothing can be believed, when durable_next has had them all. */
+void worker_lose_disbelieved(struct worker *worker);
+
+/* What has become of them so far. */
+struct adoption_counts worker_adoption(struct worker *worker);
 
 /* The loop, for the process model's own events on the same thread. */
 struct event_base *worker_event_base(struct worker *worker);

@@ -2,11 +2,16 @@
 #ifndef TWINHTTPD_COMMON_NET_WORKER_OPTIONS_H
 #define TWINHTTPD_COMMON_NET_WORKER_OPTIONS_H
 
+#include "common/base/client_address.h"
 #include "common/config/config.h"
 #include "common/http/exchange.h"
 #include "common/net/endpoint.h"
 
+#include <pthread.h>
+
+struct claims;
 struct durable;
+struct durable_lines;
 struct worker;
 
 enum dispatch_result {
@@ -25,11 +30,15 @@ struct worker_dispatch {
     void *data;
 };
 
-/* What became of the requests that a predecessor of this process had before it when it died. */
-struct adoption_counts {
-    uint64_t repeated; /* whose handlers had begun, and begin again */
-    uint64_t resumed;  /* of whose answers a part had been sent */
-    uint64_t refused;  /* that may not be repeated, or under which processes die: 502, 500 */
+/* How a predecessor of this process ended. */
+enum { WORKER_SUSPECTS = 16 };
+
+/* How a process ended, for its successor. */
+struct worker_end {
+    bool by_itself;      /* it crashed, hung, or took too much memory */
+    bool suspects_known; /* else it may have been any of the requests that had begun */
+    uint32_t suspect_count;
+    char suspects[WORKER_SUSPECTS][CLIENT_TEXT_BYTES]; /* the clients of the requests at work */
 };
 
 struct worker_options {
@@ -52,8 +61,14 @@ struct worker_options {
     void (*rebalance)(const void *data, struct worker *worker, uint32_t slot_index);
     const void *rebalance_data;
     int inbox_fd; /* with rebalance: where it is handed connections; kept open by the caller */
+    struct claims *claims; /* ... whose they are on the way, if a process dies; NULL: nobody asks */
+    uint32_t giver_id;     /* ... this loop's, for claims_choose */
+    uint32_t generation;   /* of the process, for claims_take */
     struct worker_dispatch dispatch;
     struct durable *durable; /* the durable part of its connections; NULL: they die with it */
+    /* That of its access log; NULL: what is collected dies with it. */
+    struct durable_lines *durable_lines;
+    pthread_mutex_t *access_log_turn; /* with durable_lines: see access_log_keep */
 };
 
 #endif

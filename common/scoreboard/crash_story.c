@@ -6,11 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum {
-    ESCAPED_LINE_BYTES = NOTE_LINE_BYTES * 2 + 1,
-    PHRASE_BYTES = 80 + CRASH_ASSERTION_BYTES,
-    WHO_BYTES = 24
-};
+enum { ESCAPED_LINE_BYTES = NOTE_LINE_BYTES * 2 + 1, PHRASE_BYTES = 80 + CRASH_ASSERTION_BYTES };
 
 struct code_name {
     int signal; /* 0: any */
@@ -172,11 +168,15 @@ void crash_log_stack(enum log_level level, const char *who, const struct stack_s
     }
 }
 
-void crash_log(const struct crash_story *story, uint32_t process)
+void crash_name_process(uint32_t process, char who[CRASH_WHO_BYTES])
 {
-    char text[CRASH_TEXT_BYTES], who[WHO_BYTES];
+    snprintf(who, CRASH_WHO_BYTES, "process %u", process);
+}
+
+void crash_log(const struct crash_story *story, const char *who)
+{
+    char text[CRASH_TEXT_BYTES];
     crash_describe(story, text);
-    snprintf(who, sizeof(who), "process %u", process);
     log_write(LOG_ERROR, "%s: %s", who, text);
     crash_log_stack(LOG_ERROR, who, &story->stack);
 }

@@ -35,8 +35,13 @@ void crash_frame_describe(const struct crash_frame *frame, char out[CRASH_TEXT_B
 /* Writes a line for each frame to the log, behind "who: ". Allocates nothing. */
 void crash_log_stack(enum log_level level, const char *who, const struct stack_story *stack);
 
+enum { CRASH_WHO_BYTES = 24 };
+
+/* "process 3" */
+void crash_name_process(uint32_t process, char who[CRASH_WHO_BYTES]);
+
 /* Writes the story to the log, at level error: the description, then a line for each frame, all of
- * them behind "process <process>: ". Allocates nothing. */
-void crash_log(const struct crash_story *story, uint32_t process);
+ * them behind "who: ". Allocates nothing. */
+void crash_log(const struct crash_story *story, const char *who);
 
 #endif

@@ -48,7 +48,7 @@ void deaths_read_crash(const struct scoreboard *scoreboard, uint32_t first, uint
 
 uint64_t deaths_requests_lost(const struct death_record *record)
 {
-    return record->left != 0 ? 0 : record->in_progress + record->awaited;
+    return record->lost.in_progress + record->lost.awaited;
 }
 
 void deaths_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct crash_story *story)
@@ -74,6 +74,31 @@ struct number_range deaths_remembered(const struct scoreboard *scoreboard)
     return number_range_last(atomic_load(&scoreboard->deaths), DEATH_RECORDS);
 }
 
+/* What successors that live have counted since. */
+static struct adoption_counts count_living(const struct scoreboard *scoreboard, uint64_t number)
+{
+    struct adoption_counts living = {0};
+    uint32_t count = scoreboard_slot_count(scoreboard);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct worker_slot *slot = &scoreboard->slots[i];
+        if (atomic_load(&slot->legacy) == number + 1) {
+            adoption_add(&living, &slot->counters.adoption);
+        }
+    }
+    return living;
+}
+
+static void add_living(const struct scoreboard *scoreboard, uint64_t number,
+                       struct death_record *out)
+{
+    const struct adoption_counts living = count_living(scoreboard, number);
+    for (int i = 0; i < ADOPTION_KINDS; i++) {
+        out->adoption.of[i] += living.of[i];
+    }
+    out->lost.in_progress += living.of[ADOPTION_LOST_IN_PROGRESS];
+    out->lost.awaited += living.of[ADOPTION_LOST_AWAITED];
+}
+
 bool deaths_copy(const struct scoreboard *scoreboard, uint64_t number, struct death_record *out)
 {
     enum { TRIES = 8 };
@@ -84,9 +109,37 @@ bool deaths_copy(const struct scoreboard *scoreboard, uint64_t number, struct de
             return false;
         }
         shared_copy_death(out, &scoreboard->records[number % DEATH_RECORDS]);
+        if (out->left != 0) {
+            add_living(scoreboard, number, out);
+        }
         if (before % 2 == 0 && before == atomic_load(&scoreboard->death_sequence)) {
             return true;
         }
     }
     return false;
+}
+
+/* FNV-1a, by words. */
+static uint64_t mix(uint64_t digest, uint64_t word)
+{
+    return (digest ^ word) * UINT64_C(0x100000001b3);
+}
+
+uint64_t deaths_digest(const struct scoreboard *scoreboard, uint64_t number)
+{
+    const struct death_record *record = &scoreboard->records[number % DEATH_RECORDS];
+    uint64_t digest = mix(UINT64_C(0xcbf29ce484222325), record->number);
+    digest = mix(digest, atomic_load(&record->crash_state));
+    digest = mix(digest, record->recovery_ns);
+    digest = mix(digest, record->lost.in_progress);
+    digest = mix(digest, record->lost.awaited);
+    digest = mix(digest, record->lost.idle_cut);
+    if (record->left == 0) {
+        return digest;
+    }
+    const struct adoption_counts living = count_living(scoreboard, number);
+    for (int i = 0; i < ADOPTION_KINDS; i++) {
+        digest = mix(digest, record->adoption.of[i] + living.of[i]);
+    }
+    return digest;
 }

@@ -43,17 +43,26 @@ struct crash_story {
     struct stack_story stack;
 };
 
-/* What one death cost. Written by the master. */
+/* What is lost of what a process had when it died. */
+struct death_loss {
+    uint64_t in_progress;
+    uint64_t awaited;
+    uint64_t idle_cut;
+};
+
+/* What one death cost. Written by the master; a copy has what its heirs have counted since. */
 struct death_record {
     uint64_t number;  /* counted from 0 */
     uint64_t time_ms; /* wall clock */
     uint64_t died_ns; /* CLOCK_MONOTONIC, when the master learned of it */
     uint64_t lived_ns;
-    uint64_t recovery_ns; /* until the successor was ready; 0: not yet */
-    uint64_t in_progress; /* requests started and not fully answered */
-    uint64_t awaited;     /* open connections between two requests that had not fallen idle */
-    uint64_t idle_cut;    /* open connections that had */
-    uint32_t left;        /* 1: all of these are left to a successor, not lost */
+    uint64_t recovery_ns;   /* until the successor was ready; 0: not yet */
+    uint64_t in_progress;   /* requests started and not fully answered */
+    uint64_t awaited;       /* open connections between two requests that had not fallen idle */
+    uint64_t idle_cut;      /* open connections that had */
+    uint32_t left;          /* 1: there was to be a successor that goes on with all of these */
+    struct death_loss lost; /* of these */
+    struct adoption_counts adoption; /* what became of them with the successor */
     int32_t pid;
     int32_t signal;      /* 0: it exited */
     int32_t exit_status; /* if signal is 0 */
@@ -82,8 +91,7 @@ void deaths_take_crash(struct scoreboard *scoreboard, uint32_t slot, struct cras
 void deaths_publish_crash(struct scoreboard *scoreboard, uint64_t death,
                           const struct crash_story *story);
 
-/* Requests that a death cost: in progress and awaited, but none where a successor goes on with
- * them. */
+/* Requests that a death cost: in progress and awaited. */
 uint64_t deaths_requests_lost(const struct death_record *record);
 
 /* The deaths that are still remembered. */
@@ -92,5 +100,9 @@ struct number_range deaths_remembered(const struct scoreboard *scoreboard);
 /* Copies the record of a death. False: it is no longer remembered, has not happened yet, or changed
  * on every try. A crash story that is not complete yet is not told. */
 bool deaths_copy(const struct scoreboard *scoreboard, uint64_t number, struct death_record *out);
+
+/* A number for all that may still change in the record of a death that is remembered: its cost, its
+ * recovery, its story. Another one means that it is worth another copy. */
+uint64_t deaths_digest(const struct scoreboard *scoreboard, uint64_t number);
 
 #endif

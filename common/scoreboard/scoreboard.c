@@ -36,6 +36,11 @@ void scoreboard_destroy(struct scoreboard *scoreboard)
     }
 }
 
+bool scoreboard_seal(struct scoreboard *scoreboard)
+{
+    return mprotect(scoreboard, scoreboard_bytes(scoreboard->slot_capacity), PROT_READ) == 0;
+}
+
 void scoreboard_mark_draining(struct scoreboard *scoreboard, uint32_t first, uint32_t count)
 {
     CHECK(first <= scoreboard->slot_capacity && count <= scoreboard->slot_capacity - first);

@@ -41,10 +41,13 @@ struct scoreboard {
     _Atomic int32_t master_pid;
     _Atomic uint32_t generation; /* of the newest process */
     struct slot_counters dead;   /* sums of the processes that are gone */
+    struct latency dead_latency; /* the same */
     _Atomic uint64_t deaths;
     _Atomic uint64_t requests_lost;
-    _Atomic uint64_t stuck_incidents; /* threads that the watchdog found stuck */
-    _Atomic uint64_t death_sequence;  /* odd while a record is written */
+    _Atomic uint64_t in_progress_lost; /* of these, the ones that had been started */
+    _Atomic uint64_t stuck_incidents;  /* threads that the watchdog found stuck */
+    _Atomic uint64_t death_sequence;   /* odd while a record is written, or counts are moved
+                                        * from slots to the sums of the dead */
     struct death_record records[DEATH_RECORDS];
     _Atomic uint64_t stuck_records; /* told so far */
     struct stuck_place stuck_places[STUCK_RECORDS];
@@ -60,6 +63,9 @@ _Static_assert(offsetof(struct scoreboard, slots) % 64 == 0,
  * Unmapped by scoreboard_destroy. */
 struct scoreboard *scoreboard_create(uint32_t slot_capacity);
 void scoreboard_destroy(struct scoreboard *scoreboard);
+
+/* In a process that only looks: from now on a store there ends it. False with errno set. */
+bool scoreboard_seal(struct scoreboard *scoreboard);
 
 /* How many slots there may be that have ever been used: never more than there are. */
 static inline uint32_t scoreboard_slot_count(const struct scoreboard *scoreboard)

@@ -83,14 +83,26 @@ const char *slot_role_name(uint32_t role)
     return role == SLOT_POOL ? "pool" : "loop";
 }
 
+const char *slot_verdict_name(uint32_t verdict)
+{
+    static const char *const names[] = {
+        [SLOT_STOPPED] = "stopped", [SLOT_SPINNING] = "spinning", [SLOT_BLOCKED] = "blocked"};
+    return verdict <= SLOT_BLOCKED ? names[verdict] : NULL;
+}
+
 static void store_line(_Atomic uint64_t out[NOTE_LINE_WORDS], const char *bytes, size_t count)
 {
     CHECK(count <= NOTE_LINE_BYTES);
-    for (size_t at = 0; at < count; at += sizeof(uint64_t)) {
-        uint64_t word = 0;
-        size_t part = count - at < sizeof(word) ? count - at : sizeof(word);
-        memcpy(&word, bytes + at, part);
-        atomic_store_explicit(&out[at / sizeof(word)], word, memory_order_release);
+    uint64_t word;
+    size_t words = count / sizeof(word);
+    for (size_t i = 0; i < words; i++) {
+        memcpy(&word, bytes + i * sizeof(word), sizeof(word));
+        atomic_store_explicit(&out[i], word, memory_order_release);
+    }
+    if (count % sizeof(word) != 0) {
+        word = 0;
+        memcpy(&word, bytes + words * sizeof(word), count % sizeof(word));
+        atomic_store_explicit(&out[words], word, memory_order_release);
     }
 }
 

@@ -7,6 +7,8 @@
 
 #include "common/base/client_address.h"
 #include "common/base/span.h"
+#include "common/scoreboard/adoption.h"
+#include "common/scoreboard/latency.h"
 #include "common/scoreboard/stack_note.h"
 
 #include <stdalign.h>
@@ -87,6 +89,7 @@ struct slot_counters {
     _Atomic uint64_t connections_adopted; /* handed over by another event loop */
     _Atomic uint64_t connections_refused; /* of clients that have too many */
     _Atomic uint64_t faults_recovered;    /* of handlers, answered with 500 */
+    adoption_counters adoption;
 };
 
 struct worker_slot {
@@ -105,10 +108,14 @@ struct worker_slot {
     alignas(64) struct slot_counters counters;
     /* Gauges. A connection counts as open until its last response has been sent. */
     _Atomic uint64_t connections_open;
-    _Atomic uint64_t connections_busy; /* with at least one request started and not answered */
-    _Atomic uint64_t connections_idle; /* between requests, and silent for a second */
-    _Atomic uint64_t deaths;           /* of threads in this place; written by the master */
-    _Atomic uint32_t verdict;          /* enum slot_verdict; written by the master */
+    _Atomic uint64_t connections_busy;   /* with at least one request started and not answered */
+    _Atomic uint64_t connections_idle;   /* between requests, and silent for a second */
+    _Atomic uint64_t connections_mortal; /* in a process whose connections outlive it: not these */
+    _Atomic uint64_t deaths;             /* of threads in this place; written by the master */
+    _Atomic uint64_t legacy;  /* number of the death whose connections it took over, plus 1; 0:
+                               * none; written by the master */
+    _Atomic uint32_t verdict; /* enum slot_verdict; written by the master */
+    struct latency latency;
     alignas(64) struct request_note current;
     alignas(64) struct crash_note crash; /* of the whole process: in its first slot */
     struct stack_inquiry inquiry;
@@ -156,6 +163,9 @@ const char *slot_state_name(uint32_t state);
 
 /* A role as it is shown: "loop" or "pool". */
 const char *slot_role_name(uint32_t role);
+
+/* What keeps a thread from moving: "stopped", "spinning" or "blocked"; NULL: it moves. */
+const char *slot_verdict_name(uint32_t verdict);
 
 /* Notes the request that the owner's handler begins with, and its end. */
 void slot_note_begin(struct worker_slot *slot, struct span line,

@@ -17,7 +17,7 @@ static int on_body(llhttp_t *parser, const char *data, size_t bytes)
     struct connection *connection = parser->data;
     size_t room = sizeof(connection->body) - connection->body_bytes;
     size_t kept = bytes < room ? bytes : room;
-    if (connection->client->reads_generation) {
+    if (connection->client->reads_answers) {
         memcpy(connection->body + connection->body_bytes, data, kept);
         connection->body_bytes += kept;
     }
@@ -55,24 +55,22 @@ unsigned connection_status(const struct connection *connection)
     return connection->answer_complete ? connection->parser.status_code : 0;
 }
 
-bool connection_generation(const struct connection *connection, uint64_t *generation)
+bool connection_is_told(const struct connection *connection, const char *name, uint64_t *number)
 {
-    static const char key[] = "\"generation\":";
     if (!connection->answer_complete) {
         return false;
     }
-    const char *found = memmem(connection->body, connection->body_bytes, key, sizeof(key) - 1);
+    const char *found = memmem(connection->body, connection->body_bytes, name, strlen(name));
     const char *end = connection->body + connection->body_bytes;
     if (found == NULL) {
         return false;
     }
-    uint64_t number = 0;
-    const char *digit = found + sizeof(key) - 1;
+    *number = 0;
+    const char *digit = found + strlen(name);
     for (; digit < end && *digit >= '0' && *digit <= '9'; digit++) {
-        number = number * 10 + (uint64_t)(*digit - '0');
+        *number = *number * 10 + (uint64_t)(*digit - '0');
     }
-    *generation = number;
-    return digit > found + sizeof(key) - 1;
+    return digit > found + strlen(name);
 }
 
 /* ---- Socket and event ---- */
@@ -95,9 +93,9 @@ static void watch(struct connection *connection, short what)
     connection->watched = what;
 }
 
-void connection_init(struct connection *connection, struct client *client)
+void connection_init(struct connection *connection, struct client *client, unsigned number)
 {
-    *connection = (struct connection){.client = client, .fd = -1};
+    *connection = (struct connection){.client = client, .number = number, .fd = -1};
 }
 
 void connection_drop(struct connection *connection)

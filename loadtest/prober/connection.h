@@ -33,6 +33,7 @@ enum { CONNECTION_BODY_BYTES = 512 };
 
 struct connection {
     struct client *client;
+    unsigned number; /* among those of its client */
     enum connection_state state;
     int fd;
     struct event event;
@@ -62,7 +63,7 @@ struct client {
     struct event_base *base;
     const struct prober_options *options;
     struct buffer request;
-    bool reads_generation;
+    bool reads_answers; /* they tell who answers */
     void *owner;
     void (*opened)(struct connection *connection);
     /* The connection is idle, ending or closed. */
@@ -71,7 +72,7 @@ struct client {
     void (*failed)(struct client *client, const char *what, int error);
 };
 
-void connection_init(struct connection *connection, struct client *client);
+void connection_init(struct connection *connection, struct client *client, unsigned number);
 
 /* Of a closed connection. */
 void connection_open(struct connection *connection);
@@ -82,7 +83,7 @@ void connection_drop(struct connection *connection);
 
 /* Of the last answer; 0: there was none. */
 unsigned connection_status(const struct connection *connection);
-/* False when the last answer does not tell it. */
-bool connection_generation(const struct connection *connection, uint64_t *generation);
+/* A number that the last answer, JSON, has under a name: such as `"pid":`. False: it has none. */
+bool connection_is_told(const struct connection *connection, const char *name, uint64_t *number);
 
 #endif

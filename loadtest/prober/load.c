@@ -279,13 +279,17 @@ static void on_opened(struct connection *connection)
 static void note_end(struct load *load, struct connection *connection, enum outcome outcome)
 {
     uint64_t generation;
+    uint64_t pid;
     const struct ended_request request = {
+        .connection = &connection->number,
         .intended_ns = connection->intended_ns,
         .started_ns = connection->started_ns,
         .ended_ns = clock_monotonic_ns(),
         .outcome = outcome,
         .status = connection_status(connection),
-        .generation = connection_generation(connection, &generation) ? &generation : NULL};
+        .generation =
+            connection_is_told(connection, "\"generation\":", &generation) ? &generation : NULL,
+        .pid = connection_is_told(connection, "\"pid\":", &pid) ? &pid : NULL};
     results_add_end(load->results, &request);
     load->under_way--;
     load->is_refusing |= outcome == OUTCOME_REFUSED;
@@ -402,7 +406,7 @@ static void make_request(struct client *client, const struct prober_options *opt
                   "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: lab-prober\r\n%s\r\n", options->path,
                   options->address_text,
                   options->connect_per_request ? "Connection: close\r\n" : "");
-    client->reads_generation = strncmp(options->path, "/whoami", strlen("/whoami")) == 0;
+    client->reads_answers = strncmp(options->path, "/whoami", strlen("/whoami")) == 0;
 }
 
 static struct event *make_event(struct load *load, int fd, short what, event_callback_fn call)
@@ -440,7 +444,7 @@ static void make_connections(struct load *load)
     const unsigned count = load->options->connections;
     load->connections = memory_alloc_zeroed(count, sizeof(*load->connections));
     for (unsigned i = 0; i < count; i++) {
-        connection_init(&load->connections[i], &load->client);
+        connection_init(&load->connections[i], &load->client, i);
         TAILQ_INSERT_TAIL(&load->closed, &load->connections[i], free_link);
     }
     load->not_tried = load->to_open = count;

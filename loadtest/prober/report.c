@@ -40,17 +40,17 @@ static void put_outcomes(struct json_writer *json, const char *key,
 }
 
 static void put_percentile(struct json_writer *json, const char *key,
-                           const struct histogram *histogram, unsigned part, unsigned of)
+                           const struct fine_histogram *histogram, unsigned part, unsigned of)
 {
     if (histogram->count > 0) {
-        json_put_uint(json, key, histogram_percentile(histogram, part, of));
+        json_put_uint(json, key, fine_histogram_percentile(histogram, part, of));
     } else {
         json_put_null(json, key);
     }
 }
 
 static void put_histogram(struct json_writer *json, const char *key,
-                          const struct histogram *histogram)
+                          const struct fine_histogram *histogram)
 {
     json_key(json, key);
     json_object_begin(json);
@@ -92,7 +92,8 @@ static void put_figures(struct json_writer *json, const struct results *results)
     put_histogram(json, "latency_with_failures_us", &results->all);
     put_histogram(json, "service_us", &results->service);
     put_histogram(json, "lateness_us", &results->lateness);
-    json_put_bool(json, "late", histogram_percentile(&results->lateness, 99, 100) > REPORT_LATE_US);
+    json_put_bool(json, "late",
+                  fine_histogram_percentile(&results->lateness, 99, 100) > REPORT_LATE_US);
 }
 
 static void put_counts(struct json_writer *json, const struct results *results)

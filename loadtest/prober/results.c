@@ -15,7 +15,7 @@ bool results_create(struct results **results, const char *outcomes_path)
         if (file == NULL) {
             return false;
         }
-        fputs("time_us,intended_us,latency_us,outcome,status,generation\n", file);
+        fputs("time_us,intended_us,latency_us,outcome,status,generation,connection,pid\n", file);
     }
     *results = memory_alloc_zeroed(1, sizeof(**results));
     (*results)->outcomes_file = file;
@@ -51,7 +51,7 @@ void results_start(struct results *results, uint64_t now_ns, unsigned warm_up_ms
 void results_add_lateness(struct results *results, uint64_t intended_ns, uint64_t now_ns)
 {
     if (intended_ns >= results->measured_ns) {
-        histogram_add(&results->lateness, (now_ns - intended_ns) / 1000);
+        fine_histogram_add(&results->lateness, (now_ns - intended_ns) / 1000);
     }
 }
 
@@ -65,6 +65,14 @@ void results_add_start(struct results *results, uint64_t now_ns)
     timeline_at(&results->timeline, since_start_us(results, now_ns))->started++;
 }
 
+static void write_if_known(FILE *file, const uint64_t *number)
+{
+    fputc(',', file);
+    if (number != NULL) {
+        fprintf(file, "%" PRIu64, *number);
+    }
+}
+
 static void write_line(struct results *results, const struct ended_request *request,
                        uint64_t latency_us)
 {
@@ -75,11 +83,13 @@ static void write_line(struct results *results, const struct ended_request *requ
     if (request->status != 0) {
         fprintf(file, "%u", request->status);
     }
-    if (request->generation != NULL) {
-        fprintf(file, ",%" PRIu64 "\n", *request->generation);
-    } else {
-        fputs(",\n", file);
+    write_if_known(file, request->generation);
+    fputc(',', file);
+    if (request->connection != NULL) {
+        fprintf(file, "%u", *request->connection);
     }
+    write_if_known(file, request->pid);
+    fputc('\n', file);
 }
 
 static void add_to_timeline(struct results *results, const struct ended_request *request,
@@ -109,10 +119,10 @@ void results_add_end(struct results *results, const struct ended_request *reques
         return;
     }
     results->outcomes[request->outcome]++;
-    histogram_add(&results->all, latency_us);
+    fine_histogram_add(&results->all, latency_us);
     if (request->outcome == OUTCOME_OK) {
-        histogram_add(&results->latency, latency_us);
-        histogram_add(&results->service, (request->ended_ns - request->started_ns) / 1000);
+        fine_histogram_add(&results->latency, latency_us);
+        fine_histogram_add(&results->service, (request->ended_ns - request->started_ns) / 1000);
     }
 }
 

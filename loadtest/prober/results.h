@@ -2,7 +2,7 @@
 #ifndef TWINHTTPD_LOADTEST_PROBER_RESULTS_H
 #define TWINHTTPD_LOADTEST_PROBER_RESULTS_H
 
-#include "loadtest/prober/histogram.h"
+#include "loadtest/prober/fine_histogram.h"
 #include "loadtest/prober/outcome.h"
 #include "loadtest/prober/timeline.h"
 
@@ -27,22 +27,24 @@ struct results {
     uint64_t queue_max;        /* requests that waited for a free connection at one time */
     bool interrupted;
     char first_error[RESULTS_ERROR_BYTES]; /* of the operating system; empty: none */
-    struct histogram latency;              /* of good answers, since the request was due */
-    struct histogram all;                  /* the same with failures, until they were known */
-    struct histogram service;              /* of good answers, since the request was sent */
-    struct histogram lateness;             /* of the prober itself, in noticing what was due */
+    struct fine_histogram latency;         /* of good answers, since the request was due */
+    struct fine_histogram all;             /* the same with failures, until they were known */
+    struct fine_histogram service;         /* of good answers, since the request was sent */
+    struct fine_histogram lateness;        /* of the prober itself, in noticing what was due */
     struct timeline timeline;
     FILE *outcomes_file; /* NULL: none wanted */
 };
 
 /* One request's end. started_ns is 0 when it was never sent. */
 struct ended_request {
+    const unsigned *connection; /* which one it was sent on; NULL: never sent */
     uint64_t intended_ns;
     uint64_t started_ns;
     uint64_t ended_ns;
     enum outcome outcome;
-    unsigned status;      /* 0: no answer */
-    uint64_t *generation; /* of the worker that answered; NULL: not told */
+    unsigned status;            /* 0: no answer */
+    const uint64_t *generation; /* of the worker that answered; NULL: not told */
+    const uint64_t *pid;        /* its process's; NULL: not told */
 };
 
 /* Opens the file of outcomes if there is a path; false with errno when that fails. The memory is

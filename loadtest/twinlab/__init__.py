@@ -2,17 +2,20 @@
 
 One idea a module, in floors: each uses those below it, none uses one above (tests/steps/check-includes). From the top:
 
-    commands/   cli: the commands and their options; compare, peers, scale, attack, open_doors, demo: each command step
-                by step; session: what one run of any of them has; summary: all rounds and their medians;
-                compare_table, compare_reading, peers_*: what is printed
+    commands/   cli: the commands and their options; compare, peers, scale, attack, open_doors, demo, live: each command
+                step by step; session: what one run of any of them has; summary: all rounds and their medians;
+                compare_table, compare_reading, peers_*: what is printed; live_sides: the servers that stand side by side,
+                live_web, live_relay: what a browser gets, live_page, live_record, live_presets, live_summary
     claims/     `lab claims`, `lab report`, `lab diff`: the statements of the notes and the evidence
     demos/      `lab demo`: one behaviour a module
     runs/       one measurement: speed, crash, siege, idle, accepting; windows: measurements that may be lost;
                 journal, identity: the clients' account of lost requests held against the server's
-    servers/    server: one under test, from its first line to its end; books: its own account; models and packaged:
-                which there are; workloads: what they are asked; memory_limit
-    clients/    wrk; lab_prober: the open-loop prober of loadtest/prober; lookout: a small client beside wrk, for what
-                wrk cannot see; visitor, crowd, holder, kept, slowhttptest, http
+    servers/    server: one under test, from its first line to its end; account: where it tells of itself; books: what
+                that says of its requests; observer: the process beside it; models and packaged: which there are;
+                workloads: what they are asked; memory_limit
+    clients/    wrk; wrk_live: its counters while it runs; lab_prober: the open-loop prober of loadtest/prober; lookout: a
+                small client beside wrk, for what wrk cannot see; events: server-sent ones; visitor, crowd, holder, kept,
+                slowhttptest, http
     machine/    host: the facts that belong beside every number; processes: starting and surely ending programs; procfs;
                 setup: packages, the build, limits; scratch
     base/       stats: medians, spread, what counts as a difference; observed: what a demonstration saw; judged: whether a

@@ -3,6 +3,7 @@
 #include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/net/durable.h"
+#include "common/net/durable_lines.h"
 #include "server/adoption/estate_internal.h"
 
 #include <errno.h>
@@ -12,6 +13,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+/* Deaths in a row that no request can be blamed for. What the loop itself dies of, such as bytes
+ * that it cannot parse, would come up again for ever. */
+enum { UNEXPLAINED_MOST = 4 };
 
 /* ---- The memory ---- */
 
@@ -50,7 +55,7 @@ struct estate *estate_create(uint32_t loops, size_t connections, struct error *e
     if (!keeper_is_supported(error)) {
         return NULL;
     }
-    size_t loop_bytes = durable_area_bytes(connections);
+    size_t loop_bytes = durable_area_bytes(connections) + durable_lines_area_bytes();
     int memory_fd = make_memory(loops * loop_bytes, error);
     if (memory_fd < 0) {
         return NULL;
@@ -94,6 +99,12 @@ bool estate_fits(const struct estate *estate, uint32_t loops, size_t connections
            estate->keeper_count < ESTATE_KEEPERS;
 }
 
+bool estate_is_of_use(const struct estate *estate, bool served)
+{
+    return (served || estate->keeper_count > 1) && estate->keeper_count < ESTATE_KEEPERS &&
+           estate->unexplained < UNEXPLAINED_MOST;
+}
+
 bool estate_expect(struct estate *estate, uint32_t generation, struct error *error)
 {
     CHECK(estate->keeper_count < ESTATE_KEEPERS);
@@ -125,12 +136,29 @@ void estate_settled(struct estate *estate)
     close_keepers(estate, estate->keeper_count - 1);
 }
 
-void estate_bereaved(struct estate *estate, bool crashed)
+void estate_bereaved(struct estate *estate, const struct worker_end *end)
 {
-    estate->crashed = crashed;
+    estate->end = *end;
+    estate->unexplained = end->by_itself && !end->suspects_known ? estate->unexplained + 1 : 0;
 }
 
 /* ---- The process's ---- */
+
+static void open_loops(struct estate *estate)
+{
+    uint32_t generation = estate->keepers[estate->keeper_count - 1].generation;
+    estate->open = (struct durable **)memory_alloc_zeroed(estate->loops, sizeof(estate->open[0]));
+    estate->found = memory_alloc_zeroed(estate->loops, sizeof(estate->found[0]));
+    estate->open_lines =
+        (struct durable_lines **)memory_alloc_zeroed(estate->loops, sizeof(estate->open_lines[0]));
+    for (uint32_t i = 0; i < estate->loops; i++) {
+        char *area = estate->memory + i * estate->loop_bytes;
+        estate->open[i] = durable_open(area, estate->connections, generation);
+        area += durable_area_bytes(estate->connections);
+        estate->open_lines[i] = durable_lines_open(area, generation);
+        estate->found[i].fd = -1;
+    }
+}
 
 bool estate_enter(struct estate *estate, struct error *error)
 {
@@ -144,14 +172,23 @@ bool estate_enter(struct estate *estate, struct error *error)
     madvise(memory, estate->loops * estate->loop_bytes, MADV_DONTDUMP);
     close(estate->memory_fd);
     estate->memory_fd = -1;
-    if (keeper_start(&own->pair, error) < 0) {
+    estate->keeper_pid = keeper_start(&own->pair, error);
+    if (estate->keeper_pid < 0) {
         munmap(memory, estate->loops * estate->loop_bytes);
         return false;
     }
     estate->memory = memory;
-    estate->open = (struct durable **)memory_alloc_zeroed(estate->loops, sizeof(estate->open[0]));
     pthread_mutex_init(&estate->lock, NULL);
+    pthread_mutex_init(&estate->log_turn, NULL);
+    open_loops(estate);
+    estate_scan(estate);
     return true;
+}
+
+pid_t estate_keeper_pid(const struct estate *estate)
+{
+    CHECK(estate->memory != NULL && estate->keeper_pid > 0);
+    return estate->keeper_pid;
 }
 
 struct durable *estate_open_loop(struct estate *estate, uint32_t loop)
@@ -159,11 +196,22 @@ struct durable *estate_open_loop(struct estate *estate, uint32_t loop)
     if (estate->memory == NULL) {
         return NULL;
     }
-    CHECK(loop < estate->loops && estate->open[loop] == NULL);
-    uint32_t generation = estate->keepers[estate->keeper_count - 1].generation;
-    estate->open[loop] =
-        durable_open(estate->memory + loop * estate->loop_bytes, estate->connections, generation);
+    CHECK(loop < estate->loops);
     return estate->open[loop];
+}
+
+struct durable_lines *estate_open_lines(struct estate *estate, uint32_t loop)
+{
+    if (estate->memory == NULL) {
+        return NULL;
+    }
+    CHECK(loop < estate->loops);
+    return estate->open_lines[loop];
+}
+
+pthread_mutex_t *estate_log_turn(struct estate *estate)
+{
+    return &estate->log_turn;
 }
 
 void estate_leave(struct estate *estate)
@@ -172,11 +220,12 @@ void estate_leave(struct estate *estate)
         return;
     }
     for (uint32_t i = 0; i < estate->loops; i++) {
-        if (estate->open[i] != NULL) {
-            durable_close(estate->open[i]);
-        }
+        durable_close(estate->open[i]);
+        durable_lines_close(estate->open_lines[i]);
     }
     free((void *)estate->open);
+    free((void *)estate->open_lines);
+    free(estate->found);
     munmap(estate->memory, estate->loops * estate->loop_bytes);
     estate->memory = NULL;
 }

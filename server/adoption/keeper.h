@@ -12,7 +12,7 @@
  *
  * The keeper has a page of code and a page of data, blocks all signals, and may make four system
  * calls (recvmsg, sendmsg, exit_group, fcntl F_GETFD); any other kills it. If it dies before the
- * worker, the worker goes on, and its connections are cut when it dies.
+ * worker, the worker goes on, and its connections are cut when it dies: the master replaces it.
  *
  * Whom to trust: while the worker lived, it had the keeping end, too. So a successor takes what
  * lies in the pair for junk and believes only an answer that repeats the random number of its
@@ -60,10 +60,11 @@ pid_t keeper_start(struct keeper_pair *pair, struct error *error);
 bool keeper_take(int asking, const int *wanted, int *taken, size_t count, unsigned timeout_ms,
                  struct error *error);
 
-/* For a successor: the numbers below limit under which the dead worker has something open, in
- * order. numbers has room for limit of them, and *count is how many there are. Waits timeout_ms in
- * all at most. False with one line in error, as for keeper_take: then those until then. */
-bool keeper_list(int asking, int limit, int *numbers, size_t *count, unsigned timeout_ms,
+/* For a successor: the numbers from first up to, not including, end under which the dead worker has
+ * something open, in order. numbers has room for all of them, and *count is how many there are.
+ * Waits timeout_ms in all at most. False with one line in error, as for keeper_take: then those
+ * until then. */
+bool keeper_list(int asking, int first, int end, int *numbers, size_t *count, unsigned timeout_ms,
                  struct error *error);
 
 #endif

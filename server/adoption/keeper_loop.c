@@ -140,6 +140,17 @@ RAW_INLINE long send_answer(struct keeper_loop *loop, size_t descriptors)
     return sent;
 }
 
+/* All of them, as if they were open: they mostly are, and a look at each would cost a call. */
+RAW_INLINE size_t trust(struct keeper_loop *loop, uint32_t count)
+{
+    int *descriptors = (int *)(void *)CMSG_DATA(&loop->control.header);
+    for (uint32_t i = 0; i < count; i++) {
+        loop->answer.is_open[i] = true;
+        descriptors[i] = loop->request.numbers[i];
+    }
+    return count;
+}
+
 /* Sees which are open, as one that is not would keep the others from being sent. Returns how many
  * are to be sent. */
 RAW_INLINE size_t look(struct keeper_loop *loop, uint32_t count)
@@ -162,8 +173,13 @@ RAW_INLINE bool answer(struct keeper_loop *loop, uint32_t count)
     loop->answer.nonce = loop->request.nonce;
     loop->answer.count = count;
     loop->answer.error = 0;
-    size_t given = look(loop, count);
+    bool trusts = loop->request.wish == KEEPER_GIVE;
+    size_t given = trusts ? trust(loop, count) : look(loop, count);
     long sent = send_answer(loop, given);
+    if (sent == -EBADF && trusts) {
+        given = look(loop, count);
+        sent = send_answer(loop, given);
+    }
     if (sent < 0 && given > 0) {
         loop->answer.error = (int32_t)-sent;
         sent = send_answer(loop, 0);

@@ -264,14 +264,14 @@ static bool list_batch(struct conversation *talk, int first, size_t batch, int *
     return true;
 }
 
-bool keeper_list(int asking, int limit, int *numbers, size_t *count, unsigned timeout_ms,
+bool keeper_list(int asking, int first, int end, int *numbers, size_t *count, unsigned timeout_ms,
                  struct error *error)
 {
     struct conversation talk;
     bool is_good = begin(&talk, asking, timeout_ms, error);
     *count = 0;
-    for (int first = 0; first < limit && is_good; first += KEEPER_BATCH) {
-        is_good = list_batch(&talk, first, batch_of((size_t)(limit - first)), numbers, count);
+    for (; first < end && is_good; first += KEEPER_BATCH) {
+        is_good = list_batch(&talk, first, batch_of((size_t)(end - first)), numbers, count);
     }
     return is_good;
 }

@@ -1,6 +1,7 @@
 #include "server/balance/inboxes.h"
 
 #include "common/base/memory.h"
+#include "common/net/claims.h"
 #include "server/balance/shares.h"
 
 #include <poll.h>
@@ -29,7 +30,8 @@ bool inboxes_open(struct inboxes *inboxes, const struct scoreboard *scoreboard, 
             return false;
         }
     }
-    return true;
+    inboxes->claims = count > 0 ? claims_create(inboxes->first_id, count) : NULL;
+    return count == 0 || inboxes->claims != NULL;
 }
 
 void inboxes_close(struct inboxes *inboxes)
@@ -38,6 +40,7 @@ void inboxes_close(struct inboxes *inboxes)
         close(inboxes->fds[i]);
     }
     free(inboxes->fds);
+    claims_destroy(inboxes->claims);
     *inboxes = (struct inboxes){.first_id = inboxes->first_id};
 }
 

@@ -15,6 +15,7 @@ struct inboxes {
     uint32_t first_id; /* inboxes have ids, 1 and up, that no reload uses again */
     uint32_t count;
     int *fds;
+    struct claims *claims; /* whose connections are on the way between them */
 };
 
 /* Makes an inbox for each of so many loops, unless there is but one. predecessor is that of the

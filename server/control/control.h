@@ -24,7 +24,7 @@ enum {
 };
 
 /* Appends the answer to a request, without its end of line. Nothing: it comes later, by
- * control_answer_waiting. */
+ * control_answer_waiting. peer NULL: the observer (control_peer.h). */
 typedef void (*control_answer_fn)(void *data, const struct ucred *peer, struct span request,
                                   struct buffer *answer);
 

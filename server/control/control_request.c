@@ -17,6 +17,7 @@ static const char *const names[] = {
     [CONTROL_RELOAD] = "reload",
     [CONTROL_REOPEN_LOGS] = "reopen-logs",
     [CONTROL_UPGRADE] = "upgrade",
+    [CONTROL_FAULT] = "fault",
 };
 
 enum { COMMANDS = sizeof(names) / sizeof(names[0]) };
@@ -42,7 +43,7 @@ static bool read_command(const json_t *root, struct control_request *request, st
         }
     }
     return error_set(error, "unknown command; \"command\" is one of list, add, remove, kill, "
-                            "recycle, drain, stop, reload, reopen-logs, upgrade");
+                            "recycle, drain, stop, reload, reopen-logs, upgrade, fault");
 }
 
 static bool read_count(const json_t *root, struct control_request *request, struct error *error)
@@ -95,6 +96,25 @@ static bool read_recycle(const json_t *root, struct control_request *request, st
     return request->all || error_set(error, "no \"number\"; give that of a process, or \"all\"");
 }
 
+/* It becomes a part of a request line. */
+static bool is_fault(const char *path)
+{
+    static const char start[] = "/fault/";
+    const size_t bytes = strlen(path);
+    return strncmp(path, start, sizeof(start) - 1) == 0 && bytes < CONTROL_TARGET_BYTES &&
+           strspn(path, "abcdefghijklmnopqrstuvwxyz0123456789-_/?=&") == bytes;
+}
+
+static bool read_fault(const json_t *root, struct control_request *request, struct error *error)
+{
+    const char *path = json_string_value(json_object_get(root, "path"));
+    if (path == NULL || !is_fault(path)) {
+        return error_set(error, "no \"path\"; give one below /fault/, such as /fault/segv");
+    }
+    snprintf(request->target, sizeof(request->target), "%s", path);
+    return true;
+}
+
 static bool read_members(const json_t *root, struct control_request *request, struct error *error)
 {
     if (!json_is_object(root)) {
@@ -112,6 +132,8 @@ static bool read_members(const json_t *root, struct control_request *request, st
         return read_kill(root, request, error);
     case CONTROL_RECYCLE:
         return read_recycle(root, request, error);
+    case CONTROL_FAULT:
+        return read_fault(root, request, error);
     default:
         return true;
     }

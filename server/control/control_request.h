@@ -18,18 +18,20 @@ enum control_command {
     CONTROL_STOP,
     CONTROL_RELOAD,
     CONTROL_REOPEN_LOGS,
-    CONTROL_UPGRADE
+    CONTROL_UPGRADE,
+    CONTROL_FAULT
 };
 
-enum { CONTROL_COUNT_MAX = 512 };
+enum { CONTROL_COUNT_MAX = 512, CONTROL_TARGET_BYTES = 64 };
 
 struct control_request {
     enum control_command command;
-    uint32_t count;  /* add, remove */
-    uint32_t number; /* recycle: of the process */
-    bool all;        /* recycle: every process */
-    pid_t pid;       /* kill */
-    int signal;      /* kill */
+    uint32_t count;                    /* add, remove */
+    uint32_t number;                   /* recycle: of the process */
+    bool all;                          /* recycle: every process */
+    pid_t pid;                         /* kill */
+    int signal;                        /* kill */
+    char target[CONTROL_TARGET_BYTES]; /* fault: "/fault/segv", with a query maybe */
 };
 
 /* {"command":"kill","pid":42,"signal":"TERM"}. False with one line in error, of which nothing comes

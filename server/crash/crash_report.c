@@ -232,6 +232,7 @@ void crash_report_open(struct crash_note *note, void (*tell_fn)(void *data), voi
     crash.has_stack_key =
         crash.has_stack_key || pthread_key_create(&crash.stack_key, free_signal_stack) == 0;
     stack_walk_prepare();
+    tzset(); /* or the first line that a handler logs would take memory for it */
     enter_thread();
     install_handlers();
 }

@@ -29,7 +29,9 @@ static void tell(const struct tale *tale, struct scoreboard *scoreboard)
 {
     const struct crash_tale *crash = (const void *)tale;
     deaths_publish_crash(scoreboard, crash->death, &crash->story);
-    crash_log(&crash->story, crash->worker);
+    char who[CRASH_WHO_BYTES];
+    crash_name_process(crash->worker, who);
+    crash_log(&crash->story, who);
 }
 
 void crash_teller_add(struct tellers *tellers, const struct death_record *death)
@@ -43,17 +45,17 @@ void crash_teller_add(struct tellers *tellers, const struct death_record *death)
     tellers_add(tellers, &crash->tale);
 }
 
-static _Noreturn void tell_and_exit(struct crash_story *story, uint32_t worker)
+static _Noreturn void tell_and_exit(struct crash_story *story, const char *who)
 {
     teller_begin("crash teller");
     crash_symbols_resolve(&story->stack);
-    crash_log(story, worker);
+    crash_log(story, who);
     _exit(0);
 }
 
 /* _Fork may be called in a signal handler, and so may what the child does with libbacktrace (see
  * crash_symbols.c). Should it wait for a lock that a lost thread held, it ends by its alarm. */
-void crash_teller_run(const struct crash_story *story, uint32_t worker)
+void crash_teller_run(const struct crash_story *story, const char *who)
 {
     struct crash_story copy = *story;
 #if defined(__SANITIZE_THREAD__)
@@ -62,10 +64,10 @@ void crash_teller_run(const struct crash_story *story, uint32_t worker)
     pid_t pid = _Fork();
 #endif
     if (pid == 0) {
-        tell_and_exit(&copy, worker);
+        tell_and_exit(&copy, who);
     }
     if (pid < 0) {
-        crash_log(story, worker);
+        crash_log(story, who);
     }
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }

@@ -10,8 +10,8 @@ struct tellers;
  * /status, as soon as a teller is free. */
 void crash_teller_add(struct tellers *tellers, const struct death_record *death);
 
-/* For a process whose master does not: writes the story to the log, and returns when it is written.
- * Async-signal-safe. */
-void crash_teller_run(const struct crash_story *story, uint32_t worker);
+/* For a process whose master does not: writes the story to the log behind "who: ", and returns when
+ * it is written. Async-signal-safe. */
+void crash_teller_run(const struct crash_story *story, const char *who);
 
 #endif

@@ -80,22 +80,26 @@ static int open_socket(const struct endpoint *endpoint, bool reuseport)
 
 /* ---- A set of them ---- */
 
-static bool explain_bind_error(const struct endpoint *endpoint, struct error *error)
+static bool explain_bind_error(const struct endpoint *endpoint, const char *option,
+                               struct error *error)
 {
     char address[ENDPOINT_TEXT_BYTES];
     const char *cause = strerror(errno);
-    const char *fix = "choose another with --listen";
+    const char *fix = "choose another with ";
+    option = option != NULL ? option : "--listen";
     if (errno == EADDRINUSE) {
-        fix = "stop the server that listens there, or choose another port with --listen";
+        fix = "stop the server that listens there, or choose another port with ";
     } else if (errno == EACCES) {
         fix = "ports below 1024 need root or CAP_NET_BIND_SERVICE";
+        option = "";
     } else if (errno == EADDRNOTAVAIL) {
-        fix = "choose an address of this machine with --listen";
+        fix = "choose an address of this machine with ";
     } else if (errno == EAFNOSUPPORT) {
         fix = "this machine has no IPv6";
+        option = "";
     }
     endpoint_format(endpoint, address);
-    return error_set(error, "cannot listen on %s: %s; %s", address, cause, fix);
+    return error_set(error, "cannot listen on %s: %s; %s%s", address, cause, fix, option);
 }
 
 /* With SO_REUSEPORT a second server could join the address unseen: a socket without it tells
@@ -170,14 +174,14 @@ bool listener_open_set(struct listener *listener, const struct endpoint *endpoin
     return opened;
 }
 
-bool listener_open(struct listener *listener, const struct endpoint *endpoint, bool reuseport,
-                   size_t count, struct error *error)
+bool listener_open(struct listener *listener, const struct endpoint *endpoint,
+                   const struct listener_plan *plan, struct error *error)
 {
-    CHECK(count == 1 || reuseport);
+    CHECK(plan->count == 1 || plan->reuseport);
     *listener = (struct listener){0};
-    return ((!reuseport || !is_taken(endpoint)) &&
-            listener_open_set(listener, endpoint, reuseport, count)) ||
-           explain_bind_error(endpoint, error);
+    return ((!plan->reuseport || !is_taken(endpoint)) &&
+            listener_open_set(listener, endpoint, plan->reuseport, plan->count)) ||
+           explain_bind_error(endpoint, plan->option, error);
 }
 
 bool listener_share(struct listener *listener, const struct listener *other)

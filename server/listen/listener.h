@@ -37,6 +37,7 @@ struct listener_plan {
     bool reuseport;
     size_t count;                /* sockets for each address: 1 without reuseport */
     const struct listeners *old; /* of a predecessor; NULL: there is none */
+    const char *option;          /* that names the address, for errors; NULL: --listen */
 };
 
 /* Binds and listens at each address of the settled list. Where the predecessor listens at the same
@@ -57,9 +58,9 @@ bool listeners_share(struct listeners *listeners, const struct listeners *other)
 
 void listeners_close(struct listeners *listeners);
 
-/* Opens one set of sockets. address as in the settings, without a name. As listeners_open. */
-bool listener_open(struct listener *listener, const struct endpoint *endpoint, bool reuseport,
-                   size_t count, struct error *error);
+/* Opens one set of sockets, whatever the plan's predecessor has. As listeners_open. */
+bool listener_open(struct listener *listener, const struct endpoint *endpoint,
+                   const struct listener_plan *plan, struct error *error);
 void listener_close(struct listener *listener);
 
 /* The socket that event loop number index takes connections from. */

@@ -155,9 +155,8 @@ static bool open_one(struct listeners *listeners, const struct endpoint *endpoin
     if (old != NULL) {
         return share_old(listener, old, endpoint, plan, error);
     }
-    bool opened = overlaps(plan->old, endpoint)
-                      ? open_beside(listener, endpoint, plan, error)
-                      : listener_open(listener, endpoint, plan->reuseport, plan->count, error);
+    bool opened = overlaps(plan->old, endpoint) ? open_beside(listener, endpoint, plan, error)
+                                                : listener_open(listener, endpoint, plan, error);
     if (opened) {
         listener->id = listeners_take_id(listeners, plan->old);
     }

@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { PRINTED_BYTES = PATH_MAX + 1024 };
@@ -36,6 +37,7 @@ static void __attribute__((format(printf, 2, 3))) print(int fd, const char *form
     va_end(arguments);
     size_t bytes = wanted < 0 ? 0 : (size_t)wanted;
     log_file_append(fd, text, bytes < sizeof(text) ? bytes : sizeof(text) - 1);
+    explicit_bzero(text, sizeof(text)); /* a token is not for those who are forked later */
 }
 
 static const char *describe_bench(const struct server *server)
@@ -61,7 +63,21 @@ static void announce_addresses(const struct listeners *listeners)
     }
 }
 
-static void announce(const struct server *server)
+static void announce_observer(const struct server *server, const char *token)
+{
+    char address[ENDPOINT_TEXT_BYTES];
+    if (server->observing.count == 0) {
+        print(STDOUT_FILENO, "  observe    off (%s)\n",
+              server->config.bare ? "it takes a master"
+                                  : "--observe 127.0.0.1:8090: a page that shows all this live");
+        return;
+    }
+    endpoint_format_for_url(&server->observing.list[0].bound, address);
+    print(STDOUT_FILENO, "  observe    http://%s/%s%s\n", address, token != NULL ? "#token=" : "",
+          token != NULL ? token : "");
+}
+
+static void announce_all(const struct server *server, const char *token)
 {
     const struct scoreboard *scoreboard = server->scoreboard;
     const struct config *config = &server->config;
@@ -76,16 +92,27 @@ static void announce(const struct server *server)
     announce_addresses(listeners);
     print(STDOUT_FILENO,
           "  documents  %s\n"
-          "  status     http://%s/status   (for this machine alone)\n"
+          "  status     http://%s/status   (for this machine alone)\n",
+          config->root != NULL ? config->root : "the bundled sample pages", address);
+    announce_observer(server, token);
+    print(STDOUT_FILENO,
           "  bench      %s\n"
           "  faults     %s\n"
           "  stop       kill -TERM %d   (fast; Ctrl-C does the same)\n"
           "  drain      kill -QUIT %d   (answers what is under way first)\n",
-          config->root != NULL ? config->root : "the bundled sample pages", address,
           describe_bench(server),
           config->faults ? "on: /fault/... can be used to crash workers" : "off (--faults on)",
           (int)getpid(), (int)getpid());
     risks_tell(server, NULL);
+}
+
+static void announce(const struct server *server, const char *token, enum announcement what)
+{
+    if (what == ANNOUNCE_SERVER) {
+        announce_all(server, token);
+    } else {
+        announce_observer(server, token);
+    }
 }
 
 struct bare {
@@ -97,7 +124,7 @@ static void announce_bare(void *data)
 {
     char status[SERVICE_MANAGER_STATUS_BYTES];
     struct bare *bare = data;
-    announce(bare->server);
+    announce(bare->server, NULL, ANNOUNCE_SERVER);
     server_describe(bare->server, status, sizeof(status));
     service_manager_ready(&bare->service_manager, status);
 }

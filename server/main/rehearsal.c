@@ -107,7 +107,8 @@ static bool may_lack(const struct endpoint *endpoint, int failure)
            (failure == EADDRNOTAVAIL || failure == EAFNOSUPPORT);
 }
 
-static bool try_endpoint(const struct endpoint *endpoint, FILE *out, struct error *error)
+static bool try_endpoint(const struct endpoint *endpoint, const char *option, FILE *out,
+                         struct error *error)
 {
     char address[ENDPOINT_TEXT_BYTES];
     int failure = try_bind(endpoint);
@@ -116,9 +117,14 @@ static bool try_endpoint(const struct endpoint *endpoint, FILE *out, struct erro
         fprintf(out, "%s is in use now; that is well if it is by the server to be reloaded\n",
                 address);
     } else if (failure != 0 && !may_lack(endpoint, failure)) {
-        return error_set(error, "cannot listen on %s: %s; %s", address, strerror(failure),
-                         failure == EACCES ? "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-                                           : "choose an address of this machine with --listen");
+        return failure == EACCES
+                   ? error_set(error,
+                               "cannot listen on %s: %s; ports below 1024 need root or "
+                               "CAP_NET_BIND_SERVICE",
+                               address, strerror(failure))
+                   : error_set(error,
+                               "cannot listen on %s: %s; choose an address of this machine with %s",
+                               address, strerror(failure), option);
     }
     return true;
 }
@@ -129,9 +135,16 @@ static bool try_listen(const char *listen, FILE *out, struct error *error)
     bool interrupted = false;
     bool good = lookup_wait(listen, &endpoints, -1, &interrupted, error);
     for (size_t i = 0; i < endpoints.count && good; i++) {
-        good = try_endpoint(&endpoints.list[i], out, error);
+        good = try_endpoint(&endpoints.list[i], "--listen", out, error);
     }
     return good;
+}
+
+static bool try_observe(const char *observe, FILE *out, struct error *error)
+{
+    struct endpoint endpoint;
+    return observe == NULL || !server_observing_endpoint(observe, &endpoint) ||
+           try_endpoint(&endpoint, "--observe", out, error);
 }
 
 /* ---- All of it ---- */
@@ -144,7 +157,7 @@ bool rehearsal_run(const struct server_kind *kind, struct config *config, FILE *
         return false;
     }
     const struct config *tried = &server.config;
-    bool good = try_listen(tried->listen, out, error) &&
+    bool good = try_listen(tried->listen, out, error) && try_observe(tried->observe, out, error) &&
                 try_log(tried->access_log, "access", error) &&
                 try_log(tried->error_log, "error", error) && try_pid_file(tried->pid_file, error) &&
                 try_control(tried->bare ? NULL : tried->control, error);

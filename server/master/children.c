@@ -25,6 +25,8 @@ enum { START_RETRY_MS = 200 };
 struct birth {
     struct master *master;
     const struct child *child;
+    bool goes_on; /* it has moved in, and its successor will */
+    pid_t keeper_pid;
 };
 
 static void on_child_ready(void *data)
@@ -35,7 +37,10 @@ static void on_child_ready(void *data)
     if (birth->child->estate != NULL) {
         estate_settled(birth->child->estate);
     }
-    readiness_tell(&master->readiness, birth->child->generation);
+    readiness_tell(&master->readiness,
+                   &(struct readiness_news){.generation = birth->child->generation,
+                                            .goes_on = birth->goes_on,
+                                            .keeper_pid = birth->keeper_pid});
 }
 
 /* What the master keeps open for itself. A listening socket that is given up must not stay open in
@@ -49,6 +54,7 @@ static void close_masters_own(struct master *master)
     master->control = NULL;
     inheritance_close();
     pid_file_forget();
+    observation_forget(master);
     if (master->upgrade.talk_fd >= 0) {
         close(master->upgrade.talk_fd);
     }
@@ -67,6 +73,9 @@ static _Noreturn void run_child(struct master *master, const struct child *child
 {
     static const int signals[] = {SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, 0};
     log_set_name("process %u", child->number); /* until its threads name themselves */
+    if (child->is_heir) {
+        heirs_settle(master, child);
+    }
     server_own_logs(master->server);
     legacies_forget(master, child->estate);
     struct estate *estate = child->estate;
@@ -74,7 +83,8 @@ static _Noreturn void run_child(struct master *master, const struct child *child
         _exit(PROCESS_EXIT_BOOT_FAILED);
     }
     close_masters_own(master);
-    struct birth birth = {master, child};
+    struct birth birth = {master, child, estate != NULL,
+                          estate != NULL ? estate_keeper_pid(estate) : 0};
     struct process process = {
         .server = master->server,
         .number = child->number,
@@ -109,23 +119,24 @@ static void on_start_failure(struct master *master, uint32_t number)
     master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
 }
 
-static struct child *create_child(struct master *master, uint32_t number, uint32_t first_slot)
+struct child *children_create(const struct server *server, const struct plan *plan, uint32_t number,
+                              uint32_t first_slot)
 {
-    const struct server *server = master->server;
-    CHECK(first_slot + server->plan.slots_per_process <= server->scoreboard->slot_capacity);
-    CHECK(server->plan.loops + server->plan.spare_threads <= server->plan.slots_per_process);
+    CHECK(first_slot + plan->slots_per_process <= server->scoreboard->slot_capacity);
+    CHECK(plan->loops + plan->spare_threads <= plan->slots_per_process);
     struct child *child = memory_alloc_zeroed(1, sizeof(*child));
     child->number = number;
     child->epoch = server->epoch;
+    child->plan = *plan;
     child->listener_count = server->listeners.count;
     for (size_t i = 0; i < child->listener_count; i++) {
         child->listener_ids[i] = server->listeners.list[i].id;
     }
     child->owns_sockets = server->config.accept == CONFIG_ACCEPT_REUSEPORT;
     child->drain_timeout_ms = server->config.drain_timeout_ms;
-    child->slot_count = server->plan.slots_per_process;
-    child->loop_count = server->plan.loops;
-    child->spare_count = server->plan.spare_threads;
+    child->slot_count = plan->slots_per_process;
+    child->loop_count = plan->loops;
+    child->spare_count = plan->spare_threads;
     child->first_slot = first_slot;
     child->generation = ledger_next_generation(server->ledger);
     child->started_ns = clock_monotonic_ns();
@@ -133,40 +144,56 @@ static struct child *create_child(struct master *master, uint32_t number, uint32
     return child;
 }
 
-void children_start(struct master *master, uint32_t number, struct child **place)
+bool children_fork(struct master *master, struct child *child)
 {
-    struct ledger *ledger = master->server->ledger;
     pid_t master_pid = getpid();
-    CHECK(number < master->seat_count);
-    CHECK(place == &master->seats[number].child || place == &master->seats[number].successor);
-    CHECK(*place == NULL);
-    uint32_t first_slot = ledger_claim(ledger, master->server->plan.slots_per_process);
-    if (first_slot == LEDGER_FULL) {
-        log_write(LOG_WARN, "no room for process %u: its predecessors are still draining", number);
-        master->seats[number].start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
-        return;
-    }
-    struct child *child = create_child(master, number, first_slot);
-    child->estate = legacies_claim(master, &master->seats[number], child,
-                                   place == &master->seats[number].child);
+    CHECK(child->kill_at_ms != 0); /* until it is ready */
     confinement_hide(master->server->config.seccomp);
     fflush(NULL); /* or buffered output would be written twice */
     child->pid = fork();
     if (child->pid == 0) {
         run_child(master, child, master_pid);
     }
+    int saved_errno = errno;
     if (child->estate != NULL) {
         estate_forked(child->estate, child->pid > 0);
     }
     if (child->pid < 0) {
+        observation_changing(master);
+        ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
+        errno = saved_errno;
+        return false;
+    }
+    if (child->inherits != 0) {
+        ledger_name_heir(master->server->ledger, child->inherits - 1, child->first_slot,
+                         child->slot_count);
+    }
+    TAILQ_INSERT_TAIL(&master->children, child, link);
+    return true;
+}
+
+void children_start(struct master *master, uint32_t number, struct child **place)
+{
+    const struct server *server = master->server;
+    CHECK(number < master->seat_count);
+    struct seat *seat = &master->seats[number];
+    CHECK(place == &seat->child || place == &seat->successor);
+    CHECK(*place == NULL);
+    observation_changing(master);
+    uint32_t first_slot = ledger_claim(server->ledger, server->plan.slots_per_process);
+    if (first_slot == LEDGER_FULL) {
+        log_write(LOG_WARN, "no room for process %u: its predecessors are still draining", number);
+        seat->start_at_ms = clock_monotonic_ms() + START_RETRY_MS;
+        return;
+    }
+    struct child *child = children_create(server, &server->plan, number, first_slot);
+    child->estate = legacies_claim(master, seat, child, place == &seat->child);
+    if (!children_fork(master, child)) {
         on_start_failure(master, number);
-        legacies_leave(master, child);
-        ledger_retire(ledger, child->first_slot, child->slot_count);
+        legacies_give_back(master, child);
         free(child);
         return;
     }
-    CHECK(child->kill_at_ms != 0); /* until it is ready */
-    TAILQ_INSERT_TAIL(&master->children, child, link);
     *place = child;
 }
 
@@ -208,31 +235,64 @@ static uint64_t ready_since_ns(const struct master *master, const struct child *
     return ready_ns > child->started_ns && ready_ns < now_ns ? ready_ns : now_ns;
 }
 
-static void note_recovery(struct master *master, struct seat *seat, const struct child *child,
-                          uint64_t ready_ns)
+/* What the log says of the connections that a death has left. */
+static void describe_adoption(const struct master *master, uint64_t number, char *out, size_t bytes)
 {
-    if (!seat->bereaved) {
+    struct death_record death;
+    if (!deaths_copy(master->server->scoreboard, number, &death) || death.left == 0) {
+        out[0] = '\0';
         return;
     }
-    CHECK(seat->died_ns != 0);
-    seat->bereaved = false;
-    uint64_t recovery_ns = ready_ns > seat->died_ns ? ready_ns - seat->died_ns : 1;
-    ledger_note_recovery(master->server->ledger, seat->death, recovery_ns);
-    log_write(LOG_NOTICE,
-              "process %u (pid %d, generation %u) is ready %.3f ms after the death of its "
-              "predecessor",
-              child->number, (int)child->pid, child->generation, (double)recovery_ns / 1e6);
+    snprintf(out, bytes, ", and has taken over %llu connections; %llu are lost",
+             (unsigned long long)death.adoption.of[ADOPTION_CONNECTIONS],
+             (unsigned long long)death.adoption.of[ADOPTION_LOST]);
 }
 
-static void on_ready(struct master *master, struct child *child, uint64_t ready_ns)
+static void note_recovery(struct master *master, struct loss *loss, const struct child *child,
+                          uint64_t ready_ns)
+{
+    if (loss->died_ns == 0) {
+        return;
+    }
+    uint64_t recovery_ns = ready_ns > loss->died_ns ? ready_ns - loss->died_ns : 1;
+    char adoption[128];
+    ledger_note_recovery(master->server->ledger, loss->death, recovery_ns);
+    describe_adoption(master, loss->death, adoption, sizeof(adoption));
+    *loss = (struct loss){0};
+    log_write(LOG_NOTICE,
+              "process %u (pid %d, generation %u) is ready %.3f ms after the death of its "
+              "predecessor%s",
+              child->number, (int)child->pid, child->generation, (double)recovery_ns / 1e6,
+              adoption);
+}
+
+/* The process has gone on with what its predecessor left; or could not move in, so that this is
+ * lost, and what it has itself will be. */
+static void settle(struct master *master, struct child *child, bool went_on)
+{
+    if (child->estate == NULL) {
+        return;
+    }
+    ledger_settle(master->server->ledger, child->first_slot, went_on);
+    if (went_on) {
+        estate_settled(child->estate);
+    } else {
+        estate_destroy(child->estate);
+        child->estate = NULL;
+    }
+}
+
+static void on_ready(struct master *master, struct child *child, uint64_t ready_ns,
+                     const struct readiness_news *news)
 {
     CHECK(!child->ready && child->kill_at_ms != 0);
     child->ready = true;
-    if (child->estate != NULL) {
-        estate_settled(child->estate);
-    }
-    if (!child->retiring) {
-        child->kill_at_ms = 0;
+    keepers_learn(child, news->keeper_pid);
+    child->kill_at_ms = child->retiring ? child->drain_until_ms + STOP_PATIENCE_MS : 0;
+    settle(master, child, news->goes_on != 0);
+    if (child->is_heir) {
+        note_recovery(master, &child->loss, child, ready_ns);
+        return;
     }
     if (reload_is_decided_by(master, child)) {
         reload_commit(master); /* may move the seats */
@@ -241,7 +301,7 @@ static void on_ready(struct master *master, struct child *child, uint64_t ready_
         return;
     }
     struct seat *seat = &master->seats[child->number];
-    note_recovery(master, seat, child, ready_ns);
+    note_recovery(master, &seat->loss, child, ready_ns);
     if (seat->successor == child) {
         rolling_succeed(master, seat);
     }
@@ -281,18 +341,19 @@ static struct child *find_unready(struct master *master, uint32_t generation)
 
 void children_check_readiness(struct master *master)
 {
-    uint32_t generation;
-    while (readiness_next(&master->readiness, &generation)) {
-        struct child *child = find_unready(master, generation);
+    struct readiness_news news;
+    while (readiness_next(&master->readiness, &news)) {
+        struct child *child = find_unready(master, news.generation);
         if (child != NULL) {
-            on_ready(master, child, ready_since_ns(master, child));
+            on_ready(master, child, ready_since_ns(master, child), &news);
         }
     }
     if (master->phase == MASTER_STARTING && all_seats_ready(master)) {
         CHECK(!master->on_trial && master->upgrade.pid == 0); /* orders wait for the start */
         phase_enter(master, MASTER_RUNNING);
         control_publish(master->control);
-        master->announce(master->server);
+        observation_tell(master);
+        master->announce(master->server, observation_token(master), ANNOUNCE_SERVER);
         master_tell_serving(master);
         pid_file_claim();
         tell_predecessor(master->server);
@@ -369,7 +430,8 @@ void children_retire(struct master *master, struct child *child)
     }
     CHECK(master->phase != MASTER_STARTING); /* or it would not be in the seat that is waited for */
     child->retiring = true;
-    child->kill_at_ms = clock_monotonic_ms() + child->drain_timeout_ms + STOP_PATIENCE_MS;
+    child->drain_until_ms = clock_monotonic_ms() + child->drain_timeout_ms;
+    child->kill_at_ms = child->drain_until_ms + STOP_PATIENCE_MS;
     scoreboard_mark_draining(scoreboard, child->first_slot, child->slot_count);
     uint32_t given_up = 0;
     for (size_t i = 0; i < child->listener_count; i++) {
@@ -379,20 +441,28 @@ void children_retire(struct master *master, struct child *child)
 }
 
 /* Twice: of two signals of one number that wait, only the first would tell what goes with it, and
- * the terminal may have sent that. */
+ * the terminal may have sent that. An heir, which has given up everything, retires without more if
+ * others serve. */
 void children_drain(struct master *master, struct child *child, bool gives_up)
 {
     CHECK(master->phase == MASTER_DRAINING && child->listener_count <= ENDPOINTS_MOST);
     uint32_t given_up = gives_up ? PROCESS_LISTENERS(child->listener_count) : 0;
+    if (child->drain_until_ms == 0) {
+        child->drain_until_ms = clock_monotonic_ms() + child->drain_timeout_ms;
+    }
     scoreboard_mark_draining(master->server->scoreboard, child->first_slot, child->slot_count);
     order(master, child, SIGUSR2, given_up);
-    order(master, child, SIGQUIT, given_up);
+    if (gives_up || !child->is_heir) {
+        order(master, child, SIGQUIT, given_up);
+    }
 }
 
 static void discard(struct master *master, struct child *child)
 {
     CHECK(!child->ready); /* else the configuration would be in force */
     child->retiring = true;
+    child->drain_until_ms = clock_monotonic_ms() + child->drain_timeout_ms;
+    child->kill_at_ms = child->drain_until_ms + STOP_PATIENCE_MS;
     children_order(master, child, SIGKILL);
     if (child->number < master->seat_count) {
         struct seat *seat = &master->seats[child->number];

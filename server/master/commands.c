@@ -65,6 +65,16 @@ static void put_process(struct json_writer *json, const struct master *master,
     json_object_end(json);
 }
 
+/* What all deaths have cost. */
+static void put_deaths(struct json_writer *json, const struct scoreboard *scoreboard)
+{
+    struct adoption_counts adoption;
+    adoption_sum(scoreboard, &adoption);
+    json_put_uint(json, "deaths", atomic_load(&scoreboard->deaths));
+    json_put_uint(json, "requests_lost", adoption_loss(scoreboard).requests);
+    adoption_put_json(json, "adoption", &adoption);
+}
+
 static bool list(struct master *master, const struct control_request *request,
                  struct json_writer *json, struct error *error)
 {
@@ -81,6 +91,7 @@ static bool list(struct master *master, const struct control_request *request,
     json_put_text(json, "state", phase_name(master));
     json_put_text(json, "listen", addresses);
     json_put_uint(json, "wanted", master->seat_count);
+    put_deaths(json, scoreboard);
     json_key(json, "processes");
     json_array_begin(json);
     TAILQ_FOREACH(child, &master->children, link)
@@ -198,6 +209,16 @@ static bool upgrade(struct master *master, const struct control_request *request
     return true;
 }
 
+static bool fault(struct master *master, const struct control_request *request,
+                  struct json_writer *json, struct error *error)
+{
+    if (!fault_request(master, request->target, error)) {
+        return false;
+    }
+    json_put_text(json, "path", request->target);
+    return true;
+}
+
 /* ---- Requests ---- */
 
 /* Adds what it has to say to an answer that begins with "ok". False with the reason in error. */
@@ -210,6 +231,7 @@ static const command_fn commands[] = {
     [CONTROL_RECYCLE] = recycle, [CONTROL_DRAIN] = drain,
     [CONTROL_STOP] = stop,       [CONTROL_RELOAD] = reload,
     [CONTROL_UPGRADE] = upgrade, [CONTROL_REOPEN_LOGS] = reopen_logs,
+    [CONTROL_FAULT] = fault,
 };
 
 /* While a new program is on trial it has the say, but the old one can still be ended. */
@@ -243,10 +265,16 @@ static void put_refusal(struct buffer *answer, const char *error)
 static void log_command(const struct ucred *peer, const struct control_request *request,
                         const char *error)
 {
-    if (request->command != CONTROL_LIST) {
+    const char *command = control_command_name(request->command);
+    error = error == NULL ? "done" : error;
+    if (request->command == CONTROL_LIST) {
+        return;
+    }
+    if (peer == NULL) {
+        log_write(LOG_NOTICE, "control: the observer asked for %s: %s", command, error);
+    } else {
         log_write(LOG_NOTICE, "control: process %d of user %u asked for %s: %s", (int)peer->pid,
-                  (unsigned)peer->uid, control_command_name(request->command),
-                  error == NULL ? "done" : error);
+                  (unsigned)peer->uid, command, error);
     }
 }
 
@@ -255,8 +283,8 @@ static bool is_put_off(const struct master *master, const struct control_request
     return request->command == CONTROL_RELOAD && master->orders.reload;
 }
 
-static void answer_request(void *data, const struct ucred *peer, struct span line,
-                           struct buffer *answer)
+void control_answer_request(void *data, const struct ucred *peer, struct span line,
+                            struct buffer *answer)
 {
     struct control_request request;
     struct json_writer json;
@@ -290,6 +318,7 @@ void control_answer_reload(struct master *master, const char *error)
         buffer_append_span(&answer, SPAN("{\"ok\":true}"));
     }
     control_answer_waiting(master->control, (struct span){answer.data, answer.len});
+    observation_answer_waiting(master, (struct span){answer.data, answer.len});
     buffer_free(&answer);
 }
 
@@ -297,7 +326,10 @@ void control_answer_reload(struct master *master, const char *error)
 
 static void close_control(struct master *master)
 {
-    control_answer_reload(master, "it is put off, and the socket goes; see the log");
+    struct buffer answer = {0};
+    put_refusal(&answer, "it is put off, and the socket goes; see the log");
+    control_answer_waiting(master->control, (struct span){answer.data, answer.len});
+    buffer_free(&answer);
     control_destroy(master->control);
     master->control = NULL;
 }
@@ -305,7 +337,7 @@ static void close_control(struct master *master)
 static bool open_control(struct master *master, const char *path)
 {
     struct error error;
-    struct control *control = control_create(path, answer_request, master, &error);
+    struct control *control = control_create(path, control_answer_request, master, &error);
     if (control == NULL) {
         log_write(LOG_ERROR, "%s", error.text);
         return false;

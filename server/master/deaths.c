@@ -68,7 +68,7 @@ static bool leaves_places(const struct master *master, const struct child *child
 }
 
 /* From here on nothing is read of what the process has left behind: death has it. */
-static void bury(struct master *master, const struct child *child, int wait_status,
+static void bury(struct master *master, const struct child *child, int wait_status, bool has_taker,
                  struct death_record *death)
 {
     uint64_t now_ns = clock_monotonic_ns();
@@ -84,7 +84,7 @@ static void bury(struct master *master, const struct child *child, int wait_stat
         .generation = child->generation,
         .first_slot = child->first_slot,
         .slot_count = child->slot_count,
-        .left = leaves_places(master, child) && legacies_wait(master, child),
+        .left = has_taker,
     };
     deaths_read_crash(master->server->scoreboard, death->first_slot, death->slot_count,
                       &death->crash);
@@ -93,13 +93,16 @@ static void bury(struct master *master, const struct child *child, int wait_stat
 
 /* ---- What follows from it ---- */
 
-enum { AWAITED_DELAY_MS = 20 };
+enum { SERVED_DELAY_MS = 20, STARTING_DELAY_MS = 100 };
 
-/* Whoever serves, leaves its connections to a successor, and is killed, has most likely not died of
- * its own doing, and clients wait: a request that fills the memory is not tried for ever. */
-static bool is_awaited(const struct child *child, const struct death_record *death)
+/* Where a successor is to go on with connections, clients wait: those of all others for one whose
+ * requests crash. Such a request is not tried for ever. */
+static uint64_t longest_delay_ms(const struct child *child, const struct death_record *death)
 {
-    return death->left != 0 && child->ready && death->signal == SIGKILL;
+    if (death->left != 0 && child->ready) {
+        return SERVED_DELAY_MS;
+    }
+    return death->left != 0 && death->signal == SIGKILL ? STARTING_DELAY_MS : UINT64_MAX;
 }
 
 /* A thread that never came back has taken its requests with it: that is told as a death. */
@@ -117,24 +120,21 @@ static void schedule_respawn(struct seat *seat, const struct child *child,
     /* who has never been ready counts as dead at once, however long its start took */
     const uint64_t lived_ms = child->ready ? death->lived_ns / 1000000 : 0;
     CHECK(seat->child == NULL && death->died_ns != 0);
-    seat->bereaved = true;
-    seat->death = death->number;
-    seat->died_ns = death->died_ns;
     uint64_t now_ms = death->died_ns / 1000000;
     uint64_t delay_ms = respawn_delay_ms(&seat->respawn, lived_ms, now_ms, death->died_ns);
-    if (is_awaited(child, death) && delay_ms > AWAITED_DELAY_MS) {
-        delay_ms = AWAITED_DELAY_MS;
-    }
+    uint64_t longest_ms = longest_delay_ms(child, death);
+    delay_ms = delay_ms < longest_ms ? delay_ms : longest_ms;
     seat->start_at_ms = now_ms + delay_ms;
-    if (delay_ms > AWAITED_DELAY_MS) {
+    if (delay_ms > STARTING_DELAY_MS) {
         log_write(LOG_WARN, "process %u keeps dying at once: the next one starts in %llu ms",
                   death->process, (unsigned long long)delay_ms);
     }
 }
 
-/* The seat forgets its dead; with death it is to be filled again. */
+/* The seat forgets its dead; with death it is to be filled again. The recovery is a matter of the
+ * heir, if there is to be one. */
 static void leave_seat(struct master *master, const struct child *child,
-                       const struct death_record *death)
+                       const struct death_record *death, const struct loss *loss)
 {
     if (child->number >= master->seat_count) { /* the seat itself is gone */
         return;
@@ -148,6 +148,7 @@ static void leave_seat(struct master *master, const struct child *child,
         seat->child = NULL;
         if (death != NULL) {
             schedule_respawn(seat, child, death);
+            seat->loss = *loss;
         }
     }
 }
@@ -155,18 +156,20 @@ static void leave_seat(struct master *master, const struct child *child,
 static void on_death(struct master *master, struct child *child, int wait_status)
 {
     struct death_record death;
-    bury(master, child, wait_status, &death);
+    const enum legacy_way way = legacies_way(master, child);
+    bury(master, child, wait_status, way != LEGACY_IS_CUT, &death);
     log_death(&death, child);
-    if (death.left != 0) {
-        estate_bereaved(child->estate, death.signal != SIGKILL);
-        legacies_leave(master, child);
+    const struct loss loss = {death.number, death.died_ns};
+    const struct loss none = {0};
+    if (way != LEGACY_IS_CUT) {
+        const struct worker_end end = blame_end(master, child, &death);
+        estate_bereaved(child->estate, &end);
     }
-    estate_destroy(child->estate);
-    child->estate = NULL;
+    legacies_leave(master, child, way, &loss);
     if (!leaves_places(master, child)) { /* they would stay on show as dead */
         ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
     }
-    leave_seat(master, child, &death);
+    leave_seat(master, child, &death, way == LEGACY_TO_HEIR ? &none : &loss);
     if (death.crash.told) {
         crash_teller_add(&master->tellers, &death);
     }
@@ -187,10 +190,11 @@ static void on_end(struct master *master, struct child *child, int wait_status)
 {
     CHECK(!TAILQ_EMPTY(&master->children));
     CHECK(child->pid > 0 && child->generation != 0);
+    observation_changing(master);
     TAILQ_REMOVE(&master->children, child, link);
     if (was_asked_to(master, child, wait_status)) {
         ledger_retire(master->server->ledger, child->first_slot, child->slot_count);
-        leave_seat(master, child, NULL);
+        leave_seat(master, child, NULL, NULL);
         estate_destroy(child->estate);
     } else {
         on_death(master, child, wait_status);
@@ -214,13 +218,15 @@ void deaths_reap(struct master *master)
 {
     int wait_status;
     pid_t pid;
-    children_check_readiness(master); /* who has been ready before it died was */
     while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
+        children_check_readiness(master); /* who has been ready before it died was */
         struct child *child = find_child(master, pid);
         if (child != NULL) {
             on_end(master, child, wait_status);
-        } else if (!tellers_reap(&master->tellers, pid) && !lookup_is_over(&master->lookup, pid)) {
-            upgrade_is_over(master, pid, wait_status);
+        } else if (!tellers_reap(&master->tellers, pid) && !lookup_is_over(&master->lookup, pid) &&
+                   !observation_is_over(master, pid, wait_status) &&
+                   !upgrade_is_over(master, pid, wait_status)) {
+            keepers_reap(master, pid, wait_status); /* by what a process has said */
         }
     }
 }

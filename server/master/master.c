@@ -40,20 +40,35 @@ void master_stop(struct master *master)
         listeners_close(&master->server->listeners);
         reload_abandon(master);
         upgrade_abandon(master);
+        heirs_abandon(master);
         children_signal(master, SIGTERM);
     }
 }
 
-/* Who was started with another configuration keeps the time that it gives. */
+/* Who was started with another configuration keeps the time that it gives, and leaves it to who
+ * goes on for it. */
 static uint64_t longest_drain_ms(const struct master *master)
 {
     uint64_t longest_ms = 0;
     const struct child *child;
+    const struct legacy *legacy;
     TAILQ_FOREACH(child, &master->children, link)
     {
         longest_ms = child->drain_timeout_ms > longest_ms ? child->drain_timeout_ms : longest_ms;
     }
+    TAILQ_FOREACH(legacy, &master->legacies, link)
+    {
+        longest_ms = legacy->drain_timeout_ms > longest_ms ? legacy->drain_timeout_ms : longest_ms;
+    }
     return longest_ms;
+}
+
+/* Nobody will sit in the seats that are vacant. */
+static void pass_on_all(struct master *master)
+{
+    for (uint32_t i = 0; i < master->seat_count; i++) {
+        legacies_pass_on(master, &master->seats[i]);
+    }
 }
 
 /* The workers hold the listening sockets, too, and take what has been queued before they close -
@@ -69,6 +84,7 @@ void master_drain(struct master *master)
         master_stop(master);
         return;
     }
+    pass_on_all(master);
     uint64_t deadline_ms = longest_drain_ms(master);
     log_write(LOG_NOTICE, "draining: no new connections, up to %llu ms for those that are open",
               (unsigned long long)deadline_ms);
@@ -101,7 +117,8 @@ static uint64_t kill_last_due_ms(const struct master *master)
 
 bool master_is_over(const struct master *master)
 {
-    return (phase_is_ending(master) && TAILQ_EMPTY(&master->children)) || upgrade_is_passed(master);
+    bool is_empty = TAILQ_EMPTY(&master->children) && TAILQ_EMPTY(&master->legacies);
+    return is_empty && (phase_is_ending(master) || upgrade_is_passed(master));
 }
 
 /* ---- Signals ---- */
@@ -117,6 +134,7 @@ void master_reopen_logs(struct master *master)
     } else {
         rolling_replace_all(master);
     }
+    observation_reopen_logs(master, reachable);
     log_write(LOG_NOTICE, "the logs are open again");
 }
 
@@ -189,6 +207,7 @@ static const struct duty duties[] = {
     {children_check_readiness, NULL},
     {upgrade_hear, NULL},
     {serve_control, serve_control_due_ms},
+    {observation_hear, observation_hear_due_ms},
     {reload_proceed, reload_due_ms},
     {children_kill_late, children_kill_due_ms},
     {kill_last, kill_last_due_ms},
@@ -198,8 +217,12 @@ static const struct duty duties[] = {
     {children_start_due, children_start_due_ms},
     {watchdog_run, watchdog_due_ms},
     {recycling_run, recycling_due_ms},
+    {keepers_run, keepers_due_ms},
     {rolling_advance, rolling_due_ms},
-    {run_tellers, run_tellers_due_ms}, /* behind all that is urgent */
+    {heirs_start_due, heirs_start_due_ms}, /* also of what nobody has moved into just now */
+    {run_tellers, run_tellers_due_ms},     /* behind all that is urgent */
+    {observation_run, observation_due_ms}, /* the last two: they tell what has come of all this */
+    {posterity_run, posterity_due_ms},
 };
 
 enum { DUTIES = sizeof(duties) / sizeof(duties[0]) };
@@ -252,10 +275,15 @@ static void wait_for_news(struct master *master)
         {.fd = readiness_fd(&master->readiness), .events = POLLIN},
         {.fd = master->upgrade.talk_fd, .events = POLLIN}, /* -1 is passed over */
         {.fd = control_fd(master->control), .events = POLLIN},
-        {.fd = lookup_fd(&master->lookup), .events = POLLIN}, /* the last: mostly there is none */
+        /* the last ones: mostly there are none */
+        observation_poll(master),
+        observation_poll_leaving(master),
+        {.fd = lookup_fd(&master->lookup), .events = POLLIN},
     };
-    const nfds_t all = sizeof(watched) / sizeof(watched[0]);
-    const nfds_t count = watched[all - 1].fd < 0 ? all - 1 : all; /* RLIMIT_NOFILE bounds it */
+    nfds_t count = sizeof(watched) / sizeof(watched[0]);
+    while (watched[count - 1].fd < 0) { /* RLIMIT_NOFILE bounds it */
+        count--;
+    }
     service_manager_beat(&master->service_manager);
     int wait_ms = service_manager_wait_ms(&master->service_manager, time_to_wait_ms(master));
     if (!log_tell_losses() && (wait_ms < 0 || wait_ms > TELL_LOSSES_MS)) {
@@ -281,6 +309,7 @@ static void loop(struct master *master)
 bool master_open(struct master *master)
 {
     TAILQ_INIT(&master->children);
+    TAILQ_INIT(&master->legacies);
     tellers_open(&master->tellers, master->server->scoreboard);
     master->upgrade.talk_fd = -1;
     master->signal_fd = signals_open(master_signals);
@@ -288,17 +317,20 @@ bool master_open(struct master *master)
         log_write(LOG_ERROR, "cannot listen for signals: %m; raise the limit of open files");
         return false;
     }
-    if (!control_start(master)) {
+    if (!control_start(master) || !observation_open(master)) {
         return false;
     }
     service_manager_open(&master->service_manager);
     watchdog_open(master);
+    blame_open(master);
     rolling_resize(master, master->server->plan.processes);
     return true;
 }
 
 void master_close(struct master *master)
 {
+    posterity_close(master);
+    observation_close(master);
     if (master->on_trial) {
         server_close(&master->previous);
     }
@@ -310,15 +342,15 @@ void master_close(struct master *master)
     watchdog_close(master);
     tellers_close(&master->tellers);
     readiness_close(&master->readiness);
+    heirs_abandon(master);
     for (uint32_t i = 0; i < master->seat_count; i++) {
-        legacies_drop(&master->seats[i]);
+        legacies_destroy(master, master->seats[i].legacy);
     }
     free(master->seats);
     close(master->signal_fd);
 }
 
-int master_run(struct server *server, const struct server_origin *origin,
-               void (*announce)(const struct server *server))
+int master_run(struct server *server, const struct server_origin *origin, announce_fn announce)
 {
     struct master master = {
         .server = server, .last_epoch = server->epoch, .origin = origin, .announce = announce};

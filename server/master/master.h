@@ -9,10 +9,17 @@
 
 #include "server/setup/server.h"
 
-/* Runs the server until it has stopped. announce is called once, when every process serves for the
- * first time. Returns the exit status. A reload replaces what is in *server. In a child process it
- * does not return. */
-int master_run(struct server *server, const struct server_origin *origin,
-               void (*announce)(const struct server *server));
+enum announcement {
+    ANNOUNCE_SERVER,  /* every process serves for the first time */
+    ANNOUNCE_OBSERVER /* a reload has changed where it is, or what it does */
+};
+
+/* Tells whoever has started the server. token is what commands to the observer take; NULL: it takes
+ * none. It must not stay in memory, which processes inherit. */
+typedef void (*announce_fn)(const struct server *server, const char *token, enum announcement what);
+
+/* Runs the server until it has stopped. Returns the exit status. A reload replaces what is in
+ * *server. In a child process it does not return. */
+int master_run(struct server *server, const struct server_origin *origin, announce_fn announce);
 
 #endif

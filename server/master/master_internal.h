@@ -1,8 +1,11 @@
 /* The master from inside: what its files share. master.c is the loop, children.c starts, retires
- * and finds ready, deaths.c reaps, rolling.c replaces processes that live, reload.c and upgrade.c
- * use it, resize.c adds and removes some, listening.c looks after what they share, phase.c says
- * what may follow on what, books.c what is true after each turn. All of it runs on the master's one
- * thread. */
+ * and finds ready, deaths.c reaps, legacies.c says who goes on with what the dead have left,
+ * heirs.c starts who does nothing else, rolling.c replaces processes that live, reload.c and
+ * upgrade.c use it, resize.c adds and removes some, listening.c looks after what they share,
+ * observation.c has it all told by a process of its own, posterity.c leaves a new program what was
+ * counted, fault.c asks for what crashes one, keepers.c has those replaced that would leave
+ * nothing, phase.c says what may follow on what, books.c what is true after each turn. All of it
+ * runs on the master's one thread. */
 #ifndef TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 #define TWINHTTPD_SERVER_MASTER_MASTER_INTERNAL_H
 
@@ -11,6 +14,9 @@
 #include "server/control/control.h"
 #include "server/crash/tellers.h"
 #include "server/listen/lookup.h"
+#include "server/master/master.h"
+#include "server/master/observation.h"
+#include "server/master/posterity.h"
 #include "server/master/readiness.h"
 #include "server/master/recycling.h"
 #include "server/master/respawn.h"
@@ -33,6 +39,12 @@ enum master_phase {
     MASTER_STOPPING
 };
 
+/* A death from which the recovery is still to be noted. */
+struct loss {
+    uint64_t death;   /* its number */
+    uint64_t died_ns; /* 0: there is none */
+};
+
 /* A serving process. */
 struct child {
     TAILQ_ENTRY(child) link;
@@ -45,17 +57,37 @@ struct child {
     uint32_t spares_wanted; /* of these, as last ordered */
     uint32_t generation;
     uint32_t epoch;        /* of the configuration that it was started with */
+    struct plan plan;      /* of that configuration */
     struct estate *estate; /* what it leaves when it dies; NULL: nothing */
+    uint64_t inherits;     /* number of the death that has left it, plus 1; 0: it was empty */
     uint32_t listener_ids[ENDPOINTS_MOST];
     size_t listener_count;
     bool owns_sockets; /* each event loop has sockets of its own (reuseport) */
     uint64_t drain_timeout_ms;
     uint64_t started_ns;
-    uint64_t kill_at_ms; /* 0: never */
+    uint64_t kill_at_ms;     /* 0: never */
+    uint64_t drain_until_ms; /* 0: it was not asked to end */
     bool ready;
-    bool retiring;             /* asked to end while the server goes on */
-    bool aborted;              /* by the watchdog */
+    bool retiring;     /* asked to end while the server goes on */
+    bool is_heir;      /* only finishes what another has left: retires from the beginning */
+    struct loss loss;  /* of an heir */
+    bool aborted;      /* by the watchdog */
+    pid_t keeper_pid;  /* of the process that keeps its descriptors; 0: none, or not known */
+    bool lacks_keeper; /* it had one */
     uint64_t replace_again_ms; /* a replacement that has come to nothing is not repeated before */
+};
+
+/* What a dead process has left to one that is still to come. */
+struct legacy {
+    TAILQ_ENTRY(legacy) link; /* of those that wait for an heir */
+    struct estate *estate;
+    uint64_t of_death; /* its number, plus 1; 0: it is empty */
+    struct plan plan;  /* by which the process was made */
+    uint32_t number;   /* of its seat */
+    uint64_t drain_timeout_ms;
+    uint64_t drain_until_ms; /* of an heir; 0: it waits in a seat */
+    uint64_t start_at_ms;    /* of an heir: not before this */
+    struct loss loss;        /* of an heir */
 };
 
 /* The place of one serving process. */
@@ -65,10 +97,8 @@ struct seat {
     bool outdated;           /* child is to be replaced, without a gap */
     uint64_t start_at_ms;    /* without child: not before this */
     struct respawn respawn;
-    struct estate *legacy; /* of the last death, for whoever comes next; NULL: none */
-    bool bereaved;         /* the recovery from the last death is still to be noted: */
-    uint64_t death;        /* its number */
-    uint64_t died_ns;
+    struct legacy *legacy; /* of the last death, for whoever comes next; NULL: none */
+    struct loss loss;
 };
 
 /* What has been asked for by a signal, and has to wait. */
@@ -95,7 +125,7 @@ struct master {
     struct lookup lookup;   /* of the addresses of the next configuration... */
     struct config awaited;  /* ...while that is under way */
     const struct server_origin *origin;
-    void (*announce)(const struct server *server);
+    announce_fn announce;
     struct service_manager service_manager;
     enum master_phase phase;
     int exit_status;
@@ -108,11 +138,15 @@ struct master {
     uint32_t seat_count;
     struct seat *seats;
     TAILQ_HEAD(child_list, child) children;
+    TAILQ_HEAD(legacy_list, legacy) legacies; /* that wait for an heir */
     struct tellers tellers;
     struct watchdog watchdog;
     struct recycling recycling;
     struct upgrade upgrade;
-    struct control *control;          /* NULL: off */
+    uint64_t oom_kills;      /* on the whole machine, at the last look */
+    struct control *control; /* NULL: off */
+    struct observation observation;
+    struct posterity posterity;
     uint64_t listening_checked_ms;    /* 0: as soon as may be */
     uint64_t listening_mended_ms;     /* something was spoilt; 0: never */
     uint64_t listening_complained_ms; /* of what could not be mended; 0: never */
@@ -162,25 +196,64 @@ bool phase_is_ending(const struct master *master);
 /* Whether vacant seats are filled. */
 bool phase_starts_processes(const struct master *master);
 
+/* ---- blame.c ---- */
+
+/* To be called before the first process is started. */
+void blame_open(struct master *master);
+
+/* How the process has died, once for each death. */
+struct worker_end blame_end(struct master *master, const struct child *child,
+                            const struct death_record *death);
+
 /* ---- legacies.c ---- */
+
+/* Who goes on with what a process leaves that has just died. */
+enum legacy_way {
+    LEGACY_IS_CUT, /* nobody */
+    LEGACY_TO_SEAT,
+    LEGACY_TO_HEIR
+};
+
+enum legacy_way legacies_way(const struct master *master, const struct child *child);
+
+/* The process has died: what it leaves goes that way. Its estate is nobody's afterwards. */
+void legacies_leave(struct master *master, struct child *child, enum legacy_way way,
+                    const struct loss *loss);
 
 /* What a process that is about to be forked moves into: what its predecessor has left, or an empty
  * one; NULL: it is to leave nothing. */
-struct estate *legacies_claim(struct master *master, struct seat *seat, const struct child *child,
+struct estate *legacies_claim(struct master *master, struct seat *seat, struct child *child,
                               bool succeeds);
 
-/* Whether what the process leaves, should it die, would wait for a successor in its seat. */
-bool legacies_wait(const struct master *master, const struct child *child);
+/* The process could not be forked: what it had claimed waits in its seat again. */
+void legacies_give_back(struct master *master, struct child *child);
 
-/* The process has died, or could not be forked: what it leaves waits for its successor, if there is
- * to be one. */
-void legacies_leave(struct master *master, struct child *child);
+/* Nobody will sit there: an heir goes on with what waits there. */
+void legacies_pass_on(struct master *master, struct seat *seat);
 
-/* Nobody will come and take it. */
-void legacies_drop(struct seat *seat);
+/* Nobody goes on with it. NULL: nothing. */
+void legacies_destroy(const struct master *master, struct legacy *legacy);
 
 /* In a forked process: closes what is not its own. */
 void legacies_forget(struct master *master, const struct estate *own);
+
+/* ---- heirs.c ---- */
+
+/* An heir is to go on with it, until then at most. */
+void heirs_await(struct master *master, struct legacy *legacy, uint64_t drain_until_ms);
+
+/* Starts those that are awaited. */
+void heirs_start_due(struct master *master);
+
+/* When the next one is to be started; 0: never. */
+uint64_t heirs_start_due_ms(const struct master *master);
+
+/* Nobody waits for them any more. */
+void heirs_abandon(struct master *master);
+
+/* In the forked process: makes the configuration in force that of an heir, which accepts nothing
+ * and has the dead one's threads. */
+void heirs_settle(struct master *master, const struct child *child);
 
 /* ---- children.c ---- */
 
@@ -189,6 +262,13 @@ void children_start_due(struct master *master);
 
 /* When the next one is to be started; 0: never. */
 uint64_t children_start_due_ms(const struct master *master);
+
+/* A process that is to be forked, made after a configuration and its plan. */
+struct child *children_create(const struct server *server, const struct plan *plan, uint32_t number,
+                              uint32_t first_slot);
+
+/* Forks it. False with errno set: its slots are free again. */
+bool children_fork(struct master *master, struct child *child);
 
 /* Starts a process for a seat, and puts it into *place. Reported on failure: *place stays NULL. */
 void children_start(struct master *master, uint32_t number, struct child **place);
@@ -227,6 +307,20 @@ void master_tell_serving(struct master *master);
 
 /* Reaps everything: as PID 1 the master also inherits strangers. */
 void deaths_reap(struct master *master);
+
+/* ---- keepers.c ---- */
+
+/* The process has become ready with this keeper; 0: with none. */
+void keepers_learn(struct child *child, pid_t keeper_pid);
+
+/* A process has ended: true if it was the keeper of one that lives, which is replaced then. */
+bool keepers_reap(struct master *master, pid_t pid, int wait_status);
+
+/* Has those replaced that lack a keeper, and are old enough. */
+void keepers_run(struct master *master);
+
+/* When the next one is; 0: never. */
+uint64_t keepers_due_ms(const struct master *master);
 
 /* ---- rolling.c ---- */
 
@@ -269,11 +363,20 @@ void orders_take_up(struct master *master);
  * the reason in error, and in the log. */
 bool resize_by(struct master *master, int32_t change, struct error *error);
 
+/* ---- fault.c ---- */
+
+/* Has the server asked for that path, which crashes or hangs a process of it. False with the reason
+ * in error. */
+bool fault_request(const struct master *master, const char *target, struct error *error);
+
 /* ---- reload.c ---- */
 
 /* A configuration that does not do leaves everything as it is: false, with the reason in error, and
  * in the log. */
 bool reload_begin(struct master *master, struct error *error);
+
+/* What counts until that is decided. */
+const struct server *reload_in_force(const struct master *master);
 
 /* Whether it is not decided yet. */
 bool reload_is_under_way(const struct master *master);
@@ -334,7 +437,7 @@ void upgrade_hear(struct master *master);
 /* The process has ended: true if it was the new program. */
 bool upgrade_is_over(struct master *master, pid_t pid, int wait_status);
 
-/* Whether the trial has been passed, so that this master may leave. */
+/* Whether the trial has been passed, so that this master may leave when its processes have. */
 bool upgrade_is_passed(const struct master *master);
 
 #endif

@@ -115,3 +115,18 @@ uint64_t proc_pss_kib(pid_t pid)
     const char *line = read_text(path, text) ? strstr(text, "\nPss:") : NULL;
     return line != NULL && sscanf(line, " Pss: %" SCNu64, &kib) == 1 ? kib : 0;
 }
+
+uint64_t proc_oom_kills(void)
+{
+    char line[PATH_BYTES];
+    uint64_t kills = 0;
+    FILE *file = fopen("/proc/vmstat", "re");
+    if (file == NULL) {
+        return 0;
+    }
+    while (fgets(line, sizeof(line), file) != NULL &&
+           sscanf(line, "oom_kill %" SCNu64, &kills) != 1) {
+    }
+    fclose(file);
+    return kills;
+}

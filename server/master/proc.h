@@ -24,6 +24,10 @@ enum { PROC_DESCRIPTION_BYTES = 1024 };
  * this user may read. */
 void proc_thread_describe(pid_t pid, pid_t tid, char out[PROC_DESCRIPTION_BYTES]);
 
+/* How many processes the kernel has killed for want of memory, on the whole machine, ever. 0: it
+ * does not tell. */
+uint64_t proc_oom_kills(void);
+
 /* Memory in KiB, of which shared pages count in parts (Pss). 0: cannot be read. */
 uint64_t proc_pss_kib(pid_t pid);
 

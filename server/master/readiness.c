@@ -36,10 +36,9 @@ int readiness_fd(const struct readiness *readiness)
     return readiness->heard_fd;
 }
 
-bool readiness_next(struct readiness *readiness, uint32_t *generation)
+bool readiness_next(struct readiness *readiness, struct readiness_news *news)
 {
-    return recv(readiness->heard_fd, generation, sizeof(*generation), MSG_DONTWAIT) ==
-           (ssize_t)sizeof(*generation);
+    return recv(readiness->heard_fd, news, sizeof(*news), MSG_DONTWAIT) == (ssize_t)sizeof(*news);
 }
 
 void readiness_forget(struct readiness *readiness)
@@ -48,10 +47,10 @@ void readiness_forget(struct readiness *readiness)
 }
 
 /* Waits while the queue is full; a master that is gone takes its processes with it. */
-void readiness_tell(struct readiness *readiness, uint32_t generation)
+void readiness_tell(struct readiness *readiness, const struct readiness_news *news)
 {
     CHECK(readiness->told_fd >= 0 && readiness->heard_fd < 0); /* once, and not in the master */
-    ssize_t ignored = send(readiness->told_fd, &generation, sizeof(generation), MSG_NOSIGNAL);
+    ssize_t ignored = send(readiness->told_fd, news, sizeof(*news), MSG_NOSIGNAL);
     (void)ignored;
     close_fd(&readiness->told_fd);
 }

@@ -8,6 +8,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct readiness_news {
+    uint32_t generation;
+    uint32_t
+        goes_on; /* 0: with nothing that a predecessor has left, nor will anybody with its own */
+    int32_t keeper_pid; /* of whoever keeps its descriptors; 0: nobody does */
+};
+
 struct readiness {
     int heard_fd; /* the master's end */
     int told_fd;  /* inherited by who is forked */
@@ -20,13 +27,13 @@ void readiness_close(struct readiness *readiness);
 /* What the master polls for input. */
 int readiness_fd(const struct readiness *readiness);
 
-/* Master: takes the next one's generation. False: nobody has spoken. Never waits. */
-bool readiness_next(struct readiness *readiness, uint32_t *generation);
+/* Master: takes what the next one says. False: nobody has spoken. Never waits. */
+bool readiness_next(struct readiness *readiness, struct readiness_news *news);
 
 /* In a forked process: closes what is the master's own. */
 void readiness_forget(struct readiness *readiness);
 
 /* In a forked process, once: it is ready. */
-void readiness_tell(struct readiness *readiness, uint32_t generation);
+void readiness_tell(struct readiness *readiness, const struct readiness_news *news);
 
 #endif

@@ -9,6 +9,11 @@
 #include "server/master/commands.h"
 #include "server/setup/risks.h"
 
+const struct server *reload_in_force(const struct master *master)
+{
+    return master->on_trial ? &master->previous : master->server;
+}
+
 bool reload_is_under_way(const struct master *master)
 {
     return master->on_trial || lookup_fd(&master->lookup) >= 0;
@@ -142,6 +147,7 @@ void reload_commit(struct master *master)
     CHECK(master->on_trial && master->previous.epoch < master->server->epoch);
     master->on_trial = false;
     risks_tell(master->server, &master->previous);
+    observation_announce(master, &master->previous);
     server_close(&master->previous);
     rolling_resize(master, master->server->plan.processes);
     control_follow(master);

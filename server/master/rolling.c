@@ -52,7 +52,7 @@ static void retire_sitters(struct master *master, struct seat *seat)
         children_retire(master, seat->successor);
         seat->successor = NULL;
     }
-    legacies_drop(seat);
+    legacies_pass_on(master, seat);
 }
 
 void rolling_resize(struct master *master, uint32_t seat_count)

@@ -18,11 +18,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static _Noreturn void run_new_program(const struct master *master, int talk_fd)
+static _Noreturn void run_new_program(const struct master *master, int talk_fd, int counted_fd)
 {
     const char *path = master->origin->program;
     signals_unblock();
-    if (inheritance_offer(master->server, talk_fd)) {
+    if (inheritance_offer(master->server, talk_fd, counted_fd)) {
         program_run(path, master->origin->argv);
     }
     int error = errno;
@@ -63,11 +63,15 @@ bool upgrade_begin(struct master *master, struct error *error)
         return refuse(error, "no socket can be made; raise the limit of open files");
     }
     CHECK(master->upgrade.talk_fd == -1 && !master->on_trial);
+    const int counted_fd = posterity_begin(master);
     pid_t pid = fork();
     if (pid == 0) {
-        run_new_program(master, ends[1]);
+        run_new_program(master, ends[1], counted_fd);
     }
     close(ends[1]);
+    if (counted_fd >= 0) { /* the page stays */
+        close(counted_fd);
+    }
     if (pid < 0) {
         close(ends[0]);
         return refuse(error, "no process can be forked; raise the limit of processes");
@@ -129,7 +133,7 @@ static void hand_over(struct master *master, enum inheritance_news news)
     master->upgrade.over_ms = clock_monotonic_ms() + master->server->config.upgrade_trial_ms;
     for (uint32_t i = 0; i < master->seat_count; i++) {
         struct seat *seat = &master->seats[i];
-        legacies_drop(seat);
+        legacies_pass_on(master, seat);
         *seat = (struct seat){0};
     }
     struct child *child;
@@ -258,6 +262,5 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
 
 bool upgrade_is_passed(const struct master *master)
 {
-    return master->phase == MASTER_HANDED_OVER && !is_on_trial(master) &&
-           TAILQ_EMPTY(&master->children);
+    return master->phase == MASTER_HANDED_OVER && !is_on_trial(master);
 }

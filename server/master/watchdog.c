@@ -208,13 +208,13 @@ uint32_t watchdog_stuck_threads(const struct master *master, const struct child 
 
 /* ---- Acting ---- */
 
-static void abort_child(struct master *master, struct child *child)
+static void abort_child(struct master *master, struct child *child, const char *why)
 {
     if (child->aborted) {
         return;
     }
-    log_write(LOG_ERROR, "watchdog: aborting process %u (pid %d): nobody in it works",
-              child->number, (int)child->pid);
+    log_write(LOG_ERROR, "watchdog: aborting process %u (pid %d): %s", child->number,
+              (int)child->pid, why);
     CHECK(child->ready);
     child->aborted = true;
     child->kill_at_ms = clock_monotonic_ms() + STOP_PATIENCE_MS;
@@ -230,13 +230,48 @@ static uint32_t count_threads(const struct master *master, const struct child *c
     return threads;
 }
 
+static bool has_stuck_loop(const struct master *master, const struct child *child)
+{
+    for (uint32_t i = child->first_slot; i < child->first_slot + child->loop_count; i++) {
+        if (watchdog_is_stuck(master, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Shared memory may hold any number: that counts as many. */
+static bool has_more_to_answer(const struct master *master, const struct child *child,
+                               uint32_t stuck)
+{
+    for (uint32_t i = child->first_slot; i < child->first_slot + child->loop_count; i++) {
+        uint64_t busy = atomic_load(&master->server->scoreboard->slots[i].connections_busy);
+        if (busy > stuck) {
+            return true;
+        }
+        stuck -= (uint32_t)busy;
+    }
+    return false;
+}
+
+/* Who ends anyway, and has only its stuck requests left, or a loop whose connections nobody else
+ * in it can answer, had better leave them to an heir. */
+static bool has_waited_enough(const struct master *master, const struct child *child,
+                              uint32_t stuck)
+{
+    return child->drain_until_ms != 0 && legacies_way(master, child) == LEGACY_TO_HEIR &&
+           (has_stuck_loop(master, child) || !has_more_to_answer(master, child, stuck));
+}
+
 static void replace(struct master *master, struct child *child, const char *why)
 {
     uint32_t stuck = watchdog_stuck_threads(master, child);
     uint32_t threads = count_threads(master, child);
     CHECK(stuck <= child->slot_count);
-    if (stuck == threads) {
-        abort_child(master, child);
+    if (stuck == threads || has_waited_enough(master, child, stuck)) {
+        abort_child(master, child,
+                    stuck == threads ? "nobody in it works"
+                                     : "an heir goes on with what is stuck in it");
     } else if (rolling_request(master, child)) {
         log_write(
             LOG_ERROR, "watchdog: replacing process %u (pid %d): %u of its %u threads stuck%s%s",

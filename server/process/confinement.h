@@ -12,6 +12,10 @@
  * *estate is NULL then. */
 bool confinement_enter(const struct server *server, struct estate **estate);
 
+/* The same for a process that only looks: it accepts, reads and answers, and neither starts threads
+ * nor makes memory writable that was not. False, reported: it must not look then. */
+bool confinement_observe(const struct server *server);
+
 /* For a master whose processes are to be in a sandbox: from now on its memory, its environment and
  * its descriptors in /proc are root's alone, so that no process of its own user can take it over.
  * It leaves no core file. What is forked later begins like that. */

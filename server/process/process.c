@@ -13,10 +13,12 @@
 
 void process_tell_crash(const struct process *process, const struct crash_story *story)
 {
+    char who[CRASH_WHO_BYTES];
+    crash_name_process(process->number, who);
     if (process->server->config.seccomp == CONFIG_SECCOMP_ON) { /* may not fork */
-        crash_log(story, process->number);
+        crash_log(story, who);
     } else {
-        crash_teller_run(story, process->number);
+        crash_teller_run(story, who);
     }
 }
 
@@ -126,9 +128,16 @@ struct worker *process_create_worker(struct process *process, struct handler_con
         .rebalance = inbox_id != 0 ? inboxes_tick : NULL,
         .rebalance_data = &server->inboxes,
         .inbox_fd = inboxes_find(&server->inboxes, inbox_id),
+        .claims = server->inboxes.claims,
+        .giver_id = inbox_id,
+        .generation = process->generation,
         .dispatch = *dispatch,
-        .durable = process->estate != NULL ? estate_open_loop(process->estate, loop) : NULL,
     };
+    if (process->estate != NULL) {
+        options.durable = estate_open_loop(process->estate, loop);
+        options.durable_lines = estate_open_lines(process->estate, loop);
+        options.access_log_turn = server->owns_access_log ? estate_log_turn(process->estate) : NULL;
+    }
     for (size_t i = 0; i < options.listen_count; i++) {
         options.listen_fds[i] = listener_fd(&server->listeners.list[i], loop_index);
     }
@@ -154,6 +163,19 @@ static enum process_order order_of(int number)
     }
 }
 
+/* While nobody writes: the position that tells what was written is that of a description. */
+static void reopen_logs(struct process *process)
+{
+    pthread_mutex_t *turn = process->estate != NULL ? estate_log_turn(process->estate) : NULL;
+    if (turn != NULL) {
+        pthread_mutex_lock(turn);
+    }
+    server_reopen_logs(process->server);
+    if (turn != NULL) {
+        pthread_mutex_unlock(turn);
+    }
+}
+
 static enum process_order strongest_order(struct process *process)
 {
     enum process_order strongest = PROCESS_SERVE;
@@ -163,7 +185,7 @@ static enum process_order strongest_order(struct process *process)
         enum process_order order = order_of(number);
         strongest = order > strongest ? order : strongest;
         if (number == SIGUSR1) {
-            server_reopen_logs(process->server);
+            reopen_logs(process);
         }
     }
     atomic_fetch_or(&process->given_up, given_up);

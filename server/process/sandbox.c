@@ -48,14 +48,14 @@ static const struct allowed_call allowed_calls[] = {
                "own files: time zone"},
     {"readlinkat", "symbolic links below the document root where openat2 is refused"},
     {"read", "orders, wake-ups, the C library's files"},
-    {"pread64", "small files into memory"},
+    {"pread64", "small files into memory; what a predecessor has written to a log"},
     {"write", "logs, wake-ups"},
     {"pwritev2", "logs that are pipes"},
     {"ftruncate", "a log's last line, torn by the end of the disk"},
     {"close", "connections, files"},
     {"fstat", "freshness of files"},
     {"newfstatat", "the same: glibc has fstat call it; whether the document root is another one"},
-    {"lseek", "the C library's files"},
+    {"lseek", "the C library's files; whether a write to a log took place"},
     {"dup3", "reopening logs, and the document root"},
     /* memory */
     {"munmap", "malloc, stacks of threads"},
@@ -129,11 +129,10 @@ static const struct limited_call limited_calls[] = {
      "long responses from memory; connections to another process that has fewer",
      {LACKS(2, MSG_FASTOPEN)}},
     {"shutdown", "lingering close", {IS(1, SHUT_WR)}},
-    {"shutdown", "of the listening socket, in a drain", {IS(1, SHUT_RD)}},
     {"setsockopt", "a reset instead of a close", {IS(1, SOL_SOCKET), IS(2, SO_LINGER)}},
     /* not who is sent which signal about a descriptor, and O_NONBLOCK stays: others share it */
     {"fcntl", "a connection that was handed over", {IS(1, F_SETFL), IS(2, O_NONBLOCK)}},
-    {"fcntl", "the size of the table of descriptors", {IS(1, F_DUPFD_CLOEXEC)}},
+    {"fcntl", "whether a descriptor is free for one", {IS(1, F_DUPFD_CLOEXEC)}},
     {"fcntl", "the C library, of streams", {IS(1, F_GETFL)}},
     {"fcntl", "the same", {IS(1, F_GETFD)}},
     {"fcntl", "what the program before has left open, before it is closed", {IS(1, F_SETFD)}},
@@ -146,12 +145,25 @@ static const struct limited_call limited_calls[] = {
 #endif
     /* no new code */
     {"mmap", "malloc, stacks of threads", {LACKS(2, PROT_EXEC)}},
-    {"mprotect", "malloc's arenas, stacks of threads", {LACKS(2, PROT_EXEC)}},
-    /* no processes; of threads no other flags than those of the C library */
-    {"clone", "threads", {IS(0, THREAD_FLAGS)}},
     {"prctl", "names of threads", {IS(0, PR_SET_NAME)}},
     /* its own alone, and only asked */
     {"prlimit64", "the size of stacks", {IS(0, 0), IS_NULL(2)}},
+};
+
+/* What takes threads, and the end of a server. */
+static const struct limited_call serving_calls[] = {
+    {"shutdown", "of the listening socket, in a drain", {IS(1, SHUT_RD)}},
+    {"mprotect", "malloc's arenas, stacks of threads", {LACKS(2, PROT_EXEC)}},
+    /* no processes; of threads no other flags than those of the C library */
+    {"clone", "threads", {IS(0, THREAD_FLAGS)}},
+};
+
+/* Streams; and the scoreboard stays what it can only read. */
+static const struct limited_call observing_calls[] = {
+    {"setsockopt",
+     "less that waits in the kernel for who does not read",
+     {IS(1, SOL_SOCKET), IS(2, SO_SNDBUF)}},
+    {"mprotect", "malloc, of memory that it gives back", {LACKS(2, PROT_EXEC | PROT_WRITE)}},
 };
 
 /* Those of each response: a filter tries the calls in the order of their priority. */
@@ -185,13 +197,27 @@ static int allow_table(scmp_filter_ctx filter)
     return result;
 }
 
-static int allow_limited(scmp_filter_ctx filter)
+static int allow_limited(scmp_filter_ctx filter, const struct limited_call *calls, size_t count)
 {
     int result = 0;
-    for (size_t i = 0; i < sizeof(limited_calls) / sizeof(limited_calls[0]) && result == 0; i++) {
-        result = allow(filter, limited_calls[i].name, limited_calls[i].only);
+    for (size_t i = 0; i < count && result == 0; i++) {
+        result = allow(filter, calls[i].name, calls[i].only);
     }
     return result;
+}
+
+static int allow_all_limited(scmp_filter_ctx filter, enum sandbox_purpose purpose)
+{
+    int result =
+        allow_limited(filter, limited_calls, sizeof(limited_calls) / sizeof(limited_calls[0]));
+    if (result != 0) {
+        return result;
+    }
+    return purpose == SANDBOX_TO_SERVE
+               ? allow_limited(filter, serving_calls,
+                               sizeof(serving_calls) / sizeof(serving_calls[0]))
+               : allow_limited(filter, observing_calls,
+                               sizeof(observing_calls) / sizeof(observing_calls[0]));
 }
 
 /* The flags of clone3 lie in memory, out of a filter's sight: told that it does not exist, the C
@@ -220,25 +246,25 @@ static int put_frequent_first(scmp_filter_ctx filter)
     return result;
 }
 
-static int fill(scmp_filter_ctx filter)
+static int fill(scmp_filter_ctx filter, enum sandbox_purpose purpose)
 {
-    static int (*const parts[])(scmp_filter_ctx) = {allow_table, allow_limited, hide_clone3,
-                                                    allow_own_signals, put_frequent_first};
-    int result = 0;
+    static int (*const parts[])(scmp_filter_ctx) = {allow_table, hide_clone3, allow_own_signals,
+                                                    put_frequent_first};
+    int result = allow_all_limited(filter, purpose);
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && result == 0; i++) {
         result = parts[i](filter);
     }
     return result;
 }
 
-bool sandbox_enter(enum config_seccomp mode, struct error *error)
+bool sandbox_enter(enum config_seccomp mode, enum sandbox_purpose purpose, struct error *error)
 {
     if (mode == CONFIG_SECCOMP_OFF) {
         return true;
     }
     scmp_filter_ctx filter =
         seccomp_init(mode == CONFIG_SECCOMP_LOG ? SCMP_ACT_LOG : SCMP_ACT_KILL_PROCESS);
-    int result = filter == NULL ? -ENOMEM : fill(filter);
+    int result = filter == NULL ? -ENOMEM : fill(filter, purpose);
     if (result == 0) {
         result = seccomp_load(filter);
     }

@@ -13,6 +13,8 @@
 enum { FD_TEXT_BYTES = 12 };
 
 #define LISTENING_VARIABLE   "TWINHTTPD_LISTENING"
+#define OBSERVING_VARIABLE   "TWINHTTPD_OBSERVING"
+#define COUNTED_VARIABLE     "TWINHTTPD_COUNTED_FD"
 #define PREDECESSOR_VARIABLE "TWINHTTPD_PREDECESSOR_FD"
 #define PASSED               " passed"
 
@@ -57,16 +59,27 @@ static bool keep_all_open(const struct listeners *listeners)
     return kept;
 }
 
-bool inheritance_offer(const struct server *server, int talk_fd)
+static bool offer(const struct listeners *listeners, const char *variable)
 {
-    char talk[FD_TEXT_BYTES];
-    bool kept = keep_open(talk_fd) && keep_all_open(&server->listeners);
-    char *listening = describe(&server->listeners);
-    snprintf(talk, sizeof(talk), "%d", talk_fd);
-    kept = kept && setenv(LISTENING_VARIABLE, listening, 1) == 0 &&
-           setenv(PREDECESSOR_VARIABLE, talk, 1) == 0;
-    free(listening);
-    return kept;
+    char *text = describe(listeners);
+    bool offered = keep_all_open(listeners) && setenv(variable, text, 1) == 0;
+    free(text);
+    return offered;
+}
+
+static bool offer_fd(int fd, const char *variable)
+{
+    char text[FD_TEXT_BYTES];
+    snprintf(text, sizeof(text), "%d", fd);
+    return keep_open(fd) && setenv(variable, text, 1) == 0;
+}
+
+bool inheritance_offer(const struct server *server, int talk_fd, int counted_fd)
+{
+    return offer(&server->listeners, LISTENING_VARIABLE) &&
+           (server->observing.count == 0 || offer(&server->observing, OBSERVING_VARIABLE)) &&
+           (counted_fd < 0 || offer_fd(counted_fd, COUNTED_VARIABLE)) &&
+           offer_fd(talk_fd, PREDECESSOR_VARIABLE);
 }
 
 /* The next descriptor in the list; -1: something else comes. Not for the programs that this one may
@@ -155,10 +168,10 @@ static bool ends_with(const char *text, const char *end)
     return bytes >= end_bytes && strcmp(text + bytes - end_bytes, end) == 0;
 }
 
-void inheritance_take(struct listeners *listeners)
+static void take(struct listeners *listeners, const char *variable)
 {
     struct error error;
-    const char *text = getenv(LISTENING_VARIABLE);
+    const char *text = getenv(variable);
     *listeners = (struct listeners){0};
     if (text == NULL) {
         return;
@@ -174,14 +187,37 @@ void inheritance_take(struct listeners *listeners)
         listeners->list[i].is_passed = ends_with(text, PASSED);
     }
     free(fds);
-    unsetenv(LISTENING_VARIABLE);
+    unsetenv(variable);
+}
+
+void inheritance_take(struct listeners *listeners)
+{
+    take(listeners, LISTENING_VARIABLE);
+}
+
+void inheritance_take_observing(struct listeners *observing)
+{
+    take(observing, OBSERVING_VARIABLE);
+}
+
+/* -1: there is none. */
+static int fd_in(const char *variable)
+{
+    const char *text = getenv(variable);
+    return text != NULL ? next_fd(&text) : -1;
+}
+
+int inheritance_take_counted(void)
+{
+    const int fd = fd_in(COUNTED_VARIABLE);
+    unsetenv(COUNTED_VARIABLE);
+    return fd;
 }
 
 /* Where the old program listens; -1: there is none. */
 static int predecessor_fd(void)
 {
-    const char *text = getenv(PREDECESSOR_VARIABLE);
-    return text != NULL ? next_fd(&text) : -1;
+    return fd_in(PREDECESSOR_VARIABLE);
 }
 
 bool inheritance_is_offered(void)

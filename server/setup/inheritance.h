@@ -1,5 +1,5 @@
 /* What a program hands over to the one that replaces it: the listening sockets, and a socket over
- * which the two talk while the new one is on trial. It travels in two variables of the
+ * which the two talk while the new one is on trial. It travels in variables of the
  * environment. */
 #ifndef TWINHTTPD_SERVER_SETUP_INHERITANCE_H
 #define TWINHTTPD_SERVER_SETUP_INHERITANCE_H
@@ -18,13 +18,20 @@ enum inheritance_news {
 
 enum { INHERITANCE_RECALL = 'B' }; /* what the old program may say: see inheritance_is_recalled */
 
-/* In the forked process, before it becomes the new program: keeps the sockets and talk_fd open and
- * names them in the environment. False with errno set. */
-bool inheritance_offer(const struct server *server, int talk_fd);
+/* In the forked process, before it becomes the new program: keeps the sockets, talk_fd and
+ * counted_fd (what was counted so far; -1: nothing) open and names them in the environment. False
+ * with errno set. */
+bool inheritance_offer(const struct server *server, int talk_fd, int counted_fd);
 
 /* In the new program: takes the sockets, each set with the address that was wanted. Zeroed: there
  * are none, or (reported) none of use. Only the first call finds any. */
 void inheritance_take(struct listeners *listeners);
+
+/* The same of the socket at which the observer answers. */
+void inheritance_take_observing(struct listeners *observing);
+
+/* The same of the descriptor of what was counted; -1: there is none. */
+int inheritance_take_counted(void);
 
 /* Whether this program was started to replace another one. */
 bool inheritance_is_offered(void);

@@ -134,6 +134,11 @@ bool plan_make(struct plan *plan, const struct config *config, enum config_serve
                struct error *error)
 {
     plan_model(plan, config, server);
+    if (config->bare && config->observe != NULL) {
+        return error_set(error,
+                         "observe needs a master, which starts the observer and tells it what "
+                         "happens; leave --bare out, or --observe off");
+    }
     if (config->on_fault == CONFIG_ON_FAULT_RECOVER && plan->pool_threads == 0) {
         return error_set(
             error,

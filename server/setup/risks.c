@@ -29,6 +29,11 @@ static bool exposes_bench(const struct server *server)
     return server->config.bench == CONFIG_BENCH_ON && is_exposed(server);
 }
 
+static bool is_observed_by_strangers(const struct server *server)
+{
+    return server->observing.count > 0 && !listeners_are_loopback(&server->observing);
+}
+
 static const struct risk risks[] = {
     {stays_root, "serving processes stay root: whoever takes one over has the whole machine; name "
                  "an ordinary user with --user"},
@@ -36,6 +41,9 @@ static const struct risk risks[] = {
                      "may crash workers and read their memory; leave --faults off"},
     {exposes_bench, "\"bench\" is on where not only this machine can reach the server: a few "
                     "requests to /sleep keep all workers busy; leave --bench at auto"},
+    {is_observed_by_strangers, "\"observe\" is where not only this machine can reach it: anybody "
+                               "there can see what is requested, and by whom; take a loopback "
+                               "address, or keep others out"},
 };
 
 static unsigned traits_of(const struct server *server)

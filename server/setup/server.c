@@ -18,6 +18,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define LOCALHOST "localhost"
+
 /* ---- The document root ---- */
 
 /* The sample document root: beside an installed binary, or in the source tree of a fresh build. */
@@ -124,12 +126,13 @@ void server_use_log(const struct server *server)
     log_set_level(server->config.log_level);
 }
 
-void server_own_logs(const struct server *server)
+void server_own_logs(struct server *server)
 {
-    const int fds[] = {STDOUT_FILENO, STDERR_FILENO, server->access_log_fd, server->error_log_fd};
+    const int fds[] = {STDOUT_FILENO, STDERR_FILENO, server->error_log_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         log_file_own(fds[i]);
     }
+    server->owns_access_log = log_file_own(server->access_log_fd);
 }
 
 static void reopen_log(int fd, const char *path, const char *name)
@@ -316,6 +319,43 @@ static bool open_all_listeners(struct server *server, const struct endpoints *en
     return opened;
 }
 
+/* ---- Observing ---- */
+
+bool server_observing_endpoint(const char *observe, struct endpoint *endpoint)
+{
+    char address[ENDPOINT_TEXT_BYTES];
+    const size_t name_bytes =
+        strncmp(observe, LOCALHOST, strlen(LOCALHOST)) == 0 ? strlen(LOCALHOST) : 0;
+    snprintf(address, sizeof(address), "%s%s", name_bytes > 0 ? "127.0.0.1" : "",
+             observe + name_bytes);
+    return endpoint_parse(endpoint, address);
+}
+
+/* At the same address as before it is the same socket: who waits there is not cut. */
+static bool open_observing(struct server *server, const struct server *predecessor,
+                           struct error *error)
+{
+    struct listeners inherited = {0};
+    struct endpoints endpoints = {0};
+    if (predecessor == NULL) {
+        inheritance_take_observing(&inherited);
+    }
+    const struct listener_plan plan = {
+        .count = 1,
+        .old = predecessor != NULL ? &predecessor->observing : &inherited,
+        .option = "--observe",
+    };
+    if (server->config.observe != NULL) {
+        bool parsed = server_observing_endpoint(server->config.observe, &endpoints.list[0]);
+        CHECK(parsed); /* the settings have been checked */
+        endpoints.count = 1;
+        endpoints_settle(&endpoints);
+    }
+    bool opened = listeners_open(&server->observing, &endpoints, &plan, error);
+    listeners_close(&inherited);
+    return opened;
+}
+
 /* ---- Memory ---- */
 
 /* The cell that every worker sees: in the prefork models it lies in a mapping that all processes
@@ -419,7 +459,7 @@ static bool open_parts(struct server *server, const struct endpoints *endpoints,
     return privileges_resolve(&server->privileges, server->config.user, error) &&
            open_root(server, error) && open_inboxes(server, predecessor, error) &&
            open_all_listeners(server, endpoints, predecessor, error) &&
-           open_logs(server, predecessor, error);
+           open_observing(server, predecessor, error) && open_logs(server, predecessor, error);
 }
 
 static void begin(struct server *server, const struct server_kind *kind, struct config *config,
@@ -525,6 +565,7 @@ void server_move(struct server *to, struct server *from)
 void server_close(struct server *server)
 {
     listeners_close(&server->listeners);
+    listeners_close(&server->observing);
     inboxes_close(&server->inboxes);
     document_root_close(server->root);
     server->root = NULL;
@@ -536,14 +577,25 @@ void server_close(struct server *server)
     config_free(&server->config);
 }
 
+static void unmap_shared_cell(struct server *server)
+{
+    if (server->shared_cell != NULL) {
+        munmap(server->shared_cell, sizeof(struct shared_cell));
+    }
+    server->shared_cell = NULL;
+}
+
+void server_forget_shared(struct server *server)
+{
+    inboxes_close(&server->inboxes);
+    unmap_shared_cell(server);
+}
+
 void server_unmap(struct server *server)
 {
     ledger_destroy(server->ledger);
     scoreboard_destroy(server->scoreboard);
-    if (server->shared_cell != NULL) {
-        munmap(server->shared_cell, sizeof(struct shared_cell));
-    }
+    unmap_shared_cell(server);
     server->ledger = NULL;
     server->scoreboard = NULL;
-    server->shared_cell = NULL;
 }

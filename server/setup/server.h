@@ -46,6 +46,7 @@ struct server {
     process_run_fn run;
     uint32_t epoch; /* the first configuration has 1, each later one a higher number */
     struct listeners listeners;
+    struct listeners observing; /* at one address, or none: for the observer alone */
     /* After an upgrade: whether it serves where the program before did, or in part... */
     bool inherited;
     uint32_t
@@ -55,7 +56,8 @@ struct server {
     bool is_local;     /* every listening socket is bound to a loopback address; asked when they are
                           opened, since serving processes may not */
     int access_log_fd; /* -1: off */
-    int error_log_fd;  /* -1: standard error */
+    bool owns_access_log; /* in a serving process: log_file_own says so of it */
+    int error_log_fd;     /* -1: standard error */
     /* In memory that outlives any reload; server_unmap frees it. */
     struct scoreboard *scoreboard;
     struct ledger *ledger;           /* the master's own */
@@ -94,9 +96,17 @@ bool server_read_config(const struct server_origin *origin, struct config *confi
 bool server_reopen(struct server *server, struct config *config, const struct endpoints *endpoints,
                    const struct server *predecessor, uint32_t epoch, struct error *error);
 
+/* In a process that only looks: gives back what serving processes share, the scoreboard apart.
+ * Their descriptors are the caller's business. */
+void server_forget_shared(struct server *server);
+
 /* Whether /sleep, /cpu and their like are served: as configured, or, with auto, where only this
  * machine can ask. */
 bool server_has_bench(const struct server *server);
+
+/* Where the observer is to answer: the setting "observe", in which localhost is 127.0.0.1. False:
+ * it is no such address. */
+bool server_observing_endpoint(const char *observe, struct endpoint *endpoint);
 
 /* Whether the sockets come from a service manager: then "listen" says nothing. */
 bool server_has_passed_sockets(const struct server *server);
@@ -114,7 +124,7 @@ void server_use_log(const struct server *server);
 /* In a process that has been forked: what it writes its logs to, and its standard streams, are its
  * own, so that it cannot make others wait, nor they it (log_file.h). Before it gives anything up.
  */
-void server_own_logs(const struct server *server);
+void server_own_logs(struct server *server);
 
 /* Directs the logs to the files that have the logs' names now (after a rotation). What cannot be
  * opened is reported, and written to where it went before. Safe while other threads write. */

@@ -10,7 +10,6 @@
 #include "server/threadpool/spare_threads.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -20,9 +19,8 @@
 #include <unistd.h>
 
 enum {
-    HEARTBEAT_MS = 500,        /* a pool thread without work wakes so often to say that it lives */
-    HANDLER_PATIENCE_MS = 300, /* for handlers to finish in a stop */
-    RESERVED_MOST = 16384      /* descriptors: 8 bytes of the kernel's memory each */
+    HEARTBEAT_MS = 500,       /* a pool thread without work wakes so often to say that it lives */
+    HANDLER_PATIENCE_MS = 300 /* for handlers to finish in a stop */
 };
 
 struct threadpool;
@@ -243,23 +241,6 @@ static void open_pool(struct threadpool *pool, struct process *process)
     if (plan->pool_threads > 0) {
         pool->queue = queue_create(process->server->config.queue_length);
     }
-}
-
-/* Makes the process's table of descriptors as large as it may become. When a table that threads
- * share grows, at 64, 256, 512... descriptors, the kernel first waits until no CPU looks at the old
- * one (fs/file.c, expand_fdtable): every thread that accepts stands still for some 10 ms. It never
- * shrinks again, and while there is one thread it grows at once. */
-static void grow_descriptor_table(const struct threadpool *pool)
-{
-    uint64_t wanted = pool->process->server->plan.descriptors;
-    int last = (int)(wanted < RESERVED_MOST ? wanted : RESERVED_MOST) - 1;
-    int copy = fcntl(pool->ended_fd, F_DUPFD_CLOEXEC, last);
-    if (copy < 0) {
-        log_write(LOG_WARN, "cannot reserve %d descriptors: %m; accepting will pause at times",
-                  last);
-        return;
-    }
-    close(copy);
 }
 
 /* Starts all threads and waits until each of them serves. */
@@ -489,7 +470,6 @@ int threadpool_run(struct process *process)
     struct threadpool pool;
     process_open(process);
     open_pool(&pool, process);
-    grow_descriptor_table(&pool);
     if (!start_threads(&pool)) {
         _exit(PROCESS_EXIT_BOOT_FAILED); /* threads that did start may still be running */
     }

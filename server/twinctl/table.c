@@ -71,6 +71,26 @@ static void print_rows(FILE *out, const json_t *process)
     }
 }
 
+/* What the dead have cost, and what their successors have gone on with. */
+static void print_deaths(FILE *out, const json_t *answer)
+{
+    const json_t *adoption = json_object_get(answer, "adoption");
+    if (number_of(answer, "deaths") == 0) {
+        return;
+    }
+    fprintf(out, "deaths %lld, requests lost %lld", number_of(answer, "deaths"),
+            number_of(answer, "requests_lost"));
+    if (number_of(adoption, "connections") > 0 || number_of(adoption, "lost") > 0) {
+        fprintf(out,
+                "; connections taken over %lld, lost %lld; requests repeated %lld, resumed %lld, "
+                "given up with 500 %lld, with 502 %lld",
+                number_of(adoption, "connections"), number_of(adoption, "lost"),
+                number_of(adoption, "repeated"), number_of(adoption, "resumed"),
+                number_of(adoption, "refused_500"), number_of(adoption, "refused_502"));
+    }
+    fputc('\n', out);
+}
+
 static void print_list(FILE *out, const json_t *answer, const json_t *processes)
 {
     fprintf(out, "%s %s, model %s, %s, master %lld, listening on %s\n", text_of(answer, "server"),
@@ -82,6 +102,7 @@ static void print_list(FILE *out, const json_t *answer, const json_t *processes)
     for (size_t i = 0; i < json_array_size(processes); i++) {
         print_rows(out, json_array_get(processes, i));
     }
+    print_deaths(out, answer);
 }
 
 static void print_member(FILE *out, const char *key, const json_t *value)

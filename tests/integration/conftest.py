@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import models, server as servers, site as sites, wrk
+from support import gate as gates, models, server as servers, site as sites, wrk
 
 
 def pytest_generate_tests(metafunc):
@@ -81,6 +81,18 @@ def build_preload(tmp_path_factory):
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
         return library
     return build
+
+
+@pytest.fixture(scope="session")
+def gate_library(build_preload):
+    return build_preload("gate")
+
+
+@pytest.fixture
+def gate(gate_library, tmp_path):
+    directory = tmp_path / "gate"
+    directory.mkdir()
+    return gates.Gate(directory, gate_library)
 
 
 @pytest.fixture

@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-sys.dont_write_bytecode = True
+sys.dont_write_bytecode = sys.pycache_prefix is None  # none beside the sources
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))

@@ -251,10 +251,19 @@ def instead_of(folder, name, text):
 @pytest.mark.parametrize("side", [
     PREFORK, POOL, Side(name="hybrid", model="hybrid", workers=2, threads=2, **SHORT),
     Side(name="request", model="threadpool-request", threads=3, loops=2, **SHORT),
+    replace(PREFORK, name="prefork-adopt", on_death="adopt"), replace(POOL, name="threadpool-adopt", on_death="adopt"),
 ], ids=lambda side: side.name)
 def test_every_model_says_what_its_side_claims(bench, side):
     with block._start(bench, side) as server:
         block.verify(server, side)
+
+
+@pytest.mark.parametrize("says, does", [("adopt", "cut"), ("cut", "adopt")])
+def test_who_would_not_be_adopted_as_the_side_says_is_caught(bench, says, does, monkeypatch):
+    monkeypatch.setattr(block, "READY_DEADLINE_S", 0.5)
+    with block._start(bench, replace(PREFORK, on_death=does)) as server:
+        with pytest.raises(Mislabelled, match=r"2 keepers\) says.*no keepers|no keepers\) says.*2 keepers"):
+            block.verify(server, replace(PREFORK, on_death=says))
 
 
 def test_swapped_labels_are_caught(store, bench, tmp_path):

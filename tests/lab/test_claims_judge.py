@@ -11,9 +11,11 @@ from twinlab.claims import beside, catalog, command, evidence, experiment, judge
 from twinlab.claims.catalog import Claim, Finding
 from twinlab.claims.experiment import CONTROL
 from twinlab.machine import processes
+from twinlab.runs import crash
 
 LOADTEST = Path(__file__).resolve().parents[2] / "loadtest"
 CLAIMS = catalog.load(LOADTEST / "claims.yaml")
+PROMISES = catalog.load(LOADTEST / "promises.yaml")
 
 
 def test_all_sixty_claims_are_there():
@@ -23,7 +25,7 @@ def test_all_sixty_claims_are_there():
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_finding_names_sides_and_metrics_that_its_experiment_has(quick):
-    for claim in CLAIMS:
+    for claim in CLAIMS + PROMISES:
         for finding in claim.findings:
             if finding.kind == catalog.EXPERIMENT:
                 loaded = experiment.load(LOADTEST / "experiments", finding.name, quick)
@@ -34,8 +36,24 @@ def test_every_finding_names_sides_and_metrics_that_its_experiment_has(quick):
 
 
 def test_every_experiment_is_used():
-    used = {finding.name for claim in CLAIMS for finding in claim.findings if finding.kind == catalog.EXPERIMENT}
+    used = {finding.name for claim in CLAIMS + PROMISES for finding in claim.findings if finding.kind == catalog.EXPERIMENT}
     assert used == {path.stem for path in (LOADTEST / "experiments").glob("*.yaml")}
+
+
+def test_what_is_promised_of_adoption_is_asked_of_every_load_and_model():
+    cost, nothing_lost = PROMISES[0].findings, PROMISES[1].findings
+    assert {finding.ratio for finding in cost} == {
+        (f"{model}{load}-adopt", f"{model}{load}-cut") for model in ("prefork", "threadpool") for load in ("", "-file", "-1000")}
+    assert all((finding.expect, finding.margin) == ("at-most", 1.02) for finding in cost)
+    sides = experiment.load(LOADTEST / "experiments", "adopt-crash", quick=False).sides.values()
+    asked = {finding.side for finding in nothing_lost if finding.key == "none_lost"}
+    adopting = [side for side in sides if side.name in asked]
+    assert {(side.model, side.fault) for side in adopting} == {
+        (model, fault) for model in experiment.MODELS for fault in crash.FAULTS}
+    assert {side.on_death for side in adopting} == {"adopt"}
+    cost_sides = experiment.load(LOADTEST / "experiments", "adopt-cost", quick=False)
+    assert cost_sides.pin and all(name.endswith(side.on_death) for name, side in cost_sides.sides.items()
+                                  if not name.startswith("control"))
 
 
 def test_quick_is_quick():

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from real_server import BIN_DIR
@@ -13,10 +14,11 @@ from twinlab.claims.experiment import Side
 from twinlab.clients import lookout
 from twinlab.clients.lookout import Probe
 from twinlab.runs import crash
-from twinlab.runs.crash import Crash, CrashRound
+from twinlab.runs.crash import ADOPT, Breakage, Crash, CrashRound
 from twinlab.runs.journal import Balance, sum_balances
 from twinlab.runs.speed import Bench
-from twinlab.servers import workloads
+from twinlab.runs.windows import Windows
+from twinlab.servers import models, workloads
 from twinlab.servers.server import Server
 
 pytestmark = pytest.mark.serial  # it measures
@@ -77,7 +79,7 @@ def test_answers_and_losses_are_told_apart():
 
 def a_crash(lost=8, victim_connections=8, recovery_ms=3.0, served=True):
     death = {"requests_lost": lost, "recovery_ms": recovery_ms}
-    return Crash(0.9, 1.0, 4, death, silence_ms=2.0, victim_connections=victim_connections, served=served)
+    return Crash(0.9, 1.0, 4, [death], silence_ms=2.0, victim_connections=victim_connections, served=served)
 
 
 def a_round(*crashes, wrk_cut=None, **changes):
@@ -88,8 +90,15 @@ def a_round(*crashes, wrk_cut=None, **changes):
 def test_a_crash_that_costs_its_own_connections_alone():
     found = block.crash_block(a_round(a_crash(8), a_crash(9)))
     assert (found.void, found.mismatch) == ("", 0)
-    assert found.metrics == {"recovered": 1.0, "lost_per_crash": 8.5, "lost_share": 8.5 / 32, "others_survive": 1.0,
-                             "all_lost": 0.0, "recovery_ms": 3.0, "silence_ms": 2.0}
+    assert found.metrics == {"recovered": 1.0, "none_lost": 0.0, "lost_per_crash": 8.5, "lost_share": 8.5 / 32,
+                             "others_survive": 1.0, "all_lost": 0.0, "recovery_ms": 3.0, "silence_ms": 2.0}
+
+
+@pytest.mark.parametrize("lost, cut, known, none", [(0, 0, True, 1.0), (1, 0, True, 0.0), (0, 1, True, 0.0),
+                                                    (0, 0, False, 0.0)])
+def test_nothing_is_lost_by_either_account(lost, cut, known, none):
+    found = a_round(a_crash(0), a_crash(lost), wrk_cut=cut, books_known=known, balance=Balance(cut, lost, 0))
+    assert block.crash_block(found).metrics["none_lost"] == none
 
 
 def test_a_sibling_that_dies_too_is_counted_against_the_others():
@@ -148,6 +157,56 @@ def test_one_death_among_real_processes(bench, side, alone, fault):
         assert found.metrics.get("others_survive", 1.0) == 1.0 and found.metrics["lost_per_crash"] > 0
 
 
+def measured(bench, model, breakage, kept=0):
+    """One crash; again, if wrk was late on a busy machine."""
+    return Windows().measure("a crash", lambda: crash.run(bench, model, breakage, 1, random.Random(1), kept))
+
+
+def test_a_request_that_nobody_has_given_up_is_told(bench, monkeypatch):
+    monkeypatch.setattr(Breakage, "given_up", 1)
+    found = measured(bench, FOUR.start, Breakage("sigkill", ADOPT))
+    assert found.notes == ["the journal names 0 requests that were given up"]
+
+
+@pytest.mark.parametrize("fault, deaths", [("sigkill", 1), ("segv", 2)])
+@pytest.mark.parametrize("key, all_wait", [("prefork", False), ("threadpool", True), ("threadpool-request", True),
+                                           ("hybrid", False)])
+def test_connections_that_are_adopted_wait_and_lose_nothing(bench, key, all_wait, fault, deaths):
+    model = models.make(4, 2)[key]
+    found = measured(bench, model, Breakage(fault, ADOPT), kept=64)
+    only, = found.crashes
+    assert only.given_up >= (fault == "segv") and all(death["adoption"]["lost"] == 0 for death in only.deaths)
+    assert (found.notes, found.unexpected_deaths) == ([], 0) and len(only.deaths) == deaths and only.recovered
+    assert (only.lost, found.balance.mismatch, found.wrk["errors"]["read"], only.kept_cut) == (0, 0, 0, 0)
+    # Whoever waits at a second death was not necessarily answered after the first.
+    assert 0 < len(only.stalls_ms) == only.kept_held and all(stall_ms >= 0 for stall_ms in only.stalls_ms)
+    assert only.left <= bench.connections and (only.left == bench.connections if all_wait else only.left >= 0)
+    assert len(only.calm_waits_ms) == 64
+
+
+@pytest.mark.parametrize("told_after_s, seen_after_s, after_s", [(2, 9, 2), (9, 2, 2), (-50, 2, 0)])
+def test_a_death_that_is_seen_late_is_believed_to_the_journal(told_after_s, seen_after_s, after_s):
+    begun_s, day_s = time.monotonic(), time.time()
+    told = datetime.fromtimestamp(day_s + told_after_s, UTC).isoformat()
+    found = crash.when_first(Crash(begun_s, begun_s + seen_after_s, 1, [{"time": told}]))
+    assert found - begun_s == pytest.approx(after_s, abs=0.5)
+
+
+def test_connections_that_are_cut_do_not_wait(bench):
+    found = measured(bench, models.make(4, 2)["threadpool"], Breakage("sigkill"), kept=8)
+    only, = found.crashes
+    assert (only.kept_cut, only.kept_held, only.stalls_ms, only.left) == (8, 8, [], None)
+    assert (only.lost, found.balance.mismatch) == (16, 0)
+
+
+def test_a_request_that_is_not_given_up_is_told(bench, monkeypatch):
+    """The server does not adopt, and the laboratory believes that it does."""
+    monkeypatch.setattr(Breakage, "deaths", 1)
+    monkeypatch.setattr(crash, "server_options", lambda _breakage: ("--faults", "on"))
+    found = measured(bench, FOUR.start, Breakage("segv", ADOPT))
+    assert "cut instead of being answered 500" in found.notes[0]
+
+
 FOUR = Side("prefork", block="crash", model="prefork", workers=4, fault="sigkill", crashes=1)
 
 
@@ -161,8 +220,8 @@ def test_two_deaths_at_once_do_not_pass_for_one(bench, monkeypatch, which):
         return pids[which], time.monotonic()
     killed = []
     monkeypatch.setattr(crash.Round, "_kill", kill_two)
-    found = crash.run(bench, FOUR.start, FOUR.fault, FOUR.crashes, random.Random(1))
-    assert found.unexpected_deaths == 1 and found.crashes[0].death["pid"] == killed[0]
+    found = crash.run(bench, FOUR.start, Breakage(FOUR.fault), FOUR.crashes, random.Random(1))
+    assert found.unexpected_deaths == 1 and [death["pid"] for death in found.crashes[0].deaths] == killed
     counted = block.crash_block(found)
     assert counted.void == "" and counted.metrics["others_survive"] == 0.0 and counted.metrics["recovered"] == 1.0
 
@@ -190,6 +249,6 @@ def test_a_successor_that_never_comes_is_an_outcome(bench, monkeypatch):
         os.kill(server.master_pid, signal.SIGSTOP)
     monkeypatch.setattr(Server, "__exit__", go_on_and_end)
     side = Side("prefork", block="crash", model="prefork", workers=2, fault="sigkill", crashes=2)
-    found = crash.run(bench, side.start, "sigkill", 2, random.Random(1), stop_master)
+    found = crash.run(bench, side.start, Breakage("sigkill"), 2, random.Random(1), inspect=stop_master)
     assert len(found.crashes) == 1 and "no successor was ready within" in found.notes[0]
     assert block.crash_block(found).metrics["recovered"] == 0.0

@@ -69,6 +69,16 @@ OPEN_FACTS = {"switch": ("two-switches-per-round-trip",), "ipc": ("sleep-is-no-s
                        "naive-start-hides-the-race", "naive-start-folded-exact")}
 
 
+# A program runs once for all tests that look at what it prints, so one process of pytest-xdist has them all.
+
+
+def of_program(name):
+    return pytest.mark.xdist_group(f"micro-{name}")
+
+
+EACH_PROGRAM = pytest.mark.parametrize("program", [pytest.param(name, marks=of_program(name)) for name in SERIES])
+
+
 def run(program, *options):
     return subprocess.run([str(BIN_DIR / f"micro-{program}"), *options], capture_output=True, text=True,
                           timeout=DEADLINE_S)
@@ -98,7 +108,7 @@ def quick(program):
     return json.loads(output)
 
 
-@pytest.mark.parametrize("program", SERIES)
+@EACH_PROGRAM
 def test_series(program):
     result = quick(program)
     assert result["micro"] == program
@@ -116,7 +126,7 @@ def test_series(program):
             assert len(values) == QUICK_PAIRS and all(value > 0 for value in values)
 
 
-@pytest.mark.parametrize("program", SERIES)
+@EACH_PROGRAM
 def test_facts(program):
     facts = {fact["key"]: fact for fact in quick(program).get("facts", [])}
     assert set(facts) == {*CERTAIN_FACTS[program], *OPEN_FACTS.get(program, ())}
@@ -131,12 +141,14 @@ def test_facts(program):
     assert not_so == []
 
 
+@of_program("race")
 def test_unlocked_increments_get_lost():
     facts = {fact["key"]: fact for fact in quick("race")["facts"]}
     assert facts["unlocked-threads-lose"]["observed"] > 0
     assert facts["unlocked-processes-lose"]["observed"] > 0
 
 
+@of_program("race")
 def test_naive_starts_are_counted_one_by_one():
     """A sum that is exact now and then, not one verdict: each start counts, and each row of them."""
     facts = {fact["key"]: fact for fact in quick("race")["facts"]}
@@ -160,6 +172,7 @@ def switch_is_part_of_its_turn():
     return all(growth[f"{who}-1024-pages"] < 0.8 * turns[who] for who in ("process", "thread"))
 
 
+@of_program("switch")
 def test_growth_is_of_the_switch_alone():
     """About half of a turn with 1024 touched pages; the machine may be busy in one of the two, and not each time."""
     parameters = series_of("switch", "growth")["parameters"]
@@ -167,11 +180,13 @@ def test_growth_is_of_the_switch_alone():
     assert any(switch_is_part_of_its_turn() for _ in range(5))
 
 
+@of_program("create")
 def test_a_pool_answers_sooner_than_a_new_thread_or_process():
     request = medians(series_of("create", "request"))
     assert request["pool-thread"] < request["thread-per-request"] < request["fork-per-request"]
 
 
+@of_program("alloc")
 def test_a_cached_block_comes_sooner_than_a_searched_one():
     """glibc's cache of a thread ends at blocks of 1032 bytes: a larger one would be searched for as well."""
     searched = medians(series_of("alloc", "searched-2-kib"))

@@ -140,13 +140,15 @@ def test_fresh_connections_and_their_outcomes_in_a_file(tmp_path):
     with prefork(tmp_path, 2) as server:
         result = probe(server.port, rate_per_s=200, path="/whoami", connect_per_request=True, duration_s=0.2,
                        warm_up_s=0.1, outcomes=path)
-        generations = {str(worker["generation"]) for worker in server.status()["workers"]}
+        workers = server.status()["workers"]
     assert seen(result) == {"ok": 40} and result.warm_up_outcomes["ok"] == 20
     assert result.raw["connections_opened"] == 60
     with path.open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 60 and {(row["outcome"], row["status"]) for row in rows} == {("ok", "200")}
-    assert {row["generation"] for row in rows} <= generations
+    for name in ("generation", "pid"):
+        assert {row[name] for row in rows} <= {str(worker[name]) for worker in workers}
+    assert {int(row["connection"]) for row in rows} <= set(range(64))
     assert sorted(int(row["intended_us"]) for row in rows) == list(range(0, 300_000, 5000))
     assert all(abs(int(row["time_us"]) - int(row["intended_us"]) - int(row["latency_us"])) <= 1 for row in rows)
 

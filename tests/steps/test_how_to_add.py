@@ -21,8 +21,11 @@ from test_documents import section, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 HANDLERS, SERVER, LOADTEST = "common/handlers/README.md", "server/README.md", "loadtest/README.md"
-STEPS = ((HANDLERS, "Add a handler"), (SERVER, "Add a setting"), (SERVER, "Add a model"),
+STEPS = ((HANDLERS, "Add a handler"), (HANDLERS, "Test a handler"), (SERVER, "Add a setting"), (SERVER, "Add a model"),
          (LOADTEST, "Add a demonstration"), (LOADTEST, "Add an experiment"), (LOADTEST, "Add a claim"))
+WRITTEN_TO = ("common/handlers/handlers.h", "common/handlers/bench/hello.c", "common/config/config.h",
+              "common/config/config_settings.c", "server/hello/hello.h", "server/hello/hello.c",
+              "server/main/hello_server.c", "tests/unit/handlers/test_handlers.c")
 LEFT_OUT = shutil.ignore_patterns("build", ".git", "results", "2026-*", "corpus", "__pycache__")
 
 STEP_BEGINS = re.compile(r"In `\S+`, behind ")
@@ -58,7 +61,7 @@ def follow(tree, document, heading):
 
 def build(tree, *targets):
     """Without optimisation: what counts here is that it is built at all."""
-    options = ("-G", "Ninja", "-DCMAKE_BUILD_TYPE=None", "-DTWINHTTPD_WERROR=ON", "-DTWINHTTPD_TESTS=OFF",
+    options = ("-G", "Ninja", "-DCMAKE_BUILD_TYPE=None", "-DTWINHTTPD_WERROR=ON", "-DTWINHTTPD_TESTS=ON",
                "-DTWINHTTPD_LOADTEST=ON")
     for command in (["cmake", "-S", tree, "-B", tree / "build/dev", *options],
                     ["cmake", "--build", tree / "build/dev", "-j", "2", "--target", *targets]):
@@ -70,7 +73,7 @@ def make_tree(copy):
     shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
     for document, heading in STEPS:
         follow(copy, document, heading)
-    build(copy, "prefork-server", "threadpool-server", "hello-server")
+    build(copy, "prefork-server", "threadpool-server", "test_handlers", "hello-server")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,14 @@ def test_a_handler_answers(tree, tmp_path):
 def test_a_handler_takes_two_places(tree):
     text = section((tree / HANDLERS).read_text(), "Add a handler")
     assert len(STEP.findall(text)) == 2
+
+
+def test_a_handler_is_tested(tree):
+    assert "[       OK ] test_hello" in output_of(tree, bin_of(tree) / "test_handlers")
+
+
+def test_what_is_added_has_the_layout_of_the_rest(tree):
+    output_of(tree, "clang-format-19", "--dry-run", "--Werror", *WRITTEN_TO)
 
 
 def test_a_setting_is_listed_taken_and_limited(tree):

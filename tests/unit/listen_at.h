@@ -8,9 +8,9 @@
 static inline bool listen_at(struct listener *listener, const char *text, bool reuseport,
                              size_t count, struct error *error)
 {
+    const struct listener_plan plan = {.reuseport = reuseport, .count = count};
     struct endpoint endpoint;
-    return endpoint_parse(&endpoint, text) &&
-           listener_open(listener, &endpoint, reuseport, count, error);
+    return endpoint_parse(&endpoint, text) && listener_open(listener, &endpoint, &plan, error);
 }
 
 /* worker_options.may_shut_down: nobody else serves there. */

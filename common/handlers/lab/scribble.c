@@ -160,6 +160,9 @@ DELIBERATE static void write_slots(struct scribbler *scribbler)
         slot->heartbeat_ms = draw_value(scribbler);
         slot->ready_ns = draw_value(scribbler);
         slot->connections_open = draw_value(scribbler);
+        slot->connections_mortal = draw_value(scribbler);
+        slot->legacy = draw_value(scribbler);
+        slot->counters.adoption[below(scribbler, ADOPTION_KINDS)] = draw_value(scribbler);
         slot->crash.written = (uint32_t)below(scribbler, 2);
         slot->crash.slot = (int32_t)draw_value(scribbler);
         slot->crash.stack.frames_met = (uint32_t)draw_value(scribbler);

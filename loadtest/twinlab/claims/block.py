@@ -13,7 +13,7 @@ from twinlab.claims.evidence import FAILED, LABORATORY
 from twinlab.claims.experiment import Side
 from twinlab.clients import http, lab_prober, wrk
 from twinlab.clients.kept import KeptConnection
-from twinlab.machine import processes
+from twinlab.machine import processes, procfs
 from twinlab.runs import crash, identity, speed
 from twinlab.runs.speed import Bench
 from twinlab.servers import books
@@ -58,17 +58,18 @@ def measure(bench: Bench, side: Side, rng: random.Random) -> Block:
 
 
 def _start(bench: Bench, side: Side) -> Server:
-    server = Server(side.start, bench.bin_dir, bench.root, bench.scratch)
+    server = Server(side.start, bench.bin_dir, bench.root, bench.scratch, ("--on-death", side.on_death))
     server.cpus = bench.server_cpus
     return server
 
 
 def verify(server: Server, side: Side) -> None:
-    """Compare what /status says with the side: model, dispatch, processes, slots. Waits until all are ready."""
+    """Compare with the side what /status says (model, dispatch, processes, slots) and what the kernel says: a process
+    whose connections are to be adopted has a keeper. Waits until all are ready."""
     deadline_s = time.monotonic() + READY_DEADLINE_S
     while True:
         status = server.status_in_time()
-        found, expected = shape_of(status), expected_shape(side)
+        found, expected = (*shape_of(status), keepers_of(server)), expected_shape(side)
         if found == expected:
             return
         if found[:2] != expected[:2] or time.monotonic() > deadline_s:
@@ -77,10 +78,15 @@ def verify(server: Server, side: Side) -> None:
         time.sleep(POLL_S)
 
 
-Shape = tuple[str, str, int, int, int]  # model, dispatch, processes, event loops, pool threads
+Shape = tuple[str, str, int, int, int, int]  # model, dispatch, processes, event loops, pool threads, keepers
 
 
-def shape_of(status: dict[str, Any]) -> Shape:
+def keepers_of(server: Server) -> int:
+    """How many processes keep the descriptors of another one."""
+    return sum(procfs.status(pid).get("Name") == "keeper" for pid in server.pids())
+
+
+def shape_of(status: dict[str, Any]) -> tuple[str, str, int, int, int]:
     """What a server says of itself; only what is ready counts."""
     ready = [worker for worker in status["workers"] if worker["state"] == "ready"]
     roles = [worker["role"] for worker in ready]
@@ -89,18 +95,20 @@ def shape_of(status: dict[str, Any]) -> Shape:
 
 
 def expected_shape(side: Side) -> Shape:
-    """What a server of this side has to say."""
-    return {
+    """What a server of this side has to be."""
+    shape = {
         "prefork": ("prefork", "connection", side.workers, side.workers, 0),
         "threadpool": ("threadpool", "connection", 1, side.threads, 0),
         "threadpool-request": ("threadpool", "request", 1, side.loops, side.threads),
         "hybrid": ("hybrid", "connection", side.workers, side.workers * side.threads, 0),
     }[side.model]
+    return (*shape, shape[2] if side.on_death == "adopt" else 0)
 
 
 def _words(shape: Shape) -> str:
-    model, dispatch, count, loops, pool = shape
-    return f"{model}, {dispatch} dispatch, {count} processes, {loops} loops, {pool} pool threads"
+    model, dispatch, count, loops, pool, keepers = shape
+    return (f"{model}, {dispatch} dispatch, {count} processes, {loops} loops, {pool} pool threads, "
+            f"{keepers or 'no'} keepers")
 
 
 def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
@@ -225,8 +233,8 @@ def _memory(bench: Bench, side: Side, _rng: random.Random) -> Block:
 
 def _crash(bench: Bench, side: Side, rng: random.Random) -> Block:
     """A process dies once a second; what each death cost, by the server's journal, held against wrk's errors."""
-    return crash_block(crash.run(bench, side.start, side.fault, side.crashes, rng,
-                                 lambda server: verify(server, side)))
+    return crash_block(crash.run(bench, side.start, crash.Breakage(side.fault, side.on_death), side.crashes, rng,
+                                 inspect=lambda server: verify(server, side)))
 
 
 def crash_block(found: crash.CrashRound) -> Block:
@@ -234,7 +242,9 @@ def crash_block(found: crash.CrashRound) -> Block:
 
     A server that a crash has silenced tells no account that could be held against the clients'.
     """
-    block = Block({"recovered": float(all(each.recovered for each in found.crashes))},
+    block = Block({"recovered": float(all(each.recovered for each in found.crashes)),
+                   "none_lost": float(found.books_known and not found.balance.wrk_cut
+                                      and not any(each.lost for each in found.crashes))},
                   mismatch=found.balance.mismatch if found.books_known else 0)
     lost = [each.lost for each in found.crashes if each.lost is not None]
     if lost:

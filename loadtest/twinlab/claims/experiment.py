@@ -12,6 +12,7 @@ from twinlab.servers.models import Model
 CONTROL = "control"  # the side, or variant, that repeats another one: an A/A comparison shows the noise
 BLOCKS = ("load", "rate", "memory", "crash", "hung")
 MODELS = ("prefork", "threadpool", "threadpool-request", "hybrid")
+ON_DEATH = ("cut", "adopt")
 START_COST_S = 0.5  # of a block beside its warm-up and its window
 OF_ALL = ("rounds", "without")  # what `quick` states of the experiment; the rest replaces defaults of the sides
 KEYS = {"title", "defaults", "sides", "control", "rounds", "quick", "pin", "chart"}
@@ -27,6 +28,7 @@ class Side:
     workers: int = 1  # processes; of a hybrid, too
     threads: int = 0  # of each process; of the pool, with request dispatch
     loops: int = 2
+    on_death: str = "cut"  # what becomes of the connections of a process that dies
     options: tuple[str, ...] = ()
     path: str = "/plaintext"
     connections: int = 32
@@ -170,8 +172,9 @@ def _side(name: str, entry: Mapping[str, Any], where: str) -> Side:
         side = Side(**given)
     except ValueError as error:
         raise LabError(f"{where}, side {name}: {error}") from error
-    if side.block not in BLOCKS or side.model not in MODELS:
-        raise LabError(f"{where}, side {name}: block is one of {', '.join(BLOCKS)}, model of {', '.join(MODELS)}")
+    if side.block not in BLOCKS or side.model not in MODELS or side.on_death not in ON_DEATH:
+        raise LabError(f"{where}, side {name}: block is one of {', '.join(BLOCKS)}, model of {', '.join(MODELS)}, "
+                       f"on_death of {', '.join(ON_DEATH)}")
     return side
 
 

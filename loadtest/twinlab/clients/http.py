@@ -1,9 +1,9 @@
-"""One GET on a fresh connection: the only HTTP client that the laboratory needs beside wrk."""
+"""One request on a fresh connection: the only HTTP client that the laboratory needs beside wrk."""
 
 import json
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Mapping
 
 
 PATIENCE_S = 20.0  # of a client that has nothing to find out about how long a server takes
@@ -32,13 +32,30 @@ class Reply:
 
 
 def get(port: int, path: str, timeout_s: float = PATIENCE_S, half_close: bool = False) -> Reply:
-    """Fetch a path from 127.0.0.1 with `Connection: close`, so that no idle connection stays behind to be counted.
+    """Fetch a path from 127.0.0.1.
 
     half_close says by the end of the stream, too, that nothing follows: for a server that reads no headers.
     """
+    return _exchange(port, request("GET", path, {"Host": "lab"}), timeout_s, half_close)
+
+
+def ask(port: int, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"",
+        timeout_s: float = PATIENCE_S) -> Reply:
+    """Any request to 127.0.0.1, by the name that a browser calls it."""
+    return _exchange(port, request(method, path, {"Host": f"127.0.0.1:{port}"} | dict(headers or {}), body), timeout_s)
+
+
+def request(method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
+    """With `Connection: close`, so that no idle connection stays behind to be counted."""
+    length = {"Content-Length": str(len(body))} if body else {}
+    lines = [f"{name}: {value}" for name, value in ({**headers, "Connection": "close"} | length).items()]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode() + body
+
+
+def _exchange(port: int, message: bytes, timeout_s: float, half_close: bool = False) -> Reply:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".encode())
+            connection.sendall(message)
             if half_close:
                 connection.shutdown(socket.SHUT_WR)
             raw = _read_to_end(connection)

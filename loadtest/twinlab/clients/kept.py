@@ -26,11 +26,18 @@ class KeptConnection:
 
     def ask(self, path: str, timeout_s: float) -> http.Reply:
         """One request and its whole answer."""
-        self._socket.settimeout(timeout_s)
         self.send(path)
+        return self.answer(timeout_s)
+
+    def answer(self, timeout_s: float) -> http.Reply:
+        """The whole answer to what was sent. RequestLost: the connection has ended instead."""
+        self._socket.settimeout(timeout_s)
         raw = b""
         while True:
-            chunk = self._socket.recv(65536)
+            try:
+                chunk = self._socket.recv(65536)
+            except (ConnectionResetError, BrokenPipeError) as error:
+                raise http.RequestLost(str(error)) from error
             raw += chunk
             try:
                 return http.parse_reply(raw)

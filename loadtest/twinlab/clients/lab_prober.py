@@ -3,6 +3,7 @@
 It asks at a fixed rate, whether or not the server keeps up, and keeps the outcome of every request.
 """
 
+import csv
 import json
 import signal
 import subprocess
@@ -108,6 +109,11 @@ class Result:
         return self.of_run(*CUT)
 
     @property
+    def started_s(self) -> float:
+        """The first moment of the warm-up, on the clock of time.monotonic()."""
+        return self.raw["started_monotonic_us"] / 1e6
+
+    @property
     def timeouts(self) -> int:
         """Requests that were given up as hung."""
         return self.of_run("timeout")
@@ -124,6 +130,25 @@ def parse(output: str) -> Result:
                   raw["queue_max"], raw["idle_closes"], _latency(raw["latency_us"]),
                   _latency(raw["latency_with_failures_us"]), _latency(raw["service_us"]), _latency(raw["lateness_us"]),
                   raw["late"], raw["interrupted"], _timeline(raw), raw)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One request's end, at ended_s on the clock of time.monotonic(). pid: whose answer to /whoami it was; else None.
+    """
+
+    ended_s: float
+    connection: int
+    outcome: str
+    pid: int | None
+
+
+def read_outcomes(path: Path, result: Result) -> list[Ended]:
+    """What a plan with a file of outcomes has left there: each request that was sent, in the order of their ends."""
+    with path.open() as file:
+        return [Ended(result.started_s + int(row["time_us"]) / 1e6, int(row["connection"]), row["outcome"],
+                      int(row["pid"]) if row["pid"] else None)
+                for row in csv.DictReader(file) if row["connection"]]
 
 
 def _latency(raw: Mapping[str, Any]) -> Latency:

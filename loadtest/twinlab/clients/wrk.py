@@ -17,10 +17,13 @@ from twinlab.machine import processes, procfs
 SCRIPTS = Path(__file__).resolve().parents[2] / "wrk"
 REPORT_SCRIPT = SCRIPTS / "report.lua"
 PIPELINE_SCRIPT = SCRIPTS / "pipeline.lua"
+LIVE_SCRIPT = SCRIPTS / "live.lua"
 # wrk stops by itself this long after it should have been told to: a bound, should the telling fail.
 SAFETY_S = 30
 # Longer than any window: wrk leaves a request that took longer out of its percentiles, and counts a timeout instead.
 TIMEOUT_S = 10
+# A live load has no windows. Another limit than that of wrk's other histogram tells the two apart, see live.lua.
+LIVE_TIMEOUT_S = 5
 # How long wrk may take to begin, and to end, on a machine that has much else to do.
 BEGIN_DEADLINE_S = 30.0
 END_DEADLINE_S = 20.0
@@ -36,6 +39,7 @@ class Style:
 
     close: bool = False
     depth: int = 1
+    live: bool = False  # its counters can be read while it runs, see wrk_live.py
 
 
 KEPT = Style()
@@ -86,12 +90,13 @@ def threads_for(connections: int) -> int:
 
 def command(url: str, connections: int, max_s: float, style: Style = KEPT) -> list[str]:
     """wrk's command line; max_s is an upper bound, since wrk knows whole seconds only and is stopped by SIGINT."""
-    argv = ["wrk", f"-t{threads_for(connections)}", f"-c{connections}", f"-d{math.ceil(max_s)}s",
-            "--timeout", f"{TIMEOUT_S}s", "--latency"]
+    threads, timeout_s = (1, LIVE_TIMEOUT_S) if style.live else (threads_for(connections), TIMEOUT_S)
+    argv = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{math.ceil(max_s)}s", "--timeout", f"{timeout_s}s",
+            "--latency"]
     if style.close:
         argv += ["-H", "Connection: close"]
     if style.depth == 1:
-        return [*argv, "-s", str(REPORT_SCRIPT), url]
+        return [*argv, "-s", str(LIVE_SCRIPT if style.live else REPORT_SCRIPT), url]
     return [*argv, "-s", str(PIPELINE_SCRIPT), url, "--", str(style.depth)]
 
 
@@ -124,9 +129,10 @@ class Wrk:
     """
 
     def __init__(self, port: int, path: str, connections: int, max_s: float, style: Style = KEPT,
-                 cpus: Iterable[int] | None = None) -> None:
+                 cpus: Iterable[int] | None = None, niceness: int = 0) -> None:
         argv = command(f"http://127.0.0.1:{port}{path}", connections, max_s + SAFETY_S, style)
-        self._child = processes.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cpus=cpus)
+        self._child = processes.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cpus=cpus,
+                                      niceness=niceness)
         self._not_begun_s = self._begun_s = time.monotonic()
 
     def __enter__(self) -> "Wrk":
@@ -180,8 +186,15 @@ class Wrk:
             self._child.send_signal(signal.SIGCONT)
 
     def finish(self) -> Result:
-        """Stop wrk now and return its result. SIGINT makes wrk end as if its time were over."""
-        told_s, was_running = time.monotonic(), self.is_running()
+        """Stop wrk now and return its result."""
+        told_s = time.monotonic()
+        result = parse(self._end(), self._ending())
+        hold_against_clock(result, Span(told_s - self._begun_s, time.monotonic() - self._not_begun_s))
+        return result
+
+    def _end(self) -> str:
+        """All that wrk prints at its end. SIGINT makes it end as if its time were over."""
+        was_running = self.is_running()
         if was_running:
             self._child.send_signal(signal.SIGINT)
         try:
@@ -189,8 +202,7 @@ class Wrk:
         except subprocess.TimeoutExpired as error:
             raise Accident(f"wrk did not stop within {END_DEADLINE_S:.0f} s of being told to (as when its clock was set "
                            "back)") from error
-        result = parse(output.decode(errors="replace"), self._ending())
         if not was_running:
+            parse(output.decode(errors="replace"), self._ending())  # no result: that is what has to be told
             raise Accident("wrk ended by itself, before it was told to")
-        hold_against_clock(result, Span(told_s - self._begun_s, time.monotonic() - self._not_begun_s))
-        return result
+        return output.decode(errors="replace")

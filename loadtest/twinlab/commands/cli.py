@@ -15,9 +15,9 @@ from twinlab.base.errors import Interrupted, LabError
 from twinlab.claims import diff
 from twinlab.claims import command as claims
 from twinlab.clients import slowhttptest
-from twinlab.commands import attack, compare, demo, open_doors, peers, peers_contenders, scale
+from twinlab.commands import attack, compare, demo, live, live_presets, open_doors, peers, peers_contenders, scale
 from twinlab.machine import processes
-from twinlab.runs import idle, siege
+from twinlab.runs import crash, idle, siege
 from twinlab.runs.windows import FAILURES, first_line
 from twinlab.servers import models, workloads
 
@@ -71,11 +71,11 @@ def add_compare(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser = commands.add_parser(
         "compare", help="run every model under load and under crashes, and print one table",
         description="Runs prefork, threadpool (connection and request dispatch) and hybrid in turn: five workloads "
-                    "with wrk, then rounds in which a worker process dies once a second. Installs missing packages "
-                    "(apt) and builds first if needed. Traffic stays on 127.0.0.1.",
+                    "with wrk, then rounds in which a worker process dies once a second, its connections cut or "
+                    "adopted by its successor. Installs missing packages (apt) and builds first if needed. Traffic stays on 127.0.0.1.",
         epilog="Exit status: 0 when all was measured, 1 when a window failed three times and is left out, or the "
                "laboratory failed, 2 for a mistake in the arguments.")
-    parser.add_argument("--quick", action="store_true", help="a first look in under 45 s; more noise")
+    parser.add_argument("--quick", action="store_true", help="a first look in under 50 s; more noise")
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed run")
     parser.add_argument("--connections", type=count, default=64, metavar="N",
                         help="connections that wrk keeps open (default 64)")
@@ -222,6 +222,46 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return demo.run(demo.Options(arguments.name, arguments.quick, arguments.bin))
 
 
+def port_number(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("must be from 0 to 65535")
+    return value
+
+
+def add_live(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser(
+        "live", help="the servers side by side under load, on one page that shows them and breaks them",
+        description="Starts prefork, thread pool and hybrid with the same number of threads, an observer and faults "
+                    "on, puts wrk on each, and serves one page for a browser on this machine: it shows all of them at "
+                    "ten times a second, and has buttons that kill, crash and hang. Goes on until Ctrl-C, then prints "
+                    "a table. A SIGUSR1 writes the recording at once. Installs missing packages (apt) and builds first "
+                    "if needed. Traffic stays on 127.0.0.1.",
+        epilog="Exit status: 0 when it was ended by Ctrl-C, SIGTERM or --seconds, 1 when the laboratory failed, 2 for "
+               "a mistake in the arguments.")
+    parser.add_argument("--port", type=port_number, default=live.PORT, metavar="N",
+                        help=f"of the page; 0: any (default {live.PORT})")
+    parser.add_argument("--seconds", type=whole_seconds, metavar="N", help="end after so long (default: go on)")
+    parser.add_argument("--connections", type=count, default=64, metavar="N",
+                        help=f"connections that each wrk keeps open (default 64); a button makes it "
+                             f"{live_presets.CROWD:,}")
+    parser.add_argument("--models", type=list_of(models.KEYS), default=list(live.KEYS), metavar="LIST",
+                        help=f"comma-separated, among {','.join(models.KEYS)} (default {','.join(live.KEYS)})")
+    parser.add_argument("--on-death", choices=crash.ON_DEATH, default=crash.CUT,
+                        help="what becomes of the connections of a process that dies (default cut)")
+    parser.add_argument("--record", type=Path, metavar="FILE",
+                        help="write the last ten minutes as a page that plays them again")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="chooses which workers are killed (default 1)")
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    parser.set_defaults(run=run_live)
+
+
+def run_live(arguments: argparse.Namespace) -> int:
+    return live.run(live.Options(port=arguments.port, seconds=arguments.seconds, connections=arguments.connections,
+                                 models=arguments.models, on_death=arguments.on_death, record=arguments.record,
+                                 seed=arguments.seed, bin_dir=arguments.bin))
+
+
 def share(text: str) -> float:
     value = float(text)
     if not 0 < value <= 100:
@@ -279,8 +319,8 @@ def add_diff(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.set_defaults(run=lambda arguments: diff.run(arguments.first, arguments.second))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale, add_demo, add_claims,
-                                             add_report, add_diff)
+COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale, add_demo, add_live,
+                                             add_claims, add_report, add_diff)
 
 
 def make_parser() -> OneLineParser:

@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,10 @@ RUN_OVERHEAD_S = 0.2
 Item = TypeVar("Item")
 
 
+# Connections of the client that sees who waits, beside those of wrk.
+KEPT = 32
+
+
 @dataclass(frozen=True)
 class Effort(study.Effort):
     """With the deaths of each crash round."""
@@ -33,8 +38,8 @@ class Effort(study.Effort):
         return self.duration_s + self.warmup_s + RUN_OVERHEAD_S
 
 
-DEFAULT = Effort(rounds=3, duration_s=1.5, warmup_s=0.3, crashes=4)
-QUICK = Effort(rounds=2, duration_s=0.4, warmup_s=0.1, crashes=1)
+DEFAULT = Effort(rounds=3, duration_s=1.5, warmup_s=0.3, crashes=3)
+QUICK = Effort(rounds=2, duration_s=0.3, warmup_s=0.1, crashes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +76,8 @@ def measure(options: Options, bin_dir: Path, summary: Summary, windows: Windows)
 
 def planned_s(effort: Effort, model_count: int) -> float:
     runs = effort.rounds * len(workloads.ALL) * model_count
-    return runs * effort.run_s + model_count * len(crash.FAULTS) * crash.planned_s(effort.crashes)
+    crash_rounds = model_count * len(crash.FAULTS) * len(crash.ON_DEATH)
+    return runs * effort.run_s + crash_rounds * crash.planned_s(effort.crashes)
 
 
 def rotated(items: list[Item], by: int) -> list[Item]:
@@ -90,10 +96,10 @@ def measure_speed(bench: Bench, summary: Summary, effort: Effort, course: Course
 
 
 def measure_crashes(bench: Bench, summary: Summary, effort: Effort, rng: random.Random, course: Course) -> None:
-    for fault in crash.FAULTS:
-        for model in summary.models:
-            course.take(f"{model.label}, {fault}", crash.planned_s(effort.crashes),
-                        partial(crash.run, bench, model, fault, effort.crashes, rng), summary.crashes)
+    for fault, model, on_death in product(crash.FAULTS, summary.models, crash.ON_DEATH):
+        course.take(f"{model.label}, {fault}, {on_death}", crash.planned_s(effort.crashes),
+                    partial(crash.run, bench, model, crash.Breakage(fault, on_death), effort.crashes, rng, KEPT),
+                    summary.crashes)
 
 
 def print_report(options: Options, summary: Summary, found: Circumstances) -> None:
@@ -105,7 +111,8 @@ def print_report(options: Options, summary: Summary, found: Circumstances) -> No
     print(f"Median of {effort.rounds} rounds of {effort.duration_s:g} s, each with a fresh server; {found.span}\n")
     _print_lines(compare_table.speed_lines(summary))
     print(compare_table.SPEED_LEGEND)
-    print(f"\nOne worker process dies each second under wrk -c{options.connections} on {crash.PATH}\n")
+    print(f"\nOne worker process dies each second under wrk -c{options.connections} on {crash.PATH}, beside a client with "
+          f"{KEPT} connections of its own\n")
     _print_lines(compare_table.crash_lines(summary))
     print(compare_table.CRASH_LEGEND)
     floor = stats.noise_floor(effort.rounds) * 100

@@ -5,7 +5,8 @@ from typing import Sequence
 
 from twinlab.base import stats
 from twinlab.base.table import number
-from twinlab.commands.summary import Summary, crash_figure
+from twinlab.commands.summary import Summary, crash_figure, crash_values
+from twinlab.runs.crash import ADOPT, CUT, FAULTS, ON_DEATH, CrashRound
 from twinlab.servers.workloads import Workload
 
 CAVEAT = ("wrk shares the CPUs with the server: requests/s shows the pair of them, and CPU per request compares "
@@ -20,8 +21,10 @@ def sentences(summary: Summary) -> list[str]:
         if a in keys and b in keys:
             found.append(pair_sentence(summary, a, b, figure, name))
     found.append(memory_sentence(summary))
-    found.append(blast_sentence(summary))
-    found.append(silence_sentence(summary))
+    found += [blast_sentence(summary, on_death) for on_death in ON_DEATH]
+    found += [stall_sentence(summary, fault) for fault in FAULTS]
+    found.append(asymmetry_sentence(summary))
+    found += [silence_sentence(summary, on_death) for on_death in ON_DEATH]
     found.append(balance_sentence(summary))
     return [sentence for sentence in found if sentence] + [CAVEAT]
 
@@ -67,15 +70,22 @@ def memory_sentence(summary: Summary) -> str | None:
     return f"Memory under {_short(first)}: {', '.join(listed)}." if listed else None
 
 
-def blast_sentence(summary: Summary) -> str | None:
+def blast_sentence(summary: Summary, on_death: str) -> str | None:
     """What one crash cost, side by side."""
-    listed = []
-    for model in summary.models:
-        rounds = [crash_round for crash_round in summary.crashes if crash_round.model == model.key]
-        lost = [value for crash_round in rounds for value in crash_figure(crash_round, "lost")]
-        if lost:
-            listed.append(f"{model.label} {_range(lost)} of {summary.connections}")
-    return f"One crash cost, of the requests that wrk had open: {', '.join(listed)}." if listed else None
+    lost = _by_model(summary, summary.crash_rounds_of(on_death), "lost")
+    if not lost:
+        return None
+    if on_death == ADOPT and not any(map(any, lost.values())):
+        return "With adopt, no crash cost one of the requests that wrk had open."
+    listed = ", ".join(f"{label} {_range(values)} of {summary.connections}" for label, values in lost.items())
+    return f"With {on_death}, one crash cost, of the requests that wrk had open: {listed}."
+
+
+def _by_model(summary: Summary, rounds: Sequence[CrashRound], figure: str) -> dict[str, list[float]]:
+    """A figure of all crashes of these rounds, by the label of the model; without models that have none."""
+    found = {model.label: [value for each in rounds if each.model == model.key for value in crash_figure(each, figure)]
+             for model in summary.models}
+    return {label: values for label, values in found.items() if values}
 
 
 def _range(values: Sequence[float]) -> str:
@@ -83,20 +93,50 @@ def _range(values: Sequence[float]) -> str:
     return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
-def silence_sentence(summary: Summary) -> str | None:
+def stall_sentence(summary: Summary, fault: str) -> str | None:
+    """Who waited with adopt, and for how long."""
+    rounds = summary.crash_rounds_of(ADOPT, fault)
+    left, listed = _by_model(summary, rounds, "left"), []
+    for found in rounds:
+        label, stalls = summary.label(found.model), crash_values(found, "stalls_ms")
+        if label in left and stalls:
+            listed.append(f"{label} {_range(left[label])} of {summary.connections}, for {number(median(stalls))} ms "
+                          f"(median; worst {number(max(stalls))} ms)")
+    calm = [value for found in rounds for value in crash_values(found, "calm_waits_ms")]
+    before = f"; in the calm before, an answer was {number(median(calm))} ms away" if calm else ""
+    return (f"With adopt, {FAULTS[fault]} stalled connections of wrk's: {'; '.join(listed)}{before}." if listed
+            else None)
+
+
+def asymmetry_sentence(summary: Summary) -> str | None:
+    """The headline: said only if the figures of this run say it."""
+    lost, left = _medians(summary, CUT, "lost"), _medians(summary, ADOPT, "left")
+    labels = [label for label in lost if left.get(label) and lost[label]]
+    if len(labels) < 2 or any(each.lost for each_round in summary.crash_rounds_of(ADOPT) for each in each_round.crashes):
+        return None
+    least, most = min(labels, key=lost.__getitem__), max(labels, key=lost.__getitem__)
+    if lost[most] <= lost[least] or left[most] <= left[least]:
+        return None
+    return (f"What the models differ in moves from lost requests to stalled ones: with cut a crash of {most} cost "
+            f"{lost[most] / lost[least]:.1f} times as many requests as one of {least}; with adopt it made "
+            f"{left[most] / left[least]:.1f} times as many connections wait, and cost none.")
+
+
+def _medians(summary: Summary, on_death: str, figure: str) -> dict[str, float]:
+    return {label: median(values) for label, values in
+            _by_model(summary, summary.crash_rounds_of(on_death), figure).items()}
+
+
+def silence_sentence(summary: Summary, on_death: str) -> str | None:
     """The longest time without an answer after a crash, worst of each model, beside the calm before."""
-    worst: dict[str, float] = {}
-    calm: list[float] = []
-    for crash_round in summary.crashes:
-        silences = crash_figure(crash_round, "silence_ms")
-        calm += crash_figure(crash_round, "calm_silence_ms")
-        if silences:
-            worst[crash_round.model] = max(silences + [worst.get(crash_round.model, 0.0)])
+    rounds = summary.crash_rounds_of(on_death)
+    worst = {label: max(values) for label, values in _by_model(summary, rounds, "silence_ms").items()}
+    calm = [value for found in rounds for value in crash_figure(found, "calm_silence_ms")]
     if not worst or not calm:
         return None
-    listed = ", ".join(f"{summary.label(key)} {number(value)} ms" for key, value in worst.items())
-    return (f"Longest time without any answer after a crash: {listed}; in the calm before, the median was "
-            f"{number(median(calm))} ms, the worst {number(max(calm))} ms.")
+    listed = ", ".join(f"{label} {number(value)} ms" for label, value in worst.items())
+    return (f"With {on_death}, longest time without any answer after a crash: {listed}; in the calm before, the median "
+            f"was {number(median(calm))} ms, the worst {number(max(calm))} ms.")
 
 
 def balance_sentence(summary: Summary) -> str | None:
@@ -108,9 +148,13 @@ def balance_sentence(summary: Summary) -> str | None:
     if not wrong:
         return (f"wrk's {total.wrk_cut} errors and the servers' journals agree in all {len(summary.crashes)} crash "
                 f"rounds; {total.lab_lost} more lost requests were the lab's own.")
-    listed = ", ".join(f"{summary.label(found.model)} {found.fault} {found.balance.mismatch:+d}" for found in wrong)
+    listed = ", ".join(f"{_where(summary, found)} {found.balance.mismatch:+d}" for found in wrong)
     return (f"MISMATCH between wrk's errors and the servers' journals (journal minus wrk): {listed}, of "
             f"{total.wrk_cut} errors in all; do not trust the lost requests of these rounds to the last digit.")
+
+
+def _where(summary: Summary, found: CrashRound) -> str:
+    return f"{summary.label(found.model)}, {found.fault}, {found.on_death}"
 
 
 def warnings(summary: Summary) -> list[str]:
@@ -126,10 +170,11 @@ def warnings(summary: Summary) -> list[str]:
         if run.leftovers:
             found.append(f"{where}: {run.leftovers} processes outlived their server and were killed")
     for crash_round in summary.crashes:
-        where = f"{summary.label(crash_round.model)}, {crash_round.fault}"
+        where = _where(summary, crash_round)
         found += [f"{where}: {note}" for note in crash_round.notes]
         if crash_round.unexpected_deaths:
-            found.append(f"{where}: {crash_round.unexpected_deaths} deaths more than were caused")
+            found.append(f"{where}: {abs(crash_round.unexpected_deaths)} deaths "
+                         f"{'more' if crash_round.unexpected_deaths > 0 else 'fewer'} than were caused")
         other = {kind: crash_round.wrk["errors"][kind] for kind in ("connect", "timeout", "status")}
         if any(other.values()):
             found.append(f"{where}: wrk also reports " + ", ".join(f"{n} {kind}" for kind, n in other.items() if n))

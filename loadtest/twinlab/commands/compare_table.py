@@ -1,13 +1,13 @@
 """The table of a comparison."""
 
 from twinlab.base import stats, table
-from twinlab.commands.summary import Summary, crash_figure, median_lost
+from twinlab.commands.summary import Summary, crash_figure, crash_values, median_of_crashes
 from twinlab.runs import crash
 from twinlab.runs.crash import CrashRound
 
 SPEED_HEADER = ("", "requests/s", "± spread", "p50 ms", "p99 ms", "CPU µs/request", "PSS KiB", "errors")
-CRASH_HEADER = ("", "crashes", "lost by each", "wrk errors", "journal", "mismatch", "ready ms", "served ms", "silent ms",
-                "worst", "calm")
+CRASH_HEADER = ("", "crashes", "lost by each", "stalled by each", "wrk errors", "journal", "mismatch", "stall ms",
+                "worst", "calm", "ready ms", "served ms", "silent ms", "worst", "calm")
 
 
 def speed_lines(summary: Summary) -> list[str]:
@@ -34,7 +34,7 @@ def _speed_row(summary: Summary, model: str, workload: str) -> list[str]:
 
 
 def crash_lines(summary: Summary) -> list[str]:
-    """One section per fault, one line per model."""
+    """One section per fault; of each model one line for each way to go on with connections, beside each other."""
     rows: list[list[str] | str] = []
     for fault, description in crash.FAULTS.items():
         rows.append(description)
@@ -44,21 +44,31 @@ def crash_lines(summary: Summary) -> list[str]:
 
 def _crash_row(summary: Summary, crash_round: CrashRound) -> list[str]:
     balance = crash_round.balance
-    lost = median_lost(crash_round)
+    stalls = crash_values(crash_round, "stalls_ms")
     silences = crash_figure(crash_round, "silence_ms")
     return [
-        "  " + summary.label(crash_round.model),
+        f"  {summary.label(crash_round.model)}, {crash_round.on_death}",
         table.count(len(crash_round.crashes)),
-        table.MISSING if lost is None else f"{lost:.0f} of {crash_round.connections}",
+        _share(crash_round, "lost"),
+        _share(crash_round, "left"),
         table.count(balance.wrk_cut),
         table.count(balance.journal_without_lab),
         f"{balance.mismatch:+d}" if balance.mismatch else "none",
+        table.number(stats.median_or_none(stalls)),
+        table.number(max(stalls, default=None)),
+        table.number(stats.median_or_none(crash_values(crash_round, "calm_waits_ms"))),
         table.number(stats.median_or_none(crash_figure(crash_round, "recovery_ms"))),
         table.number(stats.median_or_none(crash_figure(crash_round, "new_process_answers_ms"))),
         table.number(stats.median_or_none(silences)),
         table.number(max(silences, default=None)),
         table.number(stats.median_or_none(crash_figure(crash_round, "calm_silence_ms"))),
     ]
+
+
+def _share(crash_round: CrashRound, figure: str) -> str:
+    """The median, of the connections that wrk has open."""
+    found = median_of_crashes(crash_round, figure)
+    return table.MISSING if found is None else f"{found:.0f} of {crash_round.connections}"
 
 
 SPEED_LEGEND = """\
@@ -68,7 +78,11 @@ requests/s, CPU: of good answers. p50, p99: wrk's own figures, of runs without a
 answers of 400 and above too."""
 
 CRASH_LEGEND = """\
-lost by each: requests of wrk's that one crash cost (median). wrk errors: its read and write errors. journal: lost
-requests by the server's own count, without the lab's. ready: death to successor ready, by the server. served: crash to
-the first answer by the successor, silent: longest time without any answer in the half second after the crash, both as
-seen by a client that asks on a new connection every 2 ms (medians; worst of all crashes; calm: the same before it)."""
+cut, adopt: --on-death, what becomes of the connections of a process that dies. lost by each: requests of wrk's that one
+crash cost (median). stalled by each: connections of wrk's that were left to a successor (median). wrk errors: its read
+and write errors. journal: lost requests by the server's own count, without the lab's. stall: from a death to the first
+answer on a connection of the dead process, as seen by a client that always asks on all of its own and counts none that
+was cut (median of all, worst; calm: from any moment before to the next answer). A request that crashes is tried once
+more with adopt: two deaths. ready: death to successor ready, by the server. served: crash to the first answer by the
+successor, silent: longest time without any answer from the crash on, both as seen by a client that asks on a new
+connection every 2 ms (medians; worst of all crashes; calm: the same before it)."""

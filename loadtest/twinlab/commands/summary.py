@@ -54,6 +54,10 @@ class Summary(Generic[Part, Load]):
     def crash_rounds(self, fault: str) -> list[CrashRound]:
         return [crash_round for crash_round in self.crashes if crash_round.fault == fault]
 
+    def crash_rounds_of(self, on_death: str, fault: str | None = None) -> list[CrashRound]:
+        """Those in which that became of connections; of one fault or of all."""
+        return [found for found in self.crashes if found.on_death == on_death and fault in (None, found.fault)]
+
     def label(self, key: str) -> str:
         return next(model.label for model in self.models if model.key == key)
 
@@ -67,6 +71,11 @@ def crash_figure(crash_round: CrashRound, figure: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def median_lost(crash_round: CrashRound) -> float | None:
-    lost = crash_figure(crash_round, "lost")
-    return median(lost) if lost else None
+def crash_values(crash_round: CrashRound, figure: str) -> list[float]:
+    """The same of a figure of which each crash has several values."""
+    return [value for crash in crash_round.crashes for value in getattr(crash, figure)]
+
+
+def median_of_crashes(crash_round: CrashRound, figure: str) -> float | None:
+    found = crash_figure(crash_round, figure)
+    return median(found) if found else None

@@ -10,6 +10,7 @@ from twinlab.demos.lines import to_every
 from twinlab.demos.stage import (Stage, ask, connections, death_of, full_strength, is_answered, next_death,
                                  ready_workers, status, worker_pids)
 from twinlab.demos.tally import StartTally
+from twinlab.servers import account
 from twinlab.servers.server import Server
 
 TITLE = "a cluster of worker processes: scale it, restart it, lose one, under load"
@@ -132,7 +133,7 @@ def _balance(stage: Stage) -> list[Fact]:
 def _shares(server: Server) -> list[int]:
     """Connections of each worker once wrk has opened all of its own, without the one that asks."""
     def look() -> list[int] | None:
-        counts = [worker["connections_open"] - (worker["current"] or "").startswith("GET /status ")
+        counts = [worker["connections_open"] - account.is_looked_at_by(worker)
                   for worker in status(server)["workers"]]
         return counts if sum(counts) == CONNECTIONS else None
     return wait_for(look, "wrk has connected")

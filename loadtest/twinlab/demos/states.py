@@ -17,6 +17,7 @@ from twinlab.clients import http
 from twinlab.demos.lines import Line, to_every
 from twinlab.demos.stage import Stage, status, worker_pids
 from twinlab.machine import host, processes, procfs
+from twinlab.servers import account
 
 TITLE = "R, S, T and Z: running, sleeping, stopped, zombie, and what becomes of orphans"
 CLAIMS = (55, 56, 57)
@@ -163,4 +164,4 @@ def _ends_its_work(pid: int, port: int) -> bool:
 
 def _is_at_work(port: int) -> bool:
     return any((worker["current"] or "").startswith("GET /sleep")
-               for worker in http.get(port, "/status").json()["workers"])
+               for worker in account.read(port, http.PATIENCE_S)["workers"])

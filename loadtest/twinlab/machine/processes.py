@@ -55,11 +55,12 @@ def raise_if_interrupted() -> None:
 
 
 def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | int = subprocess.DEVNULL,
-          cwd: Path | None = None, cpus: Iterable[int] | None = None) -> subprocess.Popen:
+          cwd: Path | None = None, cpus: Iterable[int] | None = None, niceness: int = 0) -> subprocess.Popen:
     """Start a program in a session of its own that the kernel kills if the laboratory dies, however it dies.
 
     The own session keeps the terminal's Ctrl-C away from it (the laboratory ends it in order) and marks all its
-    descendants, so that stop() finds them. cpus: where it and its descendants may run.
+    descendants, so that stop() finds them. cpus: where it and its descendants may run; niceness: by how much they give
+    way to others.
     """
     raise_if_interrupted()
     parent = os.getpid()
@@ -70,6 +71,8 @@ def spawn(argv: list[str], stdout: IO | int = subprocess.DEVNULL, stderr: IO | i
             os._exit(1)
         if cpus:
             os.sched_setaffinity(0, cpus)
+        if niceness:
+            os.nice(niceness)
 
     try:
         with _shielded(argv[0]):

@@ -29,6 +29,7 @@ def build() -> Path:
     began_s = time.monotonic()
     build_dir = PROJECT / "build" / "release"
     if not (build_dir / "build.ninja").exists():
+        print("lab: building the servers (preset release): a minute or two, the first time", file=sys.stderr)
         _cmake(["--preset", "release"])
     _cmake(["--build", "--preset", "release"])
     took_s = time.monotonic() - began_s

@@ -6,11 +6,11 @@ from typing import Any
 
 from twinlab.base.errors import LabError
 from twinlab.base.waiting import wait_for
-from twinlab.clients import http
 from twinlab.clients.wrk import Style
 from twinlab.runs import speed
 from twinlab.runs.idle import SETTLE_DEADLINE_S
 from twinlab.runs.speed import Bench
+from twinlab.servers import account
 from twinlab.servers.models import Model
 from twinlab.servers.server import Server
 from twinlab.servers.workloads import Workload
@@ -20,7 +20,6 @@ WORKERS = (2, 4)
 CLOSE = Workload("close", "/plaintext, a connection for each request", "/plaintext", Style(close=True))
 KEPT_CONNECTIONS = 64
 TIMEOUT_S = 5.0
-STATUS_REQUEST = b"GET /status HTTP/1.1\r\nHost: lab\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -95,26 +94,13 @@ def open_at_once(server: Server) -> list[int]:
         counts: list[int] = []
 
         def all_taken() -> bool:
-            counts[:] = loop_figures(ask_status(asking), "connections_open")
+            counts[:] = loop_figures(account.read_on(asking), "connections_open")
             return sum(counts) == KEPT_CONNECTIONS
 
         wait_for(all_taken, f"{server.label} accepts {KEPT_CONNECTIONS} connections", SETTLE_DEADLINE_S)
         return counts
     except OSError as error:
-        raise LabError(f"{server.label}: /status on a kept connection failed ({error})") from error
+        raise LabError(f"{server.label}: no account on a kept connection ({error})") from error
     finally:
         for connection in connections:
             connection.close()
-
-
-def ask_status(connection: socket.socket) -> dict[str, Any]:
-    """GET /status on a connection that stays open."""
-    connection.sendall(STATUS_REQUEST)
-    raw = b""
-    while chunk := connection.recv(65536):
-        raw += chunk
-        try:
-            return http.parse_reply(raw).json()
-        except http.RequestLost:
-            continue  # not all of it is there yet
-    raise OSError("the server closed it")

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping
 
+from twinlab.servers import account
+
 # A server without load works off what is in its queues: its books move until it is done.
 STILL_S = 2.0
 SETTLE_DEADLINE_S = 30.0
@@ -17,7 +19,7 @@ POLL_S = 0.01
 
 @dataclass(frozen=True)
 class Books:
-    """A server's own account of all requests of its life, as it stands in /status."""
+    """A server's own account of all requests of its life, as it tells them itself."""
 
     started: int
     finished: int
@@ -32,15 +34,15 @@ class Books:
 
     @property
     def under_way(self) -> int:
-        """Requests begun and not ended, without the one for /status, which is written before it has ended itself.
+        """Requests begun and not ended, without the look itself, which is written before it has ended.
 
         Below zero: more ends than beginnings.
         """
-        return self.started - self.finished - self.aborted - self.died - 1
+        return self.started - self.finished - self.aborted - self.died - account.LOOK_REQUESTS
 
 
 def settled(read_status: Callable[[], dict[str, Any]], still_s: float = STILL_S) -> dict[str, Any]:
-    """/status of a server that nobody asks for anything any more, when all is answered or nothing moves for a time."""
+    """The account of a server that nobody asks for anything any more: all is answered, or nothing moves for a time."""
     before: int | None = None
     still_until_s, deadline_s = 0.0, time.monotonic() + SETTLE_DEADLINE_S
     while True:

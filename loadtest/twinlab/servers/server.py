@@ -11,7 +11,7 @@ from typing import Any, Self
 from twinlab.base.errors import LabError
 from twinlab.clients import http
 from twinlab.machine import processes
-from twinlab.servers import books
+from twinlab.servers import account, books
 from twinlab.servers.models import Model
 
 START_DEADLINE_S = 20.0
@@ -48,15 +48,12 @@ def count_levels(log: str) -> Counter[str]:
     return Counter(LOG_LEVEL.findall(log))
 
 
-class Busy(LabError):
-    """The server has no room for this request now."""
-
-
 class Program:
     """A program that serves HTTP on 127.0.0.1: started fresh, watched, surely ended; use it as a context manager."""
 
     reads_headers = True
     cpus: frozenset[int] | None = None  # where it may run; None: anywhere
+    niceness = 0  # by how much it gives way to others
 
     def __init__(self, label: str, argv: list[str], scratch: Path) -> None:
         self.label = label
@@ -69,7 +66,7 @@ class Program:
     def __enter__(self) -> Self:
         # Files, not pipes: a pipe that nobody reads would stop a server that has much to say.
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
-            self._child = processes.spawn(self._argv, stdout=out, stderr=err, cpus=self.cpus)
+            self._child = processes.spawn(self._argv, stdout=out, stderr=err, cpus=self.cpus, niceness=self.niceness)
         try:
             self.port = self._wait_until_ready()
         except BaseException:
@@ -99,6 +96,10 @@ class Program:
         errors = self.log_tail() or "(its stderr is empty)"
         return f"{self.label} {what}; command: {' '.join(self._argv)}\n{errors}"
 
+    def said(self) -> str:
+        """What the program has printed so far."""
+        return self._stdout.read_text(errors="replace")
+
     def log_tail(self, lines: int = 20) -> str:
         """The end of the program's stderr."""
         return "\n".join(self._stderr.read_text(errors="replace").splitlines()[-lines:])
@@ -113,6 +114,11 @@ class Program:
 
     def is_running(self) -> bool:
         return self._child.poll() is None
+
+    def has(self, pid: int) -> bool:
+        """Whether a process lives and is one of the program's: a pid that was told before may be another's now."""
+        fields = processes.stat_fields(pid)
+        return fields is not None and fields[0] not in "ZX" and int(fields[3]) == self._child.pid
 
     def pids(self) -> list[int]:
         """The master and every process that descends from it."""
@@ -149,24 +155,22 @@ class Server(Announced):
         self.model = model
 
     def status(self, timeout_s: float = 2.0) -> dict[str, Any]:
-        """GET /status."""
-        reply = http.get(self.port, "/status", timeout_s)
-        if reply.status != 200:
-            raise (Busy if reply.status == 503 else LabError)(f"{self.label}: GET /status answered {reply.status}")
-        self.looks += 1
-        return reply.json()
+        """Its own account."""
+        found = account.read(self.port, timeout_s, self.label)
+        self.looks += account.LOOK_REQUESTS
+        return found
 
     def status_in_time(self) -> dict[str, Any]:
-        """GET /status, however long the queue before it is: what a load has left is answered first."""
+        """The same, however long the queue before it is: what a load has left is answered first."""
         deadline_s = time.monotonic() + QUEUE_DEADLINE_S
         while True:
             try:
                 return self.status(QUEUE_DEADLINE_S)
-            except (http.NoAnswer, http.RequestLost, Busy) as error:
+            except (http.NoAnswer, http.RequestLost, account.Busy) as error:
                 if time.monotonic() > deadline_s or not self.is_running():
-                    raise LabError(f"{self.label} does not answer /status: {error}\n{self.log_tail()}") from error
+                    raise LabError(f"{self.label} does not tell of itself: {error}\n{self.log_tail()}") from error
             time.sleep(BUSY_POLL_S)
 
     def settled_status(self) -> dict[str, Any]:
-        """/status when nothing is under way any more: no request of an earlier load waits in a queue."""
+        """The account when nothing is under way any more: no request of an earlier load waits in a queue."""
         return books.settled(self.status_in_time)

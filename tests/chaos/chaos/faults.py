@@ -10,6 +10,7 @@ from support.client import Client, ConnectionLost, request_bytes
 LEAK_BYTES = 1 << 20
 OOM_HEADROOM_BYTES = 48 << 20
 OOM_LEAK_BYTES = 512 << 20
+GIVEN_UP = 500  # so is a request answered under which one process after the other has died
 NO_PROCESSES = 1
 REPLACED = "all processes have been replaced"
 
@@ -21,6 +22,7 @@ class Fault:
     loses: bool  # requests may be lost; else no client may notice more than a delay
     unsettles: bool = False  # several processes come and go at once: see the tolerance in account.py
     statuses: tuple = ()  # which answers may name an error
+    is_repeated: bool = False  # it is a request, and a successor that goes on with connections tries it, too
     unavailable: object = None  # tells why it cannot be done to this session, or None
 
 
@@ -69,20 +71,30 @@ def _send_fault(session, target):
     return client, pid
 
 
+def _read_last(session, client, target):
+    """What becomes of the request under which processes die: cut, or given up by a successor, who says so."""
+    try:
+        response = client.read_response()
+    except (ConnectionLost, OSError):
+        session.seen.note_failure("cut", target)
+        return
+    if session.adopts and response.status == GIVEN_UP:
+        session.seen.note_given_up()
+    else:
+        session.seen.note_answer(response, target)
+
+
 def _crash(target):
     def act(session, _step):
         client, pid = _send_fault(session, target)
         with client:
-            try:
-                client.read_response()
-            except (ConnectionLost, OSError):
-                session.seen.note_failure("cut", target)
+            _read_last(session, client, target)
         session.expect_gone({pid})
     return act
 
 
 for _path in ("segv", "abort", "stack-overflow", "exit?status=3"):
-    fault(f"GET /fault/{_path.partition('?')[0]}", loses=True)(_crash(f"/fault/{_path}"))
+    fault(f"GET /fault/{_path.partition('?')[0]}", loses=True, is_repeated=True)(_crash(f"/fault/{_path}"))
 
 
 # A request gets a thread stuck, until its process is killed: by a watchdog, or in its place.
@@ -90,6 +102,7 @@ for _path in ("segv", "abort", "stack-overflow", "exit?status=3"):
 def _stick(target):
     def act(session, step):
         client, pid = _send_fault(session, target)
+        others = set(session.worker_pids()) - {pid}
         with client:
             if session.has_watchdog:
                 session.watch_until_answered()
@@ -101,14 +114,28 @@ def _stick(target):
                 session.hush()
                 os.kill(pid, signal.SIGKILL)
                 session.go_on()
-            client.read_to_end()
-            session.seen.note_failure("cut", target)
+            if session.adopts:
+                _end_whoever_repeats_it(session, client, {pid, *others}, step)
+            _read_last(session, client, target)
         session.expect_gone({pid})
     return act
 
 
+def _end_whoever_repeats_it(session, client, known, step):
+    """The successors try the request, too, and are stuck as well, until one gives it up. known: who is none, or was
+    killed."""
+    while not client.has_answer():
+        wait_for(lambda: client.has_answer() or set(session.worker_pids()) - known, "a successor")
+        session.hold(step.hold_s)
+        for successor in set(session.worker_pids()) - known:
+            if not session.has_watchdog and not client.has_answer():
+                os.kill(successor, signal.SIGKILL)
+                session.expect_gone({successor})
+                known.add(successor)
+
+
 for _path in ("hang", "deadlock"):
-    fault(f"GET /fault/{_path}", loses=True)(_stick(f"/fault/{_path}"))
+    fault(f"GET /fault/{_path}", loses=True, is_repeated=True)(_stick(f"/fault/{_path}"))
 
 
 # Nobody dies: everything is late at most.
@@ -160,7 +187,7 @@ def _without_memory_limit(session):
     return session.why_no_memory_limit
 
 
-@fault("out of memory", loses=True, unavailable=_without_memory_limit)
+@fault("out of memory", loses=True, is_repeated=True, unavailable=_without_memory_limit)
 def out_of_memory(session, _step):
     target = f"/fault/leak?bytes={OOM_LEAK_BYTES}"
     before = set(session.worker_pids())
@@ -171,10 +198,7 @@ def out_of_memory(session, _step):
         with Client(session.address) as client:
             session.whoami_pid(client)
             client.send(request_bytes(target=target))
-            try:
-                client.read_response()
-            except (ConnectionLost, OSError):
-                session.seen.note_failure("cut", target)
+            _read_last(session, client, target)
         session.begin(quiet=False)  # only now it is known when the kernel struck
     finally:
         group.unlimit()
@@ -209,7 +233,8 @@ def threads_fail(session, step):
     victim = step.choose(session.worker_pids())
     left = sum(len(os.listdir(f"/proc/{pid}/task")) for pid in
                {session.master, *session.worker_pids()} - {victim})
-    session.processes.limit(left + 1)
+    # A keeper is a process, too: the successor's is to start before the thread that cannot.
+    session.processes.limit(left + 1 + (len(session.keeper_pids()) + 1 if session.adopts else 0))
     try:
         session.begin()
         os.kill(victim, signal.SIGKILL)

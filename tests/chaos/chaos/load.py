@@ -50,6 +50,11 @@ class Journal:
                 kind = f"status {response.status}"
                 self.failures.append(Failure(time.monotonic(), kind, target))
 
+    def note_given_up(self):
+        """An answer that names an error, to a request that was to have it."""
+        with self._lock:
+            self.answers += 1
+
     def note_failure(self, kind, target):
         with self._lock:
             self.failures.append(Failure(time.monotonic(), kind, target))

@@ -63,9 +63,10 @@ def shared_memory():
 class Session:
     """Use as a context: leaves no process, mount, control group or file."""
 
-    def __init__(self, model, directory, root, seed, options=(), has_watchdog=False):
+    def __init__(self, model, directory, root, seed, options=(), has_watchdog=False, adopts=False):
         self.model = model
         self.has_watchdog = has_watchdog
+        self.adopts = adopts
         self.sanitized = servers.SANITIZED
         self.seen = Journal()
         self.last_fault = "start"
@@ -120,6 +121,10 @@ class Session:
 
     def worker_pids(self):
         return processes.living_children(self.master)
+
+    def keeper_pids(self):
+        """Of processes that keep the descriptors of others."""
+        return processes.keepers(self.master)
 
     def start(self):
         """Starts a server on the session's port; it dies with this process, and lives in its groups."""
@@ -244,7 +249,7 @@ class Session:
         deaths = self._new_deaths()
         failures = self.seen.failures[failures_before:]
         balance = account.balance(fault, deaths, failures, self.seen.closing_answers - closing_before,
-                                  self.model.loops)
+                                  self.model, self.adopts)
         outcome = Outcome(step, balance, self._since_ms(self._prober.first_answer_s),
                           self._since_ms(strong_s))
         on_outcome(outcome)
@@ -294,7 +299,10 @@ class Session:
         found = []
         if zombies := processes.zombie_children(self.master):
             found.append(f"zombies: {zombies}")
-        expected = sorted({self.master, *self.worker_pids()})
+        keepers = self.keeper_pids()
+        if len(keepers) != (self.model.processes if self.adopts else 0):
+            found.append(f"keepers: {keepers}")
+        expected = sorted({self.master, *self.worker_pids(), *keepers})
         if (members := processes.living_in_session(self.server.session)) != expected:
             found.append(f"processes of the session: {members}, expected: {expected}")
         if (now := processes.open_fds(self.master)) != descriptors:
@@ -383,9 +391,20 @@ class Session:
         self._check([f"{outcome.account.cut} requests were cut by the death of the master, more than {most}"]
                     if outcome.account.cut > most else [])
 
+    def _left_in_shared_memory(self):
+        """What is new there and stays: other tests, which run at the same time, put there what soon goes."""
+        new = shared_memory() - self._shared_memory
+
+        def has_gone():
+            new.intersection_update(shared_memory())
+            return not new
+        with contextlib.suppress(AssertionError):
+            wait_until(has_gone, "what is new has gone")
+        return new
+
     def _check_nothing_left(self):
         found = []
-        if new := shared_memory() - self._shared_memory:
+        if new := self._left_in_shared_memory():
             found.append(f"new in /dev/shm: {sorted(new)}")
         if new := set(os.listdir(self._server_directory)) - {"stdout", "stderr"}:
             found.append(f"new files: {sorted(new)}")

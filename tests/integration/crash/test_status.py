@@ -11,21 +11,24 @@ from support.waiting import wait_until
 TOTALS = {"requests_started", "requests_finished", "bytes_sent", "connections_accepted", "connections_adopted",
           "connections_refused",
           "connections_open", "connections_idle", "deaths", "requests_lost", "requests_aborted",
-          "requests_handled", "faults_recovered", "stuck_incidents"}
+          "requests_handled", "faults_recovered", "stuck_incidents", "in_progress_lost"}
+ADOPTION = {"connections", "lost", "repeated", "resumed", "skipped", "refused_500", "refused_502"}
 WORKER = {"slot", "worker", "process", "role", "pid", "tid", "generation", "state", "heartbeat_age_ms", "stuck",
           "requests_started", "requests_finished", "requests_aborted", "requests_handled",
           "bytes_sent", "connections_accepted", "connections_adopted", "connections_refused",
           "connections_open", "connections_idle", "deaths", "current",
           "faults_recovered"}
 STATUS = {"server", "version", "model", "dispatch", "generation", "master_pid", "uptime_ms",
-          "totals", "workers", "deaths", "stuck_processes"}
+          "totals", "latency", "stalls", "workers", "deaths", "stuck_processes"}
 
 
 def test_schema(server):
     status = server.status()
     assert set(status) == STATUS
-    assert set(status["totals"]) == TOTALS
-    assert all(isinstance(value, int) and value >= 0 for value in status["totals"].values())
+    totals = status["totals"]
+    assert totals.pop("adoption") == dict.fromkeys(ADOPTION, 0)
+    assert set(totals) == TOTALS
+    assert all(isinstance(value, int) and value >= 0 for value in totals.values())
     for worker in status["workers"]:
         assert set(worker) == WORKER
     assert status["server"] == server.model.binary

@@ -43,9 +43,22 @@ def test_it_serves_when_the_banner_is_out(model, start_server):
     assert all(worker["state"] == "ready" for worker in server.status()["workers"])
 
 
-@pytest.mark.xdist_group("port-8080")
+@pytest.fixture
+def turn_on_port_8080():
+    """There is one such port, and tests of several builds may run side by side: who has this name has the turn."""
+    with socket.socket(socket.AF_UNIX) as turn:
+        def is_mine():
+            try:
+                turn.bind("\0twinhttpd-test-port-8080")
+            except OSError:
+                return False
+            return True
+        wait_until(is_mine, "it is this test's turn")
+        yield
+
+
 @EACH_BINARY
-def test_no_arguments_serve_the_bundled_root_on_port_8080(model, tmp_path):
+def test_no_arguments_serve_the_bundled_root_on_port_8080(model, tmp_path, turn_on_port_8080):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -331,12 +344,14 @@ def test_too_few_file_descriptors(model, site):
     assert "descriptor" in message
 
 
-def test_threads_share_a_table_of_descriptors_that_need_not_grow(model, start_server):
+def test_a_shared_table_of_descriptors_need_not_grow(model, start_server):
     """The kernel would stop every accepting thread for milliseconds each time it grows."""
-    server = start_server(model, "--max-connections", "1000")
-    for pid in server.worker_pids():
-        table = processes.status_number(pid, "FDSize")
-        assert (table >= 1000 * model.loops) == (model.dispatch is not None)
+    for options in (), ("--on-death", "adopt"):  # which has a keeper share it
+        server = start_server(model, "--max-connections", "1000", *options)
+        is_shared = model.dispatch is not None or bool(options)
+        for pid in server.worker_pids():
+            table = processes.status_number(pid, "FDSize")
+            assert (table >= 1000 * model.loops) == is_shared
 
 
 def test_a_refused_start_leaves_no_process(model, site, start_server):
@@ -403,3 +418,12 @@ def test_stopping_frees_the_port(model, start_server):
         assert client.get("/plaintext").status == 200
         server.stop()
     assert start_server(model, *listen).get("/plaintext").status == 200
+
+
+@pytest.mark.models(models.SUPERVISED)
+def test_who_serves_goes_before_the_master_when_memory_runs_out(model, start_server):
+    server = start_server(model)
+    def score(pid):
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+    assert score(server.pid) == score("self")
+    assert all(score(pid) == min(score("self") + 100, 1000) for pid in server.worker_pids())

@@ -21,42 +21,6 @@ SILENCE_S = 1.5  # longer than the patience beyond a drain deadline
 PREFORK = models.BY_NAME["prefork"]
 
 
-@pytest.fixture(scope="session")
-def gate_library(build_preload):
-    return build_preload("gate")
-
-
-class Gate:
-    """Decides which new processes become ready."""
-
-    def __init__(self, directory, library):
-        self.directory = directory
-        self.environment = {**os.environ, "LD_PRELOAD": str(library), "GATE": str(directory)}
-
-    def close(self):
-        (self.directory / "closed").touch()
-
-    def open(self):
-        (self.directory / "closed").unlink()
-
-    def let_one_pass(self):
-        (self.directory / "ticket").touch()
-        wait_until(lambda: not (self.directory / "ticket").exists(), "somebody takes the ticket")
-
-    def break_down(self):
-        (self.directory / "broken").touch()
-
-    def mend(self):
-        (self.directory / "broken").unlink()
-
-
-@pytest.fixture
-def gate(gate_library, tmp_path):
-    directory = tmp_path / "gate"
-    directory.mkdir()
-    return Gate(directory, gate_library)
-
-
 class Supervised(Server):
     """A prefork server with a file of settings that a test changes, and a gate for its processes."""
 

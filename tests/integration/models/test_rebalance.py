@@ -9,7 +9,7 @@ import time
 import pytest
 
 from support import models, wrk
-from support.client import request_bytes, wait_until_connections
+from support.client import request_bytes
 from support.waiting import wait_until
 
 SEVERAL_LOOPS = pytest.mark.models(
@@ -119,7 +119,7 @@ def test_deaths_under_load(model, start_server, start_load):
     server = start_server(model)
     load = start_load(server, "/plaintext")
     for _ in range(KILLS):
-        wait_until_connections(server.address[1], 64)  # wrk's, and none of ours
+        wrk.wait_until_accepted(server, 64)
         victim = server.worker_pids()[0]
         os.kill(victim, signal.SIGKILL)
         server.wait_for_full_strength(without_pid=victim)

@@ -3,6 +3,7 @@
 import re
 import select
 import socket
+import struct
 from dataclasses import dataclass
 
 from support.kernel_sockets import server_ends
@@ -141,6 +142,16 @@ class Client:
     def expect_close(self):
         rest = self.read_to_end()
         assert rest == b"", f"bytes after the last response: {rest[:200]!r}"
+
+    def expect_orderly_close(self):
+        """The end, and no reset: all that was sent has arrived."""
+        self.expect_close()
+        assert self._gone is None, self._gone
+
+    def reset(self):
+        """Leaves without a word: what is on its way is thrown away."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def has_closed(self):
         """True when the server has closed by now; does not wait, keeps what it reads."""

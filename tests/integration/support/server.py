@@ -1,5 +1,6 @@
 """A server under test: start, ask, watch, stop, and prove that nothing is left."""
 
+import collections
 import json
 import os
 import random
@@ -222,11 +223,27 @@ class Server:
         self.process.wait(DEADLINE_S)
 
 
+# The newest are those of tests that still run.
+_kept_ports: collections.deque[socket.socket] = collections.deque(maxlen=50)
+
+
+def _keep_port(port):
+    """Whether no other process that tests has this port: an abstract name is let go by the kernel when its owner ends."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0twinhttpd-tests-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _kept_ports.append(name)
+    return True
+
+
 def quiet_port():
-    """A free port that no client gets by chance (it is outside of ip_local_port_range), for a test
+    """A free port that no client gets by chance (it is outside of ip_local_port_range), and no other test, for a test
     that listens on it twice."""
     for port in random.sample(range(20000, 30000), 100):
-        if is_free(port):
+        if _keep_port(port) and is_free(port):
             return port
     raise AssertionError("no free port between 20000 and 30000")
 
@@ -261,6 +278,8 @@ class SharedServers:
         key = (model, options)
         if key not in self._running:
             server = start(model, options, self._new_directory(), self._root)
+            if "--observe" in options:  # until it has its name it looks like a serving process
+                wait_until(lambda: processes.observers(server.pid), "the observer has its name")
             self._running[key] = (server, server.worker_pids())
         return self._running[key][0]
 

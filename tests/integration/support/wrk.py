@@ -5,6 +5,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 
+from support.client import wait_until_connections
 from support.waiting import DEADLINE_S, wait_until
 
 _WRK = "/usr/bin/wrk"
@@ -22,18 +23,27 @@ class WrkResult:
     bad_statuses: int
 
 
-def start(url, duration_s=_UNTIL_ITS_END_S, connections=64, headers=()):
+def start(url, duration_s=_UNTIL_ITS_END_S, connections=64, headers=(), script=()):
     # Without a timeout, wrk counts what a busy machine answers after two seconds as an error.
     command = [_WRK, "-t2", f"-c{connections}", f"-d{duration_s}s", "--timeout", f"{_UNTIL_ITS_END_S}s"]
     for header in headers:
         command += ["-H", header]
-    return subprocess.Popen([*command, url], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    if script:  # and its arguments
+        command += ["-s", str(script[0])]
+    return subprocess.Popen([*command, url, "--", *script[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True)
 
 
 def wait_until_under_way(server):
     enough = server.status()["totals"]["requests_started"] + _UNDER_WAY_REQUESTS
     wait_until(lambda: server.status()["totals"]["requests_started"] > enough, "wrk is under way")
+
+
+def wait_until_accepted(server, connections):
+    """The server has counted all of wrk's connections, and holds no others: a process that is killed between the kernel's
+    giving a connection and its own counting loses one that no journal tells of."""
+    wait_until(lambda: server.status()["totals"]["connections_open"] == connections + 1, "all are accepted")
+    wait_until_connections(server.address[1], connections)  # the one that asked for the status is gone
 
 
 def _finish(process):

@@ -162,7 +162,7 @@ static void start_and_hear_of_it(void)
     int number;
     size_t count;
     start_worker(NULL);
-    assert_true(keeper_list(pair.asking, 1, &number, &count, PATIENCE_MS, &error));
+    assert_true(keeper_list(pair.asking, 0, 1, &number, &count, PATIENCE_MS, &error));
 }
 
 static int ended(pid_t *pid)
@@ -469,7 +469,7 @@ static void test_the_list_has_what_is_open(void **state)
     size_t count, found = 0;
     start_worker(hold_many);
     kill_worker();
-    assert_true(keeper_list(pair.asking, NEVER_OPEN, numbers, &count, PATIENCE_MS, &error));
+    assert_true(keeper_list(pair.asking, 0, NEVER_OPEN, numbers, &count, PATIENCE_MS, &error));
     for (size_t i = 0; i < count; i++) {
         assert_true(i == 0 || numbers[i] > numbers[i - 1]);
         for (size_t k = 0; k < MANY; k++) {
@@ -480,7 +480,7 @@ static void test_the_list_has_what_is_open(void **state)
     assert_int_equal(found, MANY - MANY / 10);
     assert_true(count >= found && count < found + 32);
     int few[1];
-    assert_true(keeper_list(pair.asking, 1, few, &count, PATIENCE_MS, &error));
+    assert_true(keeper_list(pair.asking, 0, 1, few, &count, PATIENCE_MS, &error));
     assert_true(count <= 1);
 }
 
@@ -589,7 +589,7 @@ static void test_a_keeper_that_is_gone_is_told(void **state)
     assert_false(keeper_take(pair.asking, &number, &taken, 1, PATIENCE_MS, &error));
     assert_int_equal(taken, -1);
     assert_non_null(strstr(error.text, "is gone"));
-    assert_false(keeper_list(pair.asking, 1, &number, &count, PATIENCE_MS, &error));
+    assert_false(keeper_list(pair.asking, 0, 1, &number, &count, PATIENCE_MS, &error));
     assert_int_equal(count, 0);
 }
 

@@ -358,7 +358,7 @@ static void test_random_successions(void **state)
                 assert_false(extents_claim(extents, runs_of_model[number]));
             }
         }
-        extents_forget_predecessor(extents);
+        extents_forget_predecessor(extents, UINT32_MAX);
     }
     give_all_of_model();
     assert_int_equal(take_pages(PAGES).page, 0);
@@ -506,7 +506,10 @@ static void test_what_the_predecessor_left_goes_back(void **state)
     assert_true(extents_claim(extents, kept));
     trim();
     assert_int_equal(pages_with_memory(), 104);
-    extents_forget_predecessor(extents);
+    extents_forget_predecessor(extents, 10);
+    trim();
+    assert_int_equal(pages_with_memory(), 4 + 94);
+    extents_forget_predecessor(extents, UINT32_MAX);
     trim();
     assert_int_equal(pages_with_memory(), 4);
     assert_int_equal(*(char *)extents_memory(extents, kept), 1);

@@ -161,7 +161,23 @@ static void test_a_description_of_ones_own(void **state)
     assert_true((fcntl(ends[1], F_GETFD) & FD_CLOEXEC) != 0);
     close(shared);
     close_both(ends);
-    log_file_own(-1); /* does nothing */
+    assert_false(log_file_own(-1)); /* does nothing */
+}
+
+/* Of a file that is appended to, its position, too: that it is nobody else's is told. */
+static void test_a_position_of_ones_own(void **state)
+{
+    (void)state;
+    int fd = log_file_open(path);
+    int shared = dup(fd);
+    assert_true(log_file_own(fd));
+    assert_int_equal(log_file_append(shared, "one\n", 4), 4);
+    assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
+    assert_int_equal(log_file_append(fd, "two\n", 4), 4);
+    assert_int_equal(lseek(shared, 0, SEEK_CUR), 4);
+    assert_int_equal(lseek(fd, 0, SEEK_CUR), 8);
+    close(shared);
+    close(fd);
 }
 
 /* Who shares a file without O_APPEND goes by its position. */
@@ -170,7 +186,7 @@ static void test_a_shared_position(void **state)
     (void)state;
     int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     int shared = dup(fd);
-    log_file_own(fd);
+    assert_false(log_file_own(fd));
     assert_int_equal(log_file_append(fd, "one\n", 4), 4);
     assert_int_equal(log_file_append(shared, "two\n", 4), 4);
     assert_int_equal(pread(fd, text, 9, 0), 8);
@@ -350,6 +366,7 @@ int main(void)
         TEST(test_a_fifo_without_a_reader),
         TEST(test_paths_of_descriptors),
         TEST(test_a_description_of_ones_own),
+        TEST(test_a_position_of_ones_own),
         TEST(test_a_shared_position),
         TEST(test_a_full_pipe),
         TEST(test_a_full_socket),

@@ -437,6 +437,40 @@ static void test_bad_listen(void **state)
     }
 }
 
+/* By number: nobody is asked for what a name stands for. */
+static void test_observe(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"127.0.0.1:8090", "localhost:0", "[::1]:8090", "0.0.0.0:1",
+                                       "*:65535"};
+    static const char *const bad[] = {"example.com:8090",
+                                      "localhost",
+                                      "localhosts:1",
+                                      "local:1",
+                                      ":1",
+                                      "127.0.0.1:65536",
+                                      "127.0.0.1:1,127.0.0.1:2",
+                                      "[::1:1",
+                                      "*",
+                                      "on",
+                                      ""};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_int_equal(load(CONFIG_SERVER_PREFORK, "--observe", good[i], NULL), CONFIG_RUN);
+        assert_string_equal(config.observe, good[i]);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char message[256];
+        snprintf(message, sizeof(message),
+                 "--observe: \"%s\" is not valid; use off or HOST:PORT, HOST being localhost, a "
+                 "number or *",
+                 bad[i]);
+        assert_invalid(load(CONFIG_SERVER_PREFORK, "--observe", bad[i], NULL), message);
+    }
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, "--observe", "off", NULL), CONFIG_RUN);
+    assert_null(config.observe);
+    assert_false(config.observe_control);
+}
+
 static void test_listen_lists(void **state)
 {
     (void)state;
@@ -710,6 +744,7 @@ int main(void)
         cmocka_unit_test(test_user),
         cmocka_unit_test(test_listen),
         cmocka_unit_test(test_bad_listen),
+        cmocka_unit_test(test_observe),
         cmocka_unit_test(test_listen_lists),
         cmocka_unit_test(test_bad_listen_lists),
         cmocka_unit_test(test_host_longer_than_a_name),

@@ -89,6 +89,28 @@ static void test_recycle(void **state)
     assert_refused("{\"command\":\"recycle\",\"number\":-1}", "no \"number\"");
 }
 
+/* What becomes a part of a request line. */
+static void test_fault(void **state)
+{
+    (void)state;
+    assert_true(parse("{\"command\":\"fault\",\"path\":\"/fault/leak?mb=8&x=1\"}"));
+    assert_int_equal(request.command, CONTROL_FAULT);
+    assert_string_equal(request.target, "/fault/leak?mb=8&x=1");
+    static const char *const bad[] = {"/",          "/fault",        "/lab/peek",
+                                      "/fault/a b", "/fault/\\r\\n", "/fault/\\u0041",
+                                      "/fault/%41", "//fault/segv",  "/fault/../lab"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char line[128];
+        snprintf(line, sizeof(line), "{\"command\":\"fault\",\"path\":\"%s\"}", bad[i]);
+        assert_refused(line, "no \"path\"");
+    }
+    char line[256];
+    snprintf(line, sizeof(line), "{\"command\":\"fault\",\"path\":\"/fault/%080d\"}", 0);
+    assert_refused(line, "no \"path\"");
+    assert_refused("{\"command\":\"fault\"}", "no \"path\"");
+    assert_refused("{\"command\":\"fault\",\"path\":1}", "no \"path\"");
+}
+
 static void test_rubbish(void **state)
 {
     (void)state;
@@ -111,7 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_commands), cmocka_unit_test(test_counts),
         cmocka_unit_test(test_kill),           cmocka_unit_test(test_recycle),
-        cmocka_unit_test(test_rubbish),
+        cmocka_unit_test(test_fault),          cmocka_unit_test(test_rubbish),
     };
     return cmocka_run_group_tests_name("control_request", tests, NULL, NULL);
 }

@@ -134,18 +134,42 @@ static void test_totals(void **state)
         counters->connections_adopted = 3;
         counters->connections_refused = 2;
         counters->faults_recovered = 3;
+        counters->adoption[ADOPTION_CONNECTIONS] = 5;
+        counters->adoption[ADOPTION_LOST_AWAITED] = 1;
         scoreboard->slots[i].connections_open = 4;
         scoreboard->slots[i].connections_idle = 1;
     }
     ledger_bury(ledger, &(struct death_record){.process = 1, .first_slot = 2, .slot_count = 2});
+    ledger_name_heir(ledger, 0, 0, 2);
     scoreboard->stuck_incidents = 3;
-    assert_contains(
-        status(),
-        "\"totals\":{\"requests_started\":40,\"requests_finished\":28,"
-        "\"requests_aborted\":4,\"requests_handled\":0,\"bytes_sent\":400,"
-        "\"connections_accepted\":20,\"connections_adopted\":12,"
-        "\"connections_refused\":8,\"faults_recovered\":12,\"connections_open\":8,"
-        "\"connections_idle\":2,\"deaths\":1,\"requests_lost\":10,\"stuck_incidents\":3}");
+    assert_contains(status(),
+                    "\"totals\":{\"requests_started\":40,\"requests_finished\":28,"
+                    "\"requests_aborted\":4,\"requests_handled\":0,\"bytes_sent\":400,"
+                    "\"connections_accepted\":20,\"connections_adopted\":12,"
+                    "\"connections_refused\":8,\"faults_recovered\":12,\"connections_open\":8,"
+                    "\"connections_idle\":2,\"deaths\":1,\"requests_lost\":12,\"in_progress_lost\":"
+                    "4,\"stuck_incidents\":3,"
+                    "\"adoption\":{\"connections\":10,\"lost\":0,\"repeated\":0,"
+                    "\"resumed\":0,\"skipped\":0,\"refused_500\":0,\"refused_502\":0}}");
+}
+
+/* The living and the dead together. */
+static void test_durations(void **state)
+{
+    (void)state;
+    assert_contains(status(), "\"stalls\":{\"count\":0,\"mean_us\":null,\"p50_us\":null,"
+                              "\"p90_us\":null,\"p99_us\":null,\"p999_us\":null,"
+                              "\"max_us\":null},\"workers\":[");
+    histogram_add(&scoreboard->slots[1].latency.requests, 2000000, 99);
+    histogram_add(&scoreboard->slots[2].latency.requests, 100000000, 1);
+    histogram_add(&scoreboard->slots[0].latency.turns, 5000, 3);
+    ledger_bury(ledger, &(struct death_record){.process = 1, .first_slot = 2, .slot_count = 2});
+    const char *text = status();
+    assert_contains(text, "\"latency\":{\"count\":100,\"mean_us\":2980,\"p50_us\":2031,"
+                          "\"p90_us\":2031,\"p99_us\":2031,\"p999_us\":100000,"
+                          "\"max_us\":100000},");
+    assert_contains(text, "\"stalls\":{\"count\":3,\"mean_us\":5,\"p50_us\":5,\"p90_us\":5,"
+                          "\"p99_us\":5,\"p999_us\":5,\"max_us\":5},");
 }
 
 static void test_deaths(void **state)
@@ -171,16 +195,41 @@ static void test_deaths(void **state)
     ledger_bury(ledger, &(struct death_record){.process = 0, .slot_count = 2, .exit_status = 3});
     const char *text = status();
     assert_contains(
-        text, "\"deaths\":[{\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,"
-              "\"pid\":55,\"generation\":6,\"cause\":\"signal\","
-              "\"signal\":\"SIGSEGV\",\"exit_status\":null,\"lived_ms\":1234,"
-              "\"requests_lost\":5,\"in_progress\":2,\"awaited\":3,\"idle_cut\":1,"
-              "\"left_to_successor\":false,"
-              "\"recovery_ms\":1.234,\"requests\":[{\"slot\":3,\"worker\":3,"
-              "\"line\":\"GET /\\\"x\\\"\",\"client\":\"127.0.0.1:4711\"}],\"crash\":null},{");
+        text,
+        "\"deaths\":[{\"number\":0,\"time\":\"2026-11-21T01:02:03.456Z\",\"process\":1,"
+        "\"pid\":55,\"generation\":6,\"cause\":\"signal\","
+        "\"signal\":\"SIGSEGV\",\"exit_status\":null,\"lived_ms\":1234,"
+        "\"requests_lost\":5,\"in_progress\":2,\"awaited\":3,\"idle_cut\":1,\"in_progress_lost\":2,"
+        "\"left_to_successor\":false,\"adoption\":null,"
+        "\"recovery_ms\":1.234,\"requests\":[{\"slot\":3,\"worker\":3,"
+        "\"line\":\"GET /\\\"x\\\"\",\"client\":\"127.0.0.1:4711\"}],\"crash\":null},{");
     assert_contains(text, "\"cause\":\"exit\",\"signal\":null,\"exit_status\":3,");
     assert_contains(text, "\"recovery_ms\":null,\"requests\":[");
     assert_contains(text, "],\"crash\":null}");
+}
+
+/* Its successor goes on with what it had, and says what becomes of it. */
+static void test_a_death_with_a_successor(void **state)
+{
+    (void)state;
+    struct worker_slot *slot = &scoreboard->slots[3];
+    slot->counters.requests_started = 2;
+    slot->connections_open = 4;
+    slot->connections_idle = 1;
+    struct death_record killed = {
+        .process = 1, .first_slot = 2, .slot_count = 2, .signal = SIGKILL, .left = 1};
+    ledger_bury(ledger, &killed);
+    ledger_claim(ledger, 2);
+    ledger_name_heir(ledger, 0, 2, 2);
+    for (uint64_t i = 0; i < ADOPTION_KINDS; i++) {
+        slot->counters.adoption[i] = 10 + i;
+    }
+    assert_contains(status(),
+                    "\"requests_lost\":25,\"in_progress\":2,\"awaited\":3,\"idle_cut\":0,\"in_"
+                    "progress_lost\":12,"
+                    "\"left_to_successor\":true,\"adoption\":{\"connections\":10,\"lost\":11,"
+                    "\"repeated\":14,\"resumed\":15,\"skipped\":16,"
+                    "\"refused_500\":17,\"refused_502\":18},");
 }
 
 static void test_crash_of_a_thread(void **state)
@@ -315,7 +364,9 @@ int main(void)
         TEST(test_server),
         TEST(test_workers),
         TEST(test_totals),
+        TEST(test_durations),
         TEST(test_deaths),
+        TEST(test_a_death_with_a_successor),
         TEST(test_crash_of_a_thread),
         TEST(test_crash_by_a_signal_from_outside),
         TEST(test_whatever_is_written_there),

@@ -111,18 +111,26 @@ static void test_bytes(void **state)
     }
 }
 
-static void test_boundaries_differ(void **state)
+/* Who makes the same answer again makes the same bytes. */
+static void test_the_boundary_follows_from_what_is_asked_for(void **state)
 {
     (void)state;
-    static const struct byte_range ranges[] = {{0, 0}};
+    static const struct byte_range ranges[] = {{0, 0}, {2, 3}}, others[] = {{0, 0}, {2, 4}};
+    struct multipart *same[] = {multipart_create(ranges, 2, 10, NULL),
+                                multipart_create(ranges, 2, 10, NULL)};
+    struct multipart *different[] = {multipart_create(others, 2, 10, NULL),
+                                     multipart_create(ranges, 2, 11, NULL),
+                                     multipart_create(ranges, 1, 10, NULL)};
     char first[BOUNDARY_BYTES];
-    struct multipart *one = multipart_create(ranges, 1, 10, NULL);
-    struct multipart *other = multipart_create(ranges, 1, 10, NULL);
-    strcpy(first, boundary_of(one));
-    assert_string_not_equal(first, boundary_of(other));
-    assert_int_equal(strlen(first), strlen(boundary_of(other)));
-    multipart_destroy(one);
-    multipart_destroy(other);
+    strcpy(first, boundary_of(same[0]));
+    assert_string_equal(first, boundary_of(same[1]));
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_not_equal(first, boundary_of(different[i]));
+        assert_int_equal(strlen(first), strlen(boundary_of(different[i])));
+        multipart_destroy(different[i]);
+    }
+    multipart_destroy(same[0]);
+    multipart_destroy(same[1]);
 }
 
 int main(void)
@@ -131,7 +139,7 @@ int main(void)
         cmocka_unit_test_teardown(test_lines, discard),
         cmocka_unit_test_teardown(test_without_a_type, discard),
         cmocka_unit_test_teardown(test_bytes, discard),
-        cmocka_unit_test_teardown(test_boundaries_differ, discard),
+        cmocka_unit_test_teardown(test_the_boundary_follows_from_what_is_asked_for, discard),
     };
     return cmocka_run_group_tests_name("multipart", tests, NULL, NULL);
 }

@@ -38,6 +38,23 @@ static void test_texts(void **state)
     assert_int_equal(empty.len, 0);
 }
 
+static void test_fields_by_name(void **state)
+{
+    (void)state;
+    static const char head[] = "GET /origin: HTTP/1.1\r\nHost: a\r\nOrigins: no\r\n"
+                               "ORIGIN: \t http://a \r\nOrigin: second\r\nempty:\r\n\r\nOrigin: x";
+    struct http_request request = {
+        .head = head, .head_bytes = sizeof(head) - 1 - 9, .line = {0, 21}};
+    assert_true(span_equal(http_request_field_named(&request, SPAN("Origin")), SPAN("http://a")));
+    assert_true(span_equal(http_request_field_named(&request, SPAN("host")), SPAN("a")));
+    struct span empty = http_request_field_named(&request, SPAN("Empty"));
+    assert_non_null(empty.ptr);
+    assert_int_equal(empty.len, 0);
+    assert_null(http_request_field_named(&request, SPAN("GET /origin")).ptr);
+    assert_null(http_request_field_named(&request, SPAN("Orig")).ptr);
+    assert_null(http_request_field_named(&request, SPAN("Authorization")).ptr);
+}
+
 static void test_shown_line(void **state)
 {
     (void)state;
@@ -103,6 +120,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_method_names),
         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_fields_by_name),
         cmocka_unit_test(test_shown_line),
         cmocka_unit_test(test_reset_keeps_the_memory_alone),
         cmocka_unit_test(test_reset_gives_a_large_body_back),

@@ -57,7 +57,7 @@ static void test_known(void **state)
 static void test_unknown_is_a_server_error(void **state)
 {
     (void)state;
-    static const unsigned unknown[] = {0, 99, 100, 201, 299, 418, 504, 599, 1000, 4294967295u};
+    static const unsigned unknown[] = {0, 99, 100, 201, 299, 418, 506, 599, 1000, 4294967295u};
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
         assert_line(unknown[i], 500, "Internal Server Error");
     }

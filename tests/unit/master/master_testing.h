@@ -102,6 +102,10 @@ WRAPPED(int, sigqueue, pid_t pid, int number, const union sigval value)
 
 WRAPPED(pid_t, waitpid, pid_t pid, int *wait_status, int options)
 {
+    if (pid > 0) { /* an observer at the end of the server, which ends when it is told to */
+        fake(pid)->is_alive = false;
+        return pid;
+    }
     assert_int_equal(pid, -1);
     assert_int_equal(options, WNOHANG);
     for (int i = 0; i < forks; i++) {
@@ -146,8 +150,10 @@ WRAPPED(int, socketpair, int domain, int type, int protocol, int ends[2])
 
 /* ---- What would be read and opened for a new configuration ---- */
 
-static const char *next_listen;        /* in the configuration that is read next */
-static uint32_t next_processes;        /* that it asks for */
+static const char *next_listen; /* in the configuration that is read next */
+static uint32_t next_processes; /* that it asks for */
+static uint32_t next_loops;     /* in each */
+static enum config_on_death next_on_death;
 static bool is_next_readable;          /* else it is refused when it is read */
 static bool is_next_openable;          /* else when it is opened */
 static enum lookup_result next_lookup; /* what the addresses' names lead to */
@@ -162,6 +168,7 @@ WRAPPED(bool, server_read_config, const struct server_origin *origin, struct con
         return error_set(error, "unknown key");
     }
     *config = (struct config){.listen = strdup(next_listen),
+                              .on_death = next_on_death,
                               .drain_timeout_ms = DRAIN_MS,
                               .start_timeout_ms = START_TIMEOUT_MS,
                               .upgrade_trial_ms = TRIAL_MS};
@@ -181,6 +188,7 @@ WRAPPED(bool, server_reopen, struct server *server, struct config *config,
     server->config = *config;
     server->epoch = epoch;
     server->plan.processes = next_processes;
+    server->plan.loops = server->plan.slots_per_process = next_loops;
     *config = (struct config){0};
     open_servers++;
     return true;
@@ -229,10 +237,11 @@ static struct server_origin origin;
 static struct master master;
 static int announced;
 
-static inline void announce(const struct server *of)
+static inline void announce(const struct server *of, const char *token, enum announcement what)
 {
     assert_ptr_equal(of, &server);
-    announced++;
+    assert_null(token);
+    announced += what == ANNOUNCE_SERVER;
 }
 
 /* One turn. Nothing stays undone that is due: its loop would not wait. */
@@ -291,12 +300,22 @@ static inline uint32_t count_children(void)
 
 /* ---- What processes do ---- */
 
-static inline void become_ready(pid_t pid)
+static inline void tell_readiness(const struct readiness_news *news)
+{
+    assert_int_equal(send(master.readiness.told_fd, news, sizeof(*news), 0), sizeof(*news));
+}
+
+/* goes_on: with what its predecessor has left, and its successor with what it will. */
+static inline void say_ready(pid_t pid, bool goes_on)
 {
     assert_non_null(find(pid));
-    uint32_t generation = find(pid)->generation;
-    assert_int_equal(send(master.readiness.told_fd, &generation, sizeof(generation), 0),
-                     sizeof(generation));
+    tell_readiness(
+        &(struct readiness_news){.generation = find(pid)->generation, .goes_on = goes_on});
+}
+
+static inline void become_ready(pid_t pid)
+{
+    say_ready(pid, true);
     turn();
 }
 
@@ -359,6 +378,8 @@ static inline int make(void **state)
     failing_fork = (struct failing_call){0};
     next_listen = listen_address;
     next_processes = PROCESSES;
+    next_loops = 1;
+    next_on_death = CONFIG_ON_DEATH_CUT;
     is_next_readable = is_next_openable = true;
     next_lookup = LOOKUP_FOUND;
     open_servers = 1;
@@ -405,6 +426,7 @@ static inline int discard(void **state)
     struct child *child;
     while ((child = TAILQ_FIRST(&master.children)) != NULL) {
         TAILQ_REMOVE(&master.children, child, link);
+        estate_destroy(child->estate);
         free(child);
     }
     reload_abandon(&master);

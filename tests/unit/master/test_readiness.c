@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 static struct readiness readiness;
-static uint32_t generation;
+static struct readiness_news news;
 
 static int make(void **state)
 {
@@ -35,7 +35,8 @@ static int tell_as_a_process(uint32_t number)
     if (pid == 0) {
         struct readiness before = readiness;
         readiness_forget(&readiness);
-        readiness_tell(&readiness, number);
+        readiness_tell(&readiness,
+                       &(struct readiness_news){number, number % 2, (int32_t)(number % 1000)});
         bool has_any = fcntl(before.told_fd, F_GETFD) >= 0 || fcntl(before.heard_fd, F_GETFD) >= 0;
         _exit(has_any ? 1 : 0);
     }
@@ -47,7 +48,7 @@ static int tell_as_a_process(uint32_t number)
 static void test_nobody_has_spoken(void **state)
 {
     (void)state;
-    assert_false(readiness_next(&readiness, &generation));
+    assert_false(readiness_next(&readiness, &news));
 }
 
 /* Whoever shares the description may have taken O_NONBLOCK away. */
@@ -55,19 +56,22 @@ static void test_it_never_waits(void **state)
 {
     (void)state;
     assert_int_equal(fcntl(readiness_fd(&readiness), F_SETFL, 0), 0);
-    assert_false(readiness_next(&readiness, &generation));
+    assert_false(readiness_next(&readiness, &news));
 }
 
 static void test_each_is_heard_once(void **state)
 {
     (void)state;
     assert_int_equal(tell_as_a_process(7), 0);
-    assert_int_equal(tell_as_a_process(UINT32_MAX), 0);
-    assert_true(readiness_next(&readiness, &generation));
-    assert_int_equal(generation, 7);
-    assert_true(readiness_next(&readiness, &generation));
-    assert_int_equal(generation, UINT32_MAX);
-    assert_false(readiness_next(&readiness, &generation));
+    assert_int_equal(tell_as_a_process(UINT32_MAX - 1), 0);
+    assert_true(readiness_next(&readiness, &news));
+    assert_int_equal(news.generation, 7);
+    assert_true(news.goes_on);
+    assert_int_equal(news.keeper_pid, 7);
+    assert_true(readiness_next(&readiness, &news));
+    assert_int_equal(news.generation, UINT32_MAX - 1);
+    assert_false(news.goes_on);
+    assert_false(readiness_next(&readiness, &news));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)

@@ -99,6 +99,7 @@ static int discard(void **state)
 {
     (void)state;
     watchdog_close(&master);
+    estate_destroy(child.estate);
     ledger_destroy(server.ledger);
     scoreboard_destroy(server.scoreboard);
     return 0;
@@ -304,6 +305,56 @@ static void test_a_loop_has_no_spare(void **state)
     assert_int_equal(replaced, 1);
 }
 
+/* The process retires, and leaves to an heir what it has. */
+static void begin_to_retire(void)
+{
+    struct error error;
+    server.config.on_death = CONFIG_ON_DEATH_ADOPT;
+    child.estate = estate_create(1, 16, &error);
+    assert_non_null(child.estate);
+    child.retiring = true;
+    child.drain_until_ms = now_ms + 100 * STUCK_AFTER_MS;
+}
+
+static void test_who_retires_with_a_stuck_loop_leaves_it_to_an_heir(void **state)
+{
+    (void)state;
+    begin_to_retire();
+    slot(1)->connections_busy = 5;
+    pass(STUCK_AFTER_MS + STEP_MS, 1);
+    assert_int_equal(killed_by, SIGABRT);
+    assert_true(child.aborted);
+}
+
+static void test_who_retires_answers_whom_it_can_before_that(void **state)
+{
+    (void)state;
+    begin_to_retire();
+    child.loop_count = 1; /* and a pool's thread, which is stuck */
+    slot(1)->role = SLOT_POOL;
+    slot(0)->connections_busy = 2;
+    for (int i = 0; i < 6; i++) {
+        now_ms += STEP_MS;
+        slot(0)->heartbeat_ms = now_ms;
+        watchdog_run(&master);
+    }
+    assert_verdicts(SLOT_MOVING, SLOT_BLOCKED, 1);
+    assert_int_equal(killed_by, 0);
+    slot(0)->connections_busy = 1; /* the stuck one */
+    slot(0)->heartbeat_ms = now_ms += STEP_MS;
+    watchdog_run(&master);
+    assert_int_equal(killed_by, SIGABRT);
+}
+
+static void test_who_retires_without_heirs_has_its_time(void **state)
+{
+    (void)state;
+    begin_to_retire();
+    server.config.on_death = CONFIG_ON_DEATH_CUT;
+    pass(2 * STUCK_AFTER_MS, 1);
+    assert_int_equal(killed_by, 0);
+}
+
 /* The place of a spare thread is nobody who works. */
 static void test_nobody_works_but_a_place_is_free(void **state)
 {
@@ -367,6 +418,9 @@ int main(void)
         TEST(test_more_are_stuck_than_spare_threads_may_be),
         TEST(test_there_is_no_spare_thread),
         TEST(test_a_loop_has_no_spare),
+        TEST(test_who_retires_with_a_stuck_loop_leaves_it_to_an_heir),
+        TEST(test_who_retires_answers_whom_it_can_before_that),
+        TEST(test_who_retires_without_heirs_has_its_time),
         TEST(test_nobody_works_but_a_place_is_free),
         TEST(test_verdicts_are_the_masters),
         TEST(test_off),

@@ -2,6 +2,7 @@
 
 #include "common/base/client_address.h"
 #include "common/base/log.h"
+#include "common/net/durable_lines.h"
 #include "tests/unit/failing_call.h"
 
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
@@ -40,6 +42,9 @@ static char text[TEXT_BYTES];
 static struct failing_call failing_write;
 static size_t longest_write; /* 0: any length */
 
+/* When a process dies in a write to the log. */
+static enum { DIES_NOT, DIES_BEFORE, DIES_BEHIND } dies;
+
 static uint64_t clock_shift_ms;
 
 WRAPPED(uint64_t, clock_realtime_ms, void)
@@ -59,8 +64,15 @@ WRAPPED(ssize_t, write, int to, const void *data, size_t bytes)
     if (fails_now(&failing_write)) {
         return -1;
     }
-    return __real_write(to, data,
-                        longest_write > 0 && bytes > longest_write ? longest_write : bytes);
+    if (dies == DIES_BEFORE) {
+        _exit(0);
+    }
+    ssize_t n =
+        __real_write(to, data, longest_write > 0 && bytes > longest_write ? longest_write : bytes);
+    if (dies == DIES_BEHIND) {
+        _exit(0);
+    }
+    return n;
 }
 
 static int make(void **state)
@@ -705,6 +717,258 @@ static void test_time_of_a_deferred_line(void **state)
     assert_true(timegm(&parsed) >= time(NULL) + 7100);
 }
 
+/* One of two answers is sent, and later the other. Each line has its own end. */
+static void test_a_line_that_waits_for_others(void **state)
+{
+    (void)state;
+    struct buffer deferred = {0};
+    note(A, 0, 100, 150);
+    note(B, 150, 250, 1000);
+    access_log_defer(journal, &deferred);
+    access_log_stamp(journal, &deferred, 149);
+    now_us = BEGAN_US + 2000;
+    access_log_stamp(journal, &deferred, 150);
+    now_us = BEGAN_US + 3000;
+    access_log_stamp(journal, &deferred, 999);
+    assert_lines("");
+    access_log_cut(journal, &deferred, 999);
+    assert_lines("\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\" 2000 3 14\n"
+                 "\"GET /b HTTP/1.1\" 200 749 \"-\" \"me\" 3000 3 14 aborted\n");
+}
+
+/* ---- Lines that outlive a process ---- */
+
+static void *area;
+static struct durable_lines *lines;
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
+static int make_kept(void **state)
+{
+    area = mmap(NULL, durable_lines_area_bytes(), PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    dies = DIES_NOT;
+    int result = make(state);
+    return result != 0 || area == MAP_FAILED || fcntl(fd, F_SETFL, O_APPEND) != 0;
+}
+
+static int discard_kept(void **state)
+{
+    int result = discard(state);
+    durable_lines_close(lines);
+    return munmap(area, durable_lines_area_bytes()) != 0 || result != 0;
+}
+
+static void keep(uint32_t generation, pthread_mutex_t *whose_turn)
+{
+    lines = durable_lines_open(area, generation);
+    access_log_keep(journal, lines, whose_turn);
+}
+
+/* What it did before it died is done by another process; this one goes on. */
+static void die_after(void (*act)(void), pthread_mutex_t *whose_turn)
+{
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        keep(1, whose_turn);
+        act();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    dies = DIES_NOT;
+    keep(2, whose_turn);
+}
+
+#define LINE_A "\"GET /a HTTP/1.1\" 200 50 \"-\" \"-\" 1234 3 14\n"
+#define LINE_B "\"GET /b HTTP/1.1\" 200 750 \"-\" \"me\" 1234 3 14\n"
+
+static void add_a(void)
+{
+    note(A, 0, 100, 150);
+    access_log_sent(journal);
+}
+
+static void test_collected_lines_outlive_a_process(void **state)
+{
+    (void)state;
+    die_after(add_a, &turn);
+    note(B, 150, 250, 1000);
+    access_log_sent(journal);
+    assert_lines(LINE_A LINE_B);
+}
+
+static void write_a(void)
+{
+    add_a();
+    access_log_flush(journal);
+}
+
+static void test_death_in_a_write(void **state)
+{
+    (void)state;
+    uint32_t generation;
+    int writer;
+    dies = *(int *)*state == DIES_BEFORE ? DIES_BEFORE : DIES_BEHIND;
+    die_after(write_a, &turn);
+    assert_true(access_log_writer(journal, &generation, &writer));
+    assert_int_equal(generation, 1);
+    assert_int_equal(writer, fd);
+    access_log_ask_writer(journal, writer);
+    assert_lines(LINE_A);
+}
+
+static int make_to_die_before(void **state)
+{
+    static int when = DIES_BEFORE;
+    *state = &when;
+    return make_kept(state);
+}
+
+static int make_to_die_behind(void **state)
+{
+    static int when = DIES_BEHIND;
+    *state = &when;
+    return make_kept(state);
+}
+
+/* Others write through that description, too: nobody can be asked. Twice, rather than never. */
+static void test_death_in_a_write_to_a_shared_log(void **state)
+{
+    (void)state;
+    uint32_t generation;
+    int writer;
+    dies = DIES_BEHIND;
+    die_after(write_a, NULL);
+    assert_false(access_log_writer(journal, &generation, &writer));
+    assert_lines(LINE_A LINE_A);
+}
+
+static void offer_both(void)
+{
+    struct buffer deferred = {0};
+    note(A, 0, 100, 150);
+    note(B, 150, 250, 1000);
+    access_log_offer(journal, 4, &deferred, 120);
+}
+
+static void test_lines_of_answers_that_turn_out_to_be_sent(void **state)
+{
+    (void)state;
+    uint32_t record;
+    die_after(offer_both, &turn);
+    assert_true(access_log_offered(journal, &record));
+    assert_int_equal(record, 4);
+    access_log_accept(journal, 5, UINT64_MAX); /* of another connection */
+    access_log_accept(journal, 4, UINT64_MAX);
+    access_log_accept(journal, 4, UINT64_MAX); /* there is nothing any more */
+    access_log_accept_cut(journal);
+    assert_lines(LINE_A LINE_B);
+}
+
+static void test_lines_of_answers_that_are_made_again(void **state)
+{
+    (void)state;
+    uint32_t record;
+    die_after(offer_both, &turn);
+    access_log_accept(journal, 4, 150);
+    assert_false(access_log_offered(journal, &record));
+    assert_lines(LINE_A);
+}
+
+static void test_lines_of_a_connection_that_nobody_goes_on_with(void **state)
+{
+    (void)state;
+    die_after(offer_both, &turn);
+    access_log_accept_cut(journal);
+    access_log_accept_cut(journal);
+    assert_lines("\"GET /a HTTP/1.1\" 200 20 \"-\" \"-\" 1234 3 14 aborted\n"
+                 "\"GET /b HTTP/1.1\" 200 0 \"-\" \"me\" 1234 3 14 aborted\n");
+}
+
+/* The successor writes in another form: begun lines are ended in theirs. */
+static void test_a_line_in_another_format(void **state)
+{
+    (void)state;
+    die_after(offer_both, &turn);
+    struct durable_lines *before = lines;
+    use_json();
+    durable_lines_close(before);
+    keep(3, &turn);
+    access_log_accept_cut(journal);
+    access_log_flush(journal);
+    assert_non_null(strstr(written(), " 200 20 \"-\" \"-\" 1234 3 14 aborted\n"));
+}
+
+static void offer_junk(void)
+{
+    char junk[200];
+    memset(junk, 0x11, sizeof(junk));
+    durable_lines_offer(lines, 4, &(struct buffer){.data = junk, .len = sizeof(junk)}, 0);
+}
+
+static void test_junk_is_no_line(void **state)
+{
+    (void)state;
+    uint32_t record;
+    die_after(offer_junk, &turn);
+    access_log_accept(journal, 4, UINT64_MAX);
+    access_log_accept_cut(journal);
+    assert_false(access_log_offered(journal, &record));
+    assert_lines("");
+}
+
+static void test_a_very_long_line(void **state)
+{
+    (void)state;
+    static char head[65536];
+    int bytes = snprintf(head, sizeof(head), "GET /a HTTP/1.1\r\nHost: a\r\nUser-Agent: ");
+    memset(head + bytes, '\\', 60000); /* four bytes each in the log */
+    strcpy(head + bytes + 60000, "\r\n\r\n");
+    keep(1, &turn);
+    note(head, 0, 100, 150);
+    access_log_sent(journal);
+    access_log_flush(journal);
+    assert_in_range(strlen(written()), 16384, 65536 + 128);
+    assert_string_equal(text + strlen(text) - 14, "5C\" 1234 3 14\n");
+}
+
+/* Nobody can write: they wait, and those beyond are lost, as ever. */
+static void test_kept_lines_that_cannot_be_written(void **state)
+{
+    (void)state;
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    set_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    keep(1, &turn);
+    lead_to(full);
+    log_lines(10000);
+    access_log_flush(journal);
+    lead_to(good_fd);
+    access_log_flush(journal);
+    char told[64];
+    snprintf(told, sizeof(told), "access log: %zu lines lost\n", 10000 - count_lines(written()));
+    assert_non_null(strstr(errors(), told));
+    close(full);
+}
+
+static int make_kept_with_error_log(void **state)
+{
+    int result = make_with_error_log(state);
+    area = mmap(NULL, durable_lines_area_bytes(), PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return result;
+}
+
+static int discard_kept_with_error_log(void **state)
+{
+    int result = discard_with_error_log(state);
+    durable_lines_close(lines);
+    munmap(area, durable_lines_area_bytes());
+    return result;
+}
+
+#define TEST_KEPT(name) cmocka_unit_test_setup_teardown(name, make_kept, discard_kept)
 #define TEST_WITH_ERROR_LOG(name)                                                                  \
     cmocka_unit_test_setup_teardown(name, make_with_error_log, discard_with_error_log)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, discard)
@@ -727,6 +991,19 @@ int main(void)
         TEST(test_cut_in_json),
         TEST(test_time_of_a_deferred_line),
         TEST(test_duration_of_a_deferred_line),
+        TEST(test_a_line_that_waits_for_others),
+        TEST_KEPT(test_collected_lines_outlive_a_process),
+        cmocka_unit_test_setup_teardown(test_death_in_a_write, make_to_die_before, discard_kept),
+        cmocka_unit_test_setup_teardown(test_death_in_a_write, make_to_die_behind, discard_kept),
+        TEST_KEPT(test_death_in_a_write_to_a_shared_log),
+        TEST_KEPT(test_lines_of_answers_that_turn_out_to_be_sent),
+        TEST_KEPT(test_lines_of_answers_that_are_made_again),
+        TEST_KEPT(test_lines_of_a_connection_that_nobody_goes_on_with),
+        TEST_KEPT(test_a_line_in_another_format),
+        TEST_KEPT(test_junk_is_no_line),
+        TEST_KEPT(test_a_very_long_line),
+        cmocka_unit_test_setup_teardown(test_kept_lines_that_cannot_be_written,
+                                        make_kept_with_error_log, discard_kept_with_error_log),
         TEST_WITH_ERROR_LOG(test_longest_end),
         TEST(test_batches),
         TEST_WITH_ERROR_LOG(test_failure),

@@ -36,9 +36,9 @@ WRAPPED(ssize_t, sendmsg, int fd, const struct msghdr *message, int flags)
     return fails_now(&failing_sendmsg) ? -1 : __real_sendmsg(fd, message, flags);
 }
 
-WRAPPED(uint64_t, clock_monotonic_ms, void)
+WRAPPED(uint64_t, clock_monotonic_ns, void)
 {
-    return clock_ms;
+    return clock_ms * 1000000;
 }
 
 /* ---- Fixture ---- */
@@ -223,6 +223,13 @@ static int make(void **state)
     return 0;
 }
 
+static struct histogram_copy durations_in(const struct worker_slot *slot)
+{
+    struct histogram_copy durations;
+    histogram_read(&slot->latency.requests, &durations);
+    return durations;
+}
+
 static int discard(void **state)
 {
     (void)state;
@@ -237,6 +244,7 @@ static int discard(void **state)
         assert_int_equal(slot->connections_idle, 0);
         assert_int_equal(slot->counters.requests_started,
                          slot->counters.requests_finished + slot->counters.requests_aborted);
+        assert_int_equal(durations_in(slot).count, slot->counters.requests_finished);
         listener_close(&listeners[i]);
         close(inboxes[i]);
     }

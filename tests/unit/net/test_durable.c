@@ -17,6 +17,7 @@ enum { CONNECTIONS = 8, PAGE_BYTES = 4096, RECORD_BYTES = 128, RECORD_WORDS = 16
 
 /* The words of a record that a rogue would write to. */
 enum { WORD, WHERE, INPUT_BEGINS, INPUT_RUN, OTHER_INPUT_BEGINS, OTHER_INPUT_RUN };
+enum { INTERIM_PUT = 58 }; /* the bit of the word */
 
 static char *area;
 static struct durable *durable;
@@ -49,7 +50,7 @@ static int any_socket(void)
 
 static void enter(int fd)
 {
-    record = durable_enter(durable, fd);
+    record = durable_enter(durable, fd, 0);
     assert_non_null(record);
 }
 
@@ -60,6 +61,14 @@ static void read_into(const char *text)
     }
     memcpy(input.data + input.len, text, strlen(text));
     input.len += strlen(text);
+}
+
+/* A request of so many bytes is answered. */
+static void answer(size_t consumed, uint64_t written_bytes)
+{
+    durable_begin(record, 0);
+    durable_answered(record);
+    durable_sent(record, consumed, written_bytes, false);
 }
 
 static void die(uint32_t next_generation)
@@ -140,7 +149,7 @@ static void test_a_successor_finds_all(void **state)
     struct buffer found;
     enter(70);
     read_into("0123456789");
-    durable_sent(record, 4, 20, false);
+    answer(4, 20);
     die(2);
     record = only_one(1, 70);
     assert_true(durable_adopt(durable, record, 5, 10, &found));
@@ -157,7 +166,7 @@ static void test_input_that_moves(void **state)
     struct buffer found;
     enter(70);
     read_into("0123456789");
-    durable_sent(record, 4, 20, false);
+    answer(4, 20);
     assert_true(durable_input_move(durable, record, &input, 100000));
     assert_true(input.capacity >= 100006);
     assert_memory_equal(input.data, "456789", 6);
@@ -176,19 +185,27 @@ static void test_deaths_are_counted_under_the_same_request(void **state)
     durable_begin(record, 0);
     durable_answered(record);
     durable_begin(record, 10);
-    durable_restart(record, 0);
+    durable_restart(record, false, 1);
     assert_int_equal(durable_state(record).suspect, 2);
     assert_int_equal(durable_state(record).attempts, 1);
     durable_begin(record, 0);
     durable_answered(record);
     durable_begin(record, 10);
     assert_int_equal(durable_state(record).begun, 2); /* not three */
-    durable_restart(record, 0);
+    durable_restart(record, false, 1);
     assert_int_equal(durable_state(record).attempts, 2);
     durable_begin(record, 0);
-    durable_restart(record, 0);
+    durable_restart(record, false, 1);
     assert_int_equal(durable_state(record).suspect, 1); /* another one, now */
     assert_int_equal(durable_state(record).attempts, 1);
+    durable_restart(record, false, 0); /* another connection's request did it */
+    assert_int_equal(durable_state(record).attempts, 1);
+    durable_restart(record, false, 6);
+    assert_int_equal(durable_state(record).attempts, 7);
+    for (int i = 0; i < 2 * DURABLE_ATTEMPTS_MOST; i++) {
+        durable_restart(record, false, 2);
+    }
+    assert_int_equal(durable_state(record).attempts, DURABLE_ATTEMPTS_MOST);
 }
 
 static void test_who_has_left_is_not_found(void **state)
@@ -199,14 +216,65 @@ static void test_who_has_left_is_not_found(void **state)
     read_into("x");
     durable_leave(durable, record, fd, &input);
     assert_int_equal(input.capacity, 0);
-    enter(71);
-    durable_giving(record, true);
     die(2);
     assert_nobody();
+    assert_int_equal(durable_disbelieved(durable), 0);
     for (int i = 0; i < CONNECTIONS; i++) { /* all are free again */
         enter(80 + i);
     }
-    assert_null(durable_enter(durable, 99));
+    assert_null(durable_enter(durable, 99, 0));
+}
+
+/* On its way to another process, it is whose the claim is. */
+static void test_who_is_on_the_way(void **state)
+{
+    (void)state;
+    uint32_t generation;
+    enter(70);
+    assert_int_equal(durable_claim(record, &generation), 0);
+    durable_pend(record, 12345);
+    die(2);
+    struct durable_record *found = only_one(1, 70);
+    assert_int_equal(durable_claim(found, &generation), 12345);
+    assert_int_equal(generation, 1);
+    assert_true(durable_adopt(durable, found, 8, 0, &input));
+    assert_int_equal(durable_claim(found, &generation), 0);
+    assert_int_equal(generation, 2);
+    durable_pend(found, 777);
+    durable_settle(found);
+    assert_int_equal(durable_claim(found, &generation), 0);
+    assert_non_null(durable_enter(durable, 71, 99));
+    die(3);
+    size_t cursor = 0, claimed = 0;
+    int fd;
+    while ((found = durable_next(durable, &cursor, &generation, &fd)) != NULL) {
+        assert_true(fd == 8 || fd == 71);
+        claimed += durable_claim(found, &generation) == 99;
+    }
+    assert_int_equal(claimed, 1);
+}
+
+static void test_who_is_expected(void **state)
+{
+    (void)state;
+    int fds[CONNECTIONS];
+    struct durable_expected expected;
+    assert_false(durable_expected(durable, &expected));
+    durable_expect(durable, 5, 6);
+    die(2);
+    assert_true(durable_expected(durable, &expected));
+    assert_int_equal(expected.generation, 1);
+    assert_int_equal(expected.cookie, 5);
+    assert_int_equal(expected.claim, 6);
+    durable_expect_nothing(durable);
+    assert_false(durable_expected(durable, &expected));
+    durable_expect(durable, 0, 0);
+    enter(70); /* it has come */
+    enter(71);
+    assert_false(durable_expected(durable, &expected));
+    assert_int_equal(durable_descriptors(durable, 2, fds), 2);
+    assert_true(fds[0] + fds[1] == 70 + 71 && fds[0] != fds[1]);
+    assert_int_equal(durable_descriptors(durable, 1, fds), 0);
 }
 
 static void test_who_goes_on_alone(void **state)
@@ -214,7 +282,7 @@ static void test_who_goes_on_alone(void **state)
     (void)state;
     enter(70);
     read_into("0123456789");
-    durable_sent(record, 4, 20, false);
+    answer(4, 20);
     durable_abandon(durable, record, &input);
     assert_int_equal(input.len, 6);
     assert_memory_equal(input.data, "456789", 6);
@@ -252,6 +320,7 @@ static void test_what_cannot_be_is_left_out(void **state)
         words()[lies[i].word] = lies[i].value;
         die(2);
         assert_nobody();
+        assert_int_equal(durable_disbelieved(durable), 1);
     }
 }
 
@@ -260,7 +329,7 @@ static void test_output_from_nothing(void **state)
 {
     (void)state;
     enter(70);
-    durable_interim(record, 0);
+    words()[WORD] = UINT64_C(1) << INTERIM_PUT;
     die(2);
     assert_nobody();
 }
@@ -274,7 +343,7 @@ static void test_the_last_answer_is_the_last(void **state)
     durable_begin(record, 0);
     durable_answered(record);
     durable_begin(record, 10);
-    durable_restart(record, 0);
+    durable_restart(record, false, 1);
     durable_begin(record, 0);
     durable_answered(record);
     durable_sent(record, 6, 10, true);
@@ -310,7 +379,7 @@ static void test_lengths_are_the_kernels(void **state)
     struct buffer found;
     enter(70);
     read_into("0123456789");
-    durable_sent(record, 4, 20, false);
+    answer(4, 20);
     die(2);
     record = only_one(1, 70);
     assert_false(durable_adopt(durable, record, 5, 3, &found));       /* less than is consumed */
@@ -333,6 +402,8 @@ int main(void)
         TEST(test_input_that_moves),
         TEST(test_deaths_are_counted_under_the_same_request),
         TEST(test_who_has_left_is_not_found),
+        TEST(test_who_is_on_the_way),
+        TEST(test_who_is_expected),
         TEST(test_who_goes_on_alone),
         TEST(test_what_cannot_be_is_left_out),
         TEST(test_output_from_nothing),

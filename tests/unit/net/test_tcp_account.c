@@ -88,6 +88,9 @@ static void pretend_info(struct tcp_info *info, socklen_t *length)
     pretend_a_moment();
     info->tcpi_bytes_received = pretence->data + pretence->client_fin + pretence->forged_fins;
     info->tcpi_bytes_acked = pretence->acked;
+    bool is_acked = pretence->acked == written_bytes + pretence->server_fin;
+    info->tcpi_unacked = !is_acked && pretence->moments % 2 == 0;
+    info->tcpi_notsent_bytes = !is_acked && pretence->moments % 2 == 1;
     *length = pretence->length;
 }
 
@@ -115,6 +118,19 @@ WRAPPED(int, ioctl, int fd, unsigned long request, int *value)
     *value = request == SIOCINQ ? (int)(pretence->data - read_bytes)
                                 : (int)(written_bytes + pretence->server_fin - pretence->acked);
     return 0;
+}
+
+WRAPPED(ssize_t, recv, int fd, void *data, size_t length, int flags)
+{
+    if (pretence == NULL || (flags & MSG_PEEK) == 0) {
+        return __real_recv(fd, data, length, flags);
+    }
+    pretend_a_moment();
+    if (pretence->data > read_bytes || pretence->client_fin || pretence->is_reset) {
+        return pretence->data > read_bytes;
+    }
+    errno = EAGAIN;
+    return -1;
 }
 
 static struct tcp_info kernel_info(void)
@@ -626,6 +642,21 @@ static void test_one_quiet_interval_of_each_kind_does(void **state)
     end_pretence();
 }
 
+/* Two moments of the counts, and one of the look for what is unread. */
+static void test_a_connection_at_rest_is_asked_twice(void **state)
+{
+    (void)state;
+    struct pretence pretended = {.data = 70, .acked = 300};
+    begin_pretence(&pretended);
+    read_bytes = 70;
+    written_bytes = 300;
+    failing_ioctl = fail_next(0, 0);
+    assert_true(expect_counts());
+    assert_int_equal(pretended.moments, MOMENTS_OF_FIRST_COUNTS + 1);
+    assert_int_equal(failing_ioctl.calls, 0);
+    end_pretence();
+}
+
 static void bring_always(void)
 {
     pretence->data++;
@@ -749,10 +780,10 @@ static void test_a_kernel_without_counts(void **state)
     end_pretence();
 }
 
-/* Of a connection in state, every call in turn. */
+/* Of a connection in state, with something unread: every call in turn. */
 static void expect_every_failure(int state)
 {
-    struct pretence pretended = {.other_state = state};
+    struct pretence pretended = {.data = 10, .other_state = state};
     begin_pretence(&pretended);
     for (int i = 0; i < 4; i++) {
         failing_getsockopt = fail_after(i, 1, ENOBUFS);
@@ -784,6 +815,7 @@ int main(void)
         cmocka_unit_test(test_random_traffic),
         cmocka_unit_test(test_packets_at_every_moment),
         cmocka_unit_test(test_one_quiet_interval_of_each_kind_does),
+        cmocka_unit_test(test_a_connection_at_rest_is_asked_twice),
         cmocka_unit_test(test_packets_that_never_end),
         cmocka_unit_test(test_a_client_that_forges_a_fin),
         cmocka_unit_test(test_what_is_not_tcp),

@@ -41,7 +41,8 @@ enum {
     TEXT_BYTES = 3 << 19,
     FILE_BYTES = 1 << 20,
     SMALL_WINDOW_BYTES = 2048,
-    LONG_MS = 60000
+    LONG_MS = 60000,
+    A_WHILE_NS = 20000000
 };
 
 static struct config config;
@@ -124,6 +125,32 @@ static void serve_file(const struct http_request *request, struct http_response 
     put_file(response, own_context->files, own_context->turn);
 }
 
+/* The descriptors that connections were given away with; -1: it came to nothing. */
+static _Atomic int given_fd;
+static _Atomic uint64_t given_count;
+
+static void take_connection(void *data, int fd)
+{
+    assert_ptr_equal(data, &given_fd);
+    atomic_store(&given_fd, fd);
+    atomic_fetch_add(&given_count, 1);
+}
+
+/* "/stream" has the head alone, "/stream?x" a short body, "/stream?big" a long one. */
+static void stream(const struct http_request *request, struct http_response *response,
+                   struct handler_context *own_context, void *data)
+{
+    (void)own_context;
+    (void)data;
+    response->content_type = "text/event-stream";
+    if (span_equal(request->query, SPAN("big"))) {
+        buffer_append(&response->text, big, TEXT_BYTES);
+    } else if (request->query.len > 0) {
+        buffer_append_span(&response->text, request->query);
+    }
+    http_response_detach(response, take_connection, &given_fd);
+}
+
 /* "/away..." is taken, "/full" finds no room, the rest stays. */
 static enum dispatch_result dispatch(void *data, struct http_exchange *exchange)
 {
@@ -199,6 +226,7 @@ static int make(void **state)
     router_add(router, &(struct route){
                            .path = "/block", .methods = get, .handler = block, .data = &let_go});
     router_add(router, &(struct route){.path = "/file", .methods = get, .handler = serve_file});
+    router_add(router, &(struct route){.path = "/stream", .methods = get, .handler = stream});
     scoreboard = scoreboard_create(1);
     context = (struct handler_context){.slot = &scoreboard->slots[0]};
     options = (struct worker_options){.config = &config,
@@ -208,6 +236,7 @@ static int make(void **state)
                                       .max_connections = 1000,
                                       .dispatch = {.take = dispatch, .data = &taken_count}};
     taken_count = 0;
+    atomic_store(&given_count, 0);
     running = false;
     others_serve = false;
     return !listen_at(&listener, "127.0.0.1:0", false, 1, &error);
@@ -249,6 +278,20 @@ static void destroy_worker(void)
     worker = NULL;
 }
 
+static struct histogram_copy durations(void)
+{
+    struct histogram_copy copy;
+    histogram_read(&context.slot->latency.requests, &copy);
+    return copy;
+}
+
+static struct histogram_copy turns(void)
+{
+    struct histogram_copy copy;
+    histogram_read(&context.slot->latency.turns, &copy);
+    return copy;
+}
+
 static int discard(void **state)
 {
     (void)state;
@@ -265,6 +308,7 @@ static int discard(void **state)
     assert_int_equal(context.slot->counters.requests_started,
                      context.slot->counters.requests_finished +
                          context.slot->counters.requests_aborted);
+    assert_int_equal(durations().count, context.slot->counters.requests_finished);
     listener_close(&listener);
     router_destroy(router);
     scoreboard_destroy(scoreboard);
@@ -478,6 +522,149 @@ static void test_one_after_another(void **state)
     assert_int_equal(counters->connections_accepted, 1);
     assert_int_equal(counters->bytes_sent, 3 * (strlen(reply.head) + 4));
 }
+
+/* ---- How long they take ---- */
+
+/* The books are a moment behind what the client sees. */
+static struct histogram_copy await_durations(uint64_t count)
+{
+    struct histogram_copy copy = durations();
+    for (uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS; copy.count < count;
+         copy = durations()) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        usleep(500);
+    }
+    assert_int_equal(copy.count, count);
+    return copy;
+}
+
+/* So does everything that is said of durations here hold however slow the machine is: the worker
+ * has them shorter than the client, and longer than what the client waited in between. */
+static void pass_time(void)
+{
+    usleep(A_WHILE_NS / 1000);
+}
+
+static void test_duration(void **state)
+{
+    (void)state;
+    serve();
+    uint64_t begin_ns = clock_monotonic_ns();
+    int fd = connect_client();
+    send_text(fd, GET("/a"));
+    expect(fd, 200, "/a");
+    const struct histogram_copy copy = await_durations(1);
+    assert_in_range(copy.max_ns, 1, clock_monotonic_ns() - begin_ns);
+    assert_true(copy.sum_ns == copy.max_ns);
+    close(fd);
+}
+
+/* From its first byte on. */
+static void test_duration_of_a_request_that_comes_slowly(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+                  "Expect: 100-continue\r\n\r\n");
+    read_head(fd);
+    assert_int_equal(reply.status, 100);
+    pass_time();
+    send_text(fd, "a" GET("/b") GET("/c"));
+    expect(fd, 200, "a");
+    expect(fd, 200, "/b");
+    expect(fd, 200, "/c");
+    /* The others began with the second read, and ended with the first one. */
+    const struct histogram_copy copy = await_durations(3);
+    assert_true(copy.max_ns >= A_WHILE_NS);
+    assert_true(3 * copy.max_ns - copy.sum_ns >= 2 * (uint64_t)A_WHILE_NS);
+    close(fd);
+}
+
+/* All of a batch were read at once, and wait for the first. So does the loop. */
+static void test_duration_of_a_batch(void **state)
+{
+    (void)state;
+    sem_init(&let_go, 0, 0);
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/block") GET("/b") GET("/c"));
+    await_count(&context.slot->counters.requests_started, 1);
+    pass_time();
+    sem_post(&let_go);
+    expect(fd, 200, "");
+    expect(fd, 200, "/b");
+    expect(fd, 200, "/c");
+    const struct histogram_copy copy = await_durations(3);
+    assert_int_equal(histogram_count_up_to(&copy, A_WHILE_NS * 7 / 8), 0);
+    close(fd);
+    await_count(&context.slot->connections_open, 0); /* the turn is over */
+    assert_true(turns().max_ns >= A_WHILE_NS);
+}
+
+/* What another thread handles is booked by the loop, which has not been busy meanwhile. */
+static void test_duration_of_what_is_taken(void **state)
+{
+    (void)state;
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/away"));
+    struct http_exchange *exchange = await_taken(0);
+    assert_int_equal(durations().count, 0);
+    pass_time();
+    complete(exchange);
+    expect(fd, 200, "/away");
+    assert_true(await_durations(1).max_ns >= A_WHILE_NS);
+    close(fd);
+}
+
+/* Until the kernel has taken the last byte. */
+static void test_duration_of_what_is_read_slowly(void **state)
+{
+    (void)state;
+    shrink_send_buffer();
+    serve();
+    int fd = connect_with(SMALL_WINDOW_BYTES);
+    send_text(fd, GET("/big"));
+    read_head(fd);
+    assert_int_equal(durations().count, 0);
+    pass_time();
+    char *body = memory_alloc(BIG_BYTES);
+    receive_exactly(fd, body, BIG_BYTES);
+    free(body);
+    assert_true(await_durations(1).max_ns >= A_WHILE_NS);
+    close(fd);
+}
+
+static void test_what_is_aborted_has_no_duration(void **state)
+{
+    (void)state;
+    shrink_send_buffer();
+    serve();
+    int fd = connect_with(SMALL_WINDOW_BYTES);
+    send_text(fd, GET("/a"));
+    expect(fd, 200, "/a");
+    send_text(fd, GET("/big"));
+    read_head(fd);
+    vanish(fd);
+    await_count(&context.slot->counters.requests_aborted, 1);
+    await_durations(1);
+}
+
+/* While a loop waits no turn lasts: it ticks several times a second. */
+static void test_waiting_is_no_turn(void **state)
+{
+    (void)state;
+    serve();
+    struct histogram_copy copy = turns();
+    for (uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS; copy.count < 3; copy = turns()) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        usleep(1000);
+    }
+    assert_in_range(histogram_percentile_ns(&copy, 1, 3), 1, 50000000);
+}
+
+/* ---- Many requests ---- */
 
 /* More than fits into a buffer, so that requests are cut everywhere. */
 static void test_pipelining(void **state)
@@ -985,6 +1172,109 @@ static void test_doomed_at_the_stop(void **state)
     await_taken(0);
     vanish(fd);
     assert_serves(); /* teardown stops, and looks at what is left */
+}
+
+/* ---- Connections that are given away ---- */
+
+static int await_given(uint64_t count)
+{
+    await_count(&given_count, count);
+    return atomic_load(&given_fd);
+}
+
+/* What comes behind the head is the taker's. */
+static void test_given_away(void **state)
+{
+    (void)state;
+    char text[5] = "";
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/before") GET("/stream") "nobody reads this");
+    expect(fd, 200, "/before");
+    read_head(fd);
+    assert_int_equal(reply.status, 200);
+    assert_true(reply_closes());
+    assert_null(strstr(reply.head, "Content-Length"));
+    assert_null(strstr(reply.head, "Transfer-Encoding"));
+    assert_non_null(strstr(reply.head, "Content-Type: text/event-stream"));
+    int given = await_given(1);
+    await_count(&context.slot->connections_open, 0);
+    assert_int_equal(context.slot->counters.requests_finished, 2);
+    assert_true((fcntl(given, F_GETFL) & O_NONBLOCK) != 0);
+    assert_serves();
+    send_text(given, "mine");
+    receive_exactly(fd, text, 4);
+    assert_string_equal(text, "mine");
+    close(given);
+    assert_closed(fd);
+    assert_int_equal(atomic_load(&given_count), 1);
+}
+
+static void test_given_away_behind_a_body(void **state)
+{
+    (void)state;
+    char text[6] = "";
+    serve();
+    int fd = connect_client();
+    send_text(fd, GET("/stream?first"));
+    read_head(fd);
+    receive_exactly(fd, text, 5);
+    assert_string_equal(text, "first");
+    close(await_given(1));
+    assert_closed(fd);
+}
+
+/* Not before the last byte of it has been given to the kernel. */
+static void test_given_away_behind_a_slow_reader(void **state)
+{
+    (void)state;
+    char *received = memory_alloc(TEXT_BYTES);
+    shrink_send_buffer();
+    serve();
+    int fd = connect_with(SMALL_WINDOW_BYTES);
+    send_text(fd, GET("/stream?big"));
+    assert_serves();
+    assert_int_equal(atomic_load(&given_count), 0);
+    read_head(fd);
+    receive_exactly(fd, received, TEXT_BYTES);
+    assert_memory_equal(received, big, TEXT_BYTES);
+    close(await_given(1));
+    assert_closed(fd);
+    free(received);
+}
+
+static void test_not_given_away(void **state)
+{
+    (void)state;
+    shrink_send_buffer();
+    serve();
+    int fd = connect_client();
+    send_text(fd, "HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_head(fd);
+    assert_true(reply_closes());
+    shutdown(fd, SHUT_WR);
+    assert_closed(fd);
+    assert_int_equal(await_given(1), -1);
+    fd = connect_with(SMALL_WINDOW_BYTES); /* its client leaves */
+    send_text(fd, GET("/stream?big"));
+    read_head(fd);
+    vanish(fd);
+    assert_int_equal(await_given(2), -1);
+}
+
+static void test_not_given_away_at_the_stop(void **state)
+{
+    (void)state;
+    shrink_send_buffer();
+    serve();
+    int fd = connect_with(SMALL_WINDOW_BYTES);
+    send_text(fd, GET("/stream?big"));
+    read_head(fd);
+    worker_stop(worker);
+    join();
+    destroy_worker();
+    assert_int_equal(await_given(1), -1);
+    close(fd);
 }
 
 /* ---- Time ---- */
@@ -1835,6 +2125,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_one_after_another),
+        TEST(test_duration),
+        TEST(test_duration_of_a_request_that_comes_slowly),
+        TEST(test_duration_of_a_batch),
+        TEST(test_duration_of_what_is_taken),
+        TEST(test_duration_of_what_is_read_slowly),
+        TEST(test_what_is_aborted_has_no_duration),
+        TEST(test_waiting_is_no_turn),
         TEST(test_pipelining),
         TEST(test_what_cannot_follow),
         TEST(test_byte_by_byte),
@@ -1855,6 +2152,11 @@ int main(void)
         TEST(test_complete_while_blocked),
         TEST(test_doomed),
         TEST(test_doomed_at_the_stop),
+        TEST(test_given_away),
+        TEST(test_given_away_behind_a_body),
+        TEST(test_given_away_behind_a_slow_reader),
+        TEST(test_not_given_away),
+        TEST(test_not_given_away_at_the_stop),
         TEST(test_slow_head),
         TEST(test_slow_body),
         TEST(test_idle_timeout),

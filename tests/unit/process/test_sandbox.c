@@ -25,13 +25,15 @@
 
 static struct error error;
 
+static enum sandbox_purpose purpose; /* of the next */
+
 /* How a process ends that does something in the sandbox. */
 static int status_of(enum config_seccomp mode, void (*act)(void))
 {
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !sandbox_enter(mode, &error)) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !sandbox_enter(mode, purpose, &error)) {
             _exit(99);
         }
         act();
@@ -124,6 +126,15 @@ static void open_a_file(void)
     char byte;
     int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
     if (fd < 0 || read(fd, &byte, 1) != 1 || close(fd) != 0) {
+        _exit(1);
+    }
+}
+
+static void send_little_at_once(void)
+{
+    const int bytes = 65536;
+    if (setsockopt(STDIN_FILENO, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) != 0 &&
+        errno != ENOTSOCK) {
         _exit(1);
     }
 }
@@ -302,6 +313,37 @@ static void test_off_and_log_let_everything_pass(void **state)
     }
 }
 
+static void change_what_it_can_only_read(void)
+{
+    void *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED || mprotect(page, 4096, PROT_READ | PROT_WRITE) != 0) {
+        _exit(1);
+    }
+}
+
+static void shut_the_socket_down(void)
+{
+    shutdown(STDIN_FILENO, SHUT_RD);
+}
+
+/* It starts no threads, and the scoreboard stays as it is. */
+static void test_what_observing_does_not_need_is_deadly(void **state)
+{
+    (void)state;
+    purpose = SANDBOX_TO_OBSERVE;
+    for (size_t i = 0; i < FORBIDDEN; i++) {
+        assert_true(is_killed(forbidden[i]));
+    }
+    assert_true(is_killed(change_what_it_can_only_read));
+    assert_true(is_killed(shut_the_socket_down));
+    assert_true(is_killed(start_a_thread));
+    assert_true(ends_well(CONFIG_SECCOMP_ON, open_a_file));
+    assert_true(ends_well(CONFIG_SECCOMP_ON, send_little_at_once));
+    purpose = SANDBOX_TO_SERVE;
+    assert_true(is_killed(send_little_at_once));
+    assert_true(ends_well(CONFIG_SECCOMP_ON, change_what_it_can_only_read));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_arguments_that_serving_needs),
         cmocka_unit_test(test_files_can_be_opened),
         cmocka_unit_test(test_threads_can_be_started),
+        cmocka_unit_test(test_what_observing_does_not_need_is_deadly),
         cmocka_unit_test(test_abort_keeps_its_signal),
         cmocka_unit_test(test_off_and_log_let_everything_pass),
     };

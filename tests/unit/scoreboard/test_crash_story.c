@@ -172,7 +172,7 @@ static void assert_logged(const char *const *expected, size_t count)
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     log_use(fd);
-    crash_log(&story, 7);
+    crash_log(&story, "process 7");
     log_use(STDERR_FILENO);
     close(fd);
     FILE *file = fopen(path, "r");

@@ -9,7 +9,7 @@
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
 
-enum { WORDS_MAX = 10 };
+enum { WORDS_MAX = 16 };
 
 static struct arguments arguments;
 static struct error error;
@@ -53,6 +53,8 @@ static void test_requests(void **state)
     assert_request("--control s kill 42 9", "{\"command\":\"kill\",\"pid\":42,\"signal\":\"9\"}");
     assert_request("--control s recycle 0", "{\"command\":\"recycle\",\"number\":0}");
     assert_request("--control s recycle all", "{\"command\":\"recycle\",\"number\":\"all\"}");
+    assert_request("--control s fault /fault/segv",
+                   "{\"command\":\"fault\",\"path\":\"/fault/segv\"}");
     assert_request("--control s reopen-logs", "{\"command\":\"reopen-logs\"}");
 }
 
@@ -67,6 +69,24 @@ static void test_options(void **state)
     json_decref(arguments.request);
     assert_true(read_words("--help"));
     assert_true(arguments.help);
+}
+
+static void test_top(void **state)
+{
+    (void)state;
+    assert_true(read_words("top --observe 127.0.0.1:8090"));
+    assert_null(arguments.request);
+    assert_string_equal(arguments.top.observer.host, "127.0.0.1:8090");
+    assert_null(arguments.top.control);
+    assert_false(arguments.top.batch);
+    assert_int_equal(arguments.top.interval_ms, 1000);
+    assert_true(read_words("--control s --observe [::1]:1 top --interval-ms 250 --batch -n 0"));
+    assert_string_equal(arguments.top.control, "s");
+    assert_true(arguments.top.batch);
+    assert_int_equal(arguments.top.tables, 0);
+    assert_int_equal(arguments.top.interval_ms, 250);
+    assert_true(read_words("top --observe localhost:1 --batch"));
+    assert_int_equal(arguments.top.tables, 1);
 }
 
 static void assert_bad(const char *words, const char *reason)
@@ -94,6 +114,16 @@ static void test_bad_usage(void **state)
     assert_bad("--control s kill x TERM", "kill PID SIGNAL");
     assert_bad("--control s recycle", "recycle NUMBER|all");
     assert_bad("--control s recycle every", "recycle NUMBER|all");
+    assert_bad("top", "--observe HOST:PORT");
+    assert_bad("top all --observe 127.0.0.1:1", "the command is: top");
+    assert_bad("top --observe 127.0.0.1:1 --json", "the command is: top");
+    assert_bad("top --observe nowhere", "no HOST:PORT");
+    assert_bad("top --observe 127.0.0.1:1 -n 3", "goes with --batch");
+    assert_bad("top --observe 127.0.0.1:1 --batch -n x", "-n takes a number");
+    assert_bad("top --observe 127.0.0.1:1 --interval-ms 99", "--interval-ms takes a number");
+    assert_bad("top --observe", "--observe needs a value");
+    assert_bad("--control s list --batch", "of the command top");
+    assert_bad("--control s list --observe 127.0.0.1:1", "of the command top");
 }
 
 int main(void)
@@ -101,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_top),
         cmocka_unit_test(test_bad_usage),
     };
     return cmocka_run_group_tests_name("arguments", tests, NULL, NULL);

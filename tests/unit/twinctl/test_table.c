@@ -54,6 +54,22 @@ static void test_list(void **state)
         "      1       13           8  starting     0.0 s\n");
 }
 
+static void test_deaths(void **state)
+{
+    (void)state;
+#define DIED(requests_lost, adoption)                                                              \
+    "{\"ok\":true,\"server\":\"prefork-server\",\"version\":\"0.1.0\",\"model\":\"hybrid\","       \
+    "\"state\":\"running\",\"master_pid\":10,\"listen\":\"127.0.0.1:80\",\"deaths\":2,"            \
+    "\"requests_lost\":" requests_lost ",\"adoption\":{" adoption "},\"processes\":[]}"
+    assert_printed(DIED("7", "\"connections\":0,\"lost\":0"),
+                   FIRST HEADER "deaths 2, requests lost 7\n");
+    assert_printed(DIED("1", "\"connections\":31,\"lost\":1,\"repeated\":2,\"resumed\":3,"
+                             "\"refused_500\":4,\"refused_502\":5"),
+                   FIRST HEADER
+                   "deaths 2, requests lost 1; connections taken over 31, lost 1; requests "
+                   "repeated 2, resumed 3, given up with 500 4, with 502 5\n");
+}
+
 static void test_ages(void **state)
 {
     (void)state;
@@ -83,9 +99,8 @@ static void test_other_answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list),
-        cmocka_unit_test(test_ages),
-        cmocka_unit_test(test_what_clients_sent_is_harmless),
+        cmocka_unit_test(test_list),          cmocka_unit_test(test_deaths),
+        cmocka_unit_test(test_ages),          cmocka_unit_test(test_what_clients_sent_is_harmless),
         cmocka_unit_test(test_other_answers),
     };
     return cmocka_run_group_tests_name("table", tests, NULL, NULL);
