@@ -28,7 +28,7 @@ enum {
     LEAVING_MS = 3000, /* more than it takes its time for */
     FAREWELL_MS = 500, /* at the end of the server */
     RETRY_MS = 200,
-    AWAIT_MS = 1000, /* the end of the old program's observer, so that no counter goes back */
+    AWAIT_MS = 1000, /* for what another observer has to do first */
     AWAIT_STEP_MS = 5
 };
 
@@ -42,20 +42,33 @@ static bool is_wanted(const struct master *master)
            master->phase != MASTER_HANDED_OVER;
 }
 
-/* Clients that connect meanwhile wait. */
-static bool awaits_old_program(struct observation *observation)
+/* Who asks one observer and then another would see counters go back: what the first has from a
+ * moment ago is less than what the second has told. So one that leaves accepts nobody any more, and
+ * the old program's has told its last, before the next one begins. Clients that connect meanwhile
+ * wait. */
+static bool is_another_at_work(const struct observation *observation)
+{
+    return (observation->carried != NULL && !carried_is_handed_over(observation->carried)) ||
+           (observation->leaving != 0 &&
+            bulletin_retired_pid(observation->bulletin) != (int32_t)observation->leaving);
+}
+
+/* False: the start is put off, but not for long. */
+static bool others_have_made_way(struct observation *observation)
 {
     const uint64_t now_ms = clock_monotonic_ms();
-    if (observation->carried == NULL || carried_is_handed_over(observation->carried)) {
-        return false;
+    if (!is_another_at_work(observation)) {
+        observation->await_until_ms = 0;
+        return true;
     }
     if (observation->await_until_ms == 0) {
         observation->await_until_ms = now_ms + AWAIT_MS;
     }
-    if (now_ms < observation->await_until_ms) {
-        observation->start_at_ms = now_ms + AWAIT_STEP_MS;
+    if (now_ms >= observation->await_until_ms) {
+        return true;
     }
-    return now_ms < observation->await_until_ms;
+    observation->start_at_ms = now_ms + AWAIT_STEP_MS;
+    return false;
 }
 
 /* One after the other: who leaves may still have somebody to answer. */
@@ -282,6 +295,7 @@ static void dismiss(struct master *master)
     observation->leaving = observation->pid;
     observation->leaving_petitions = observation->petitions;
     observation->kill_at_ms = clock_monotonic_ms() + LEAVING_MS;
+    observation->await_until_ms = 0;
     observation->petitions = NULL;
     kill(observation->pid, SIGUSR2);
     forget(observation);
@@ -395,7 +409,7 @@ static void see_to_observer(struct master *master)
         dismiss(master);
     }
     if (wanted && observation->pid == 0 && clock_monotonic_ms() >= observation->start_at_ms &&
-        !awaits_old_program(observation) && make_bulletin(observation)) {
+        others_have_made_way(observation) && make_bulletin(observation)) {
         start(master);
     }
 }

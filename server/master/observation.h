@@ -27,7 +27,7 @@ struct observation {
     uint64_t started_ms;
     bool killed;             /* as it was stuck */
     uint64_t start_at_ms;    /* not before this */
-    uint64_t await_until_ms; /* the old program's last word, what it has counted; 0: not yet */
+    uint64_t await_until_ms; /* for what others have to do before it starts; 0: nobody was awaited */
     struct respawn respawn;
     uint64_t deaths;                        /* not counting those that were told to leave */
     uint64_t beat_at_ms;                    /* when the bulletin is to be posted at the latest */

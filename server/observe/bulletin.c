@@ -23,11 +23,17 @@ struct page {
     struct bulletin_copy content;
 };
 
+/* What the observer says, in a page of its own. */
+struct reply {
+    _Atomic uint64_t acknowledged_ms;
+    _Atomic int32_t retired_pid;
+};
+
 /* The sequence is counted here, in memory of the master's own: an observer that has gone wrong
  * cannot lead it astray. */
 struct bulletin {
     struct page *page;
-    _Atomic uint64_t *acknowledged_ms; /* in a page of its own: the observer's word */
+    struct reply *reply;
     uint64_t sequence;
 };
 
@@ -118,12 +124,22 @@ uint64_t bulletin_heard_ms(const struct bulletin *bulletin, uint64_t now_ms)
 
 void bulletin_acknowledge(struct bulletin *bulletin, uint64_t now_ms)
 {
-    atomic_store_explicit(bulletin->acknowledged_ms, now_ms, memory_order_relaxed);
+    atomic_store_explicit(&bulletin->reply->acknowledged_ms, now_ms, memory_order_relaxed);
 }
 
 uint64_t bulletin_acknowledged_ms(const struct bulletin *bulletin)
 {
-    return atomic_load_explicit(bulletin->acknowledged_ms, memory_order_relaxed);
+    return atomic_load_explicit(&bulletin->reply->acknowledged_ms, memory_order_relaxed);
+}
+
+void bulletin_retire(struct bulletin *bulletin, int32_t pid)
+{
+    atomic_store_explicit(&bulletin->reply->retired_pid, pid, memory_order_relaxed);
+}
+
+int32_t bulletin_retired_pid(const struct bulletin *bulletin)
+{
+    return atomic_load_explicit(&bulletin->reply->retired_pid, memory_order_relaxed);
 }
 
 const char *bulletin_token(const struct bulletin *bulletin)
@@ -150,9 +166,8 @@ struct bulletin *bulletin_create(void)
 {
     struct bulletin *bulletin = memory_alloc_zeroed(1, sizeof(*bulletin));
     bulletin->page = map_for_two(sizeof(*bulletin->page));
-    bulletin->acknowledged_ms = map_for_two(sizeof(*bulletin->acknowledged_ms));
-    if (bulletin->page == NULL || bulletin->acknowledged_ms == NULL ||
-        !make_token(bulletin->page->token)) {
+    bulletin->reply = map_for_two(sizeof(*bulletin->reply));
+    if (bulletin->page == NULL || bulletin->reply == NULL || !make_token(bulletin->page->token)) {
         int saved_errno = errno;
         bulletin_destroy(bulletin);
         errno = saved_errno;
@@ -169,8 +184,8 @@ void bulletin_destroy(struct bulletin *bulletin)
     if (bulletin->page != NULL) {
         munmap(bulletin->page, sizeof(*bulletin->page));
     }
-    if (bulletin->acknowledged_ms != NULL) {
-        munmap(bulletin->acknowledged_ms, sizeof(*bulletin->acknowledged_ms));
+    if (bulletin->reply != NULL) {
+        munmap(bulletin->reply, sizeof(*bulletin->reply));
     }
     free(bulletin);
 }
@@ -179,7 +194,7 @@ bool bulletin_share(struct bulletin *bulletin, bool shared)
 {
     const int advice = shared ? MADV_DOFORK : MADV_DONTFORK;
     return madvise(bulletin->page, sizeof(*bulletin->page), advice) == 0 &&
-           madvise(bulletin->acknowledged_ms, sizeof(*bulletin->acknowledged_ms), advice) == 0;
+           madvise(bulletin->reply, sizeof(*bulletin->reply), advice) == 0;
 }
 
 bool bulletin_seal(struct bulletin *bulletin)

@@ -62,9 +62,12 @@ struct bulletin;
 
 /* ---- For an observer ---- */
 
-/* It is still there: to be called now and then. The only thing that it can write to what it shares
- * with the master. */
+/* It is still there: to be called now and then. This and the next are all that it can write to what
+ * it shares with the master. */
 void bulletin_acknowledge(struct bulletin *bulletin, uint64_t now_ms);
+
+/* It (pid) accepts nobody any more: another one may begin, and nobody hears from the two by turns. */
+void bulletin_retire(struct bulletin *bulletin, int32_t pid);
 
 /* Copies it. False: it was written to on every try, or the master has stopped in the middle: an
  * older copy is the best there is. */
@@ -95,7 +98,10 @@ bool bulletin_share(struct bulletin *bulletin, bool shared);
 /* When the observer was last heard of (CLOCK_MONOTONIC), by its own word: it may be anything. */
 uint64_t bulletin_acknowledged_ms(const struct bulletin *bulletin);
 
-/* In the observer: but for that word it can only read from now on. False with errno set. */
+/* Who was the last to say that it accepts nobody any more, by its own word; 0: nobody was. */
+int32_t bulletin_retired_pid(const struct bulletin *bulletin);
+
+/* In the observer: but for those words it can only read from now on. False with errno set. */
 bool bulletin_seal(struct bulletin *bulletin);
 
 /* What a reader adds up is about to change: until the next post no copy can be had. */

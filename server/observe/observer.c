@@ -43,6 +43,7 @@ struct observer {
     int signal_fd;
     struct event signal_event;
     struct event end_event;
+    struct event retired_event;
     struct event beat_event;
     struct bulletin *bulletin;
 };
@@ -123,16 +124,30 @@ static void end_soon(struct observer *observer)
     event_add(&observer->end_event, &delay);
 }
 
+/* The loop retires in a turn of its own. */
+static void on_retired(evutil_socket_t fd, short what, void *argument)
+{
+    (void)fd;
+    (void)what;
+    struct observer *observer = argument;
+    if (atomic_load(&observer->context.slot->state) == SLOT_DRAINING) {
+        bulletin_retire(observer->bulletin, (int32_t)getpid());
+        event_del(&observer->retired_event);
+    }
+}
+
 static void on_signal(evutil_socket_t fd, short what, void *argument)
 {
     (void)what;
     struct observer *observer = argument;
+    const struct timeval moment = {.tv_usec = 1000};
     int number;
     while ((number = signals_next(fd)) != 0) {
         if (number == SIGUSR1) {
             server_reopen_logs(observer->environment.server);
         } else if (number == SIGUSR2) {
             worker_retire(observer->worker);
+            event_add(&observer->retired_event, &moment);
         } else {
             end_soon(observer);
         }
@@ -233,6 +248,7 @@ static void watch(struct observer *observer)
     event_assign(&observer->signal_event, base, observer->signal_fd, EV_READ | EV_PERSIST,
                  on_signal, observer);
     event_assign(&observer->end_event, base, -1, 0, on_end, observer);
+    event_assign(&observer->retired_event, base, -1, EV_PERSIST, on_retired, observer);
     event_add(&observer->signal_event, NULL);
 }
 
@@ -281,6 +297,7 @@ static void close_observer(struct observer *observer)
 {
     event_del(&observer->signal_event);
     event_del(&observer->end_event);
+    event_del(&observer->retired_event);
     event_del(&observer->beat_event);
     petitions_destroy(observer->environment.petitions);
     worker_cut(observer->worker); /* some of them are to become viewers */

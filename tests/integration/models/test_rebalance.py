@@ -124,6 +124,7 @@ def test_deaths_under_load(model, start_server, start_load):
         os.kill(victim, signal.SIGKILL)
         server.wait_for_full_strength(without_pid=victim)
         wait_until(lambda: is_balanced(server), "the successor has its share")
+    wrk.wait_until_accepted(server, 64)  # wrk has noticed what the last death has cut, too
     result = wrk.end(load)
     totals = server.status()["totals"]
     assert result.read_errors + result.write_errors == totals["requests_lost"]

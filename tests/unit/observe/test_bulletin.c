@@ -138,15 +138,18 @@ static void acknowledge(void)
         _exit(1);
     }
     bulletin_acknowledge(bulletin, 4711);
+    bulletin_retire(bulletin, (int32_t)getpid());
 }
 
 static void test_the_observer_is_heard(void **state)
 {
     (void)state;
     assert_int_equal(bulletin_acknowledged_ms(bulletin), 0);
+    assert_int_equal(bulletin_retired_pid(bulletin), 0);
     assert_true(bulletin_share(bulletin, true));
     assert_int_equal(status_of(acknowledge), 0);
     assert_int_equal(bulletin_acknowledged_ms(bulletin), 4711);
+    assert_true(bulletin_retired_pid(bulletin) > 0);
 }
 
 static void test_names_of_phases(void **state)
