@@ -265,6 +265,7 @@ void config_free(struct config *config)
     free(config->pid_file);
     free(config->control);
     free(config->observe);
+    free(config->observe_names);
     *config = (struct config){0};
 }
 

@@ -34,6 +34,7 @@ struct config {
     char *user;            /* "name" or "name:group" of the serving processes; NULL: as started */
     char *control;         /* path of the control socket; NULL: off */
     char *observe;         /* "127.0.0.1:8090", where the observer answers; NULL: there is none */
+    char *observe_names;   /* "web,web.example": how else the observer may be called; NULL: none */
     uint64_t workers;      /* prefork: worker processes */
     uint64_t threads;      /* threadpool: pool threads; prefork: threads in each worker, 0: none */
     uint64_t loops;        /* request dispatch: event loop threads beside the pool */

@@ -8,14 +8,15 @@
 #include <stddef.h>
 
 enum config_kind {
-    CONFIG_KIND_COUNT,  /* uint64_t, min to max */
-    CONFIG_KIND_CHOICE, /* an enum: the index into names */
-    CONFIG_KIND_SWITCH, /* bool */
-    CONFIG_KIND_FLAG,   /* bool; on the command line the option alone switches it on */
-    CONFIG_KIND_PATH,   /* char * */
-    CONFIG_KIND_USER,   /* char * */
-    CONFIG_KIND_LISTEN, /* char *; in the YAML file also a list */
-    CONFIG_KIND_ADDRESS /* char *: one address, by number or localhost */
+    CONFIG_KIND_COUNT,   /* uint64_t, min to max */
+    CONFIG_KIND_CHOICE,  /* an enum: the index into names */
+    CONFIG_KIND_SWITCH,  /* bool */
+    CONFIG_KIND_FLAG,    /* bool; on the command line the option alone switches it on */
+    CONFIG_KIND_PATH,    /* char * */
+    CONFIG_KIND_USER,    /* char * */
+    CONFIG_KIND_LISTEN,  /* char *; in the YAML file also a list */
+    CONFIG_KIND_ADDRESS, /* char *: one address, by number or localhost */
+    CONFIG_KIND_NAMES    /* char *: names of hosts, with commas between them */
 };
 
 /* One row of the settings table. */

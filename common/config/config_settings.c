@@ -115,6 +115,11 @@ const struct config_setting config_settings[] = {
      .default_value = "off", .servers = BOTH_SERVERS, .needs = CONFIG_HAS_OBSERVER,
      .help = "It also takes commands, as twinctl does, from who has the token that is printed at\n"
              "      the start."},
+    {MEMBER(observe_names), .option = "observe-names", .kind = CONFIG_KIND_NAMES,
+     .empty_word = "none", .default_value = "none", .servers = BOTH_SERVERS,
+     .needs = CONFIG_HAS_OBSERVER,
+     .help = "It answers who asks for it by one of these names, too, as a scraper on another host\n"
+             "      does; else by number and as localhost only."},
     {MEMBER(log_level), .option = "log-level", CHOICE(log_level_names), .default_value = "info",
      .servers = BOTH_SERVERS, .help = "The error log keeps this level and those behind it."},
     {MEMBER(user), .option = "user", .kind = CONFIG_KIND_USER, .empty_word = "keep",
@@ -317,6 +322,27 @@ static bool is_listen_list(const char *text)
     return false;
 }
 
+/* The name that text begins with is copied to host. Returns what comes behind its comma; NULL: it
+ * was the last. */
+static const char *next_name(const char *text, char host[LISTEN_HOST_BYTES])
+{
+    const size_t bytes = strcspn(text, ",");
+    snprintf(host, LISTEN_HOST_BYTES, "%.*s", (int)bytes, text);
+    return text[bytes] == ',' ? text + bytes + 1 : NULL;
+}
+
+static bool is_name_list(const char *text)
+{
+    bool all = true;
+    while (text != NULL && all) {
+        char host[LISTEN_HOST_BYTES];
+        all = strcspn(text, ",") < sizeof(host);
+        text = next_name(text, host);
+        all = all && host[0] != '\0' && is_host_name(host);
+    }
+    return all;
+}
+
 /* Whether there is such a user is found out at the start, not here. */
 static bool is_user(const char *text)
 {
@@ -350,6 +376,8 @@ static bool parse(const struct config_setting *setting, enum config_server serve
         return is_listen_list(text);
     case CONFIG_KIND_ADDRESS:
         return is_numeric_address(text);
+    case CONFIG_KIND_NAMES:
+        return is_name_list(text);
     }
     return false;
 }
@@ -378,6 +406,7 @@ static void store(const struct config_setting *setting, struct config *config, c
     case CONFIG_KIND_USER:
     case CONFIG_KIND_LISTEN:
     case CONFIG_KIND_ADDRESS:
+    case CONFIG_KIND_NAMES:
         free(*(char **)member);
         *(char **)member = text == NULL ? NULL : memory_copy_string(text);
         break;
@@ -451,6 +480,10 @@ void config_setting_allowed(const struct config_setting *setting, enum config_se
     case CONFIG_KIND_ADDRESS:
         snprintf(out, CONFIG_ALLOWED_BYTES, "%s%sHOST:PORT, HOST being localhost, a number or *",
                  word, or_word);
+        break;
+    case CONFIG_KIND_NAMES:
+        snprintf(out, CONFIG_ALLOWED_BYTES, "%s%snames of hosts with a comma between them", word,
+                 or_word);
         break;
     }
 }

@@ -89,7 +89,8 @@ static void on_answer(void *data, struct span answer)
 bool commands_take(struct observer_environment *environment, struct http_exchange *exchange)
 {
     struct http_request *request = &exchange->request;
-    if (!span_equal(request->path, SPAN(PATH)) || guard_refusal(request) != NULL ||
+    if (!span_equal(request->path, SPAN(PATH)) ||
+        guard_refusal(request, environment->server->config.observe_names) != NULL ||
         !is_acceptable(environment, request, &exchange->response)) {
         return false; /* the handler says why */
     }

@@ -29,10 +29,22 @@ static bool is_number(struct span host)
            endpoint_parse(&endpoint, text);
 }
 
-static bool is_no_foreign_name(struct span value)
+static bool is_listed(struct span host, const char *names)
+{
+    while (names != NULL) {
+        const size_t bytes = strcspn(names, ",");
+        if (span_equal_nocase(host, (struct span){names, bytes})) {
+            return true;
+        }
+        names = names[bytes] == ',' ? names + bytes + 1 : NULL;
+    }
+    return false;
+}
+
+static bool is_no_foreign_name(struct span value, const char *names)
 {
     const struct span host = host_of(value);
-    return span_equal_nocase(host, SPAN(LOCAL_HOST)) || is_number(host);
+    return span_equal_nocase(host, SPAN(LOCAL_HOST)) || is_number(host) || is_listed(host, names);
 }
 
 /* ---- Origin ---- */
@@ -45,12 +57,13 @@ static bool is_own_origin(struct span origin, struct span host)
            span_equal_nocase((struct span){origin.ptr + bytes, origin.len - bytes}, host);
 }
 
-const char *guard_refusal(const struct http_request *request)
+const char *guard_refusal(const struct http_request *request, const char *names)
 {
     const struct span host = http_request_field(request, HTTP_FIELD_HOST);
     const struct span origin = http_request_field_named(request, SPAN("Origin"));
-    if (host.ptr != NULL && !is_no_foreign_name(host)) {
-        return "this name is not the observer's: ask by localhost, or by its address as a number";
+    if (host.ptr != NULL && !is_no_foreign_name(host, names)) {
+        return "this name is not the observer's: ask by localhost or by its address as a number, "
+               "or list the name in observe_names";
     }
     if (origin.ptr != NULL && !is_own_origin(origin, host)) {
         return "a page of another site may not ask: open the address that the server has printed";

@@ -471,6 +471,29 @@ static void test_observe(void **state)
     assert_false(config.observe_control);
 }
 
+static void test_names_of_the_observer(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"web", "web.example,a-b", "127.0.0.1", "A.b,c,d"};
+    static const char *const bad[] = {"",    ",",    "a,",    ",a", "a,,b",
+                                      "a b", "a:80", "[::1]", "*",  "1.2"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_int_equal(load(CONFIG_SERVER_THREADPOOL, "--observe-names", good[i], NULL),
+                         CONFIG_RUN);
+        assert_string_equal(config.observe_names, good[i]);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char message[256];
+        snprintf(message, sizeof(message),
+                 "--observe-names: \"%s\" is not valid; use none or names of hosts with a comma "
+                 "between them",
+                 bad[i]);
+        assert_invalid(load(CONFIG_SERVER_PREFORK, "--observe-names", bad[i], NULL), message);
+    }
+    assert_int_equal(load(CONFIG_SERVER_PREFORK, NULL), CONFIG_RUN);
+    assert_null(config.observe_names);
+}
+
 static void test_listen_lists(void **state)
 {
     (void)state;
@@ -745,6 +768,7 @@ int main(void)
         cmocka_unit_test(test_listen),
         cmocka_unit_test(test_bad_listen),
         cmocka_unit_test(test_observe),
+        cmocka_unit_test(test_names_of_the_observer),
         cmocka_unit_test(test_listen_lists),
         cmocka_unit_test(test_bad_listen_lists),
         cmocka_unit_test(test_host_longer_than_a_name),

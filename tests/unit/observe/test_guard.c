@@ -13,6 +13,7 @@
 
 static char text[1024];
 static struct http_request request;
+static const char *names; /* by which it may be called, too */
 
 /* Reads a request with these fields. */
 static void ask(const char *fields)
@@ -29,7 +30,7 @@ static void ask(const char *fields)
 static bool passes(const char *fields)
 {
     ask(fields);
-    return guard_refusal(&request) == NULL;
+    return guard_refusal(&request, names) == NULL;
 }
 
 static bool host_passes(const char *host)
@@ -66,6 +67,25 @@ static void test_hosts(void **state)
         }
     }
     assert_true(passes("")); /* HTTP/1.0 */
+}
+
+static void test_names_that_are_listed(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"web", "web:8090",    "Web.Example:1",
+                                       "a-b", "localhost:1", "192.0.2.1"};
+    static const char *const bad[] = {"we",    "webb", "web.example.com", "web,web.example", "",
+                                      ":8090", ",",    "example"};
+    names = "web,web.example,a-b";
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_true(host_passes(good[i]));
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_false(host_passes(bad[i]));
+    }
+    assert_true(passes("Host: web:8090\r\nOrigin: http://web:8090\r\n"));
+    assert_false(passes("Host: web:8090\r\nOrigin: http://web.example:8090\r\n"));
+    names = NULL;
 }
 
 static void test_origins(void **state)
@@ -133,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_names_that_are_listed),
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_tokens),
     };
