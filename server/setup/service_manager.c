@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MESSAGE_BYTES = 512, SOCKETS_AT_MOST = 4096 };
+enum { SOCKETS_AT_MOST = 4096, RETRY_MS = 100 };
 
 /* ---- The environment ---- */
 
@@ -116,25 +116,46 @@ void service_manager_close(struct service_manager *manager)
     manager->beat_interval_ms = 0;
 }
 
-/* Never waits: a service manager that does not listen must not stop the server. */
-static void tell(struct service_manager *manager, const char *message)
+/* Never waits: a service manager that does not listen must not stop the server. False: it has no
+ * room for more just now. */
+static bool tell(struct service_manager *manager, const char *message)
 {
     if (manager->notify_fd < 0) {
-        return;
+        return true;
     }
     bool good =
         send(manager->notify_fd, message, strlen(message), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+    const bool is_full = !good && (errno == EAGAIN || errno == ENOBUFS);
     if (!good && !manager->failed) {
         log_write(LOG_WARN, "cannot tell the service manager: %m; going on");
     }
     manager->failed = !good;
+    return !is_full;
+}
+
+static bool has_untold(const struct service_manager *manager)
+{
+    return manager->untold_main_pid != 0 || manager->untold_state[0] != '\0';
+}
+
+static void tell_untold(struct service_manager *manager)
+{
+    char main_pid[32];
+    snprintf(main_pid, sizeof(main_pid), "MAINPID=%d\n", manager->untold_main_pid);
+    if (manager->untold_main_pid != 0 && tell(manager, main_pid)) {
+        manager->untold_main_pid = 0;
+    }
+    if (manager->untold_state[0] != '\0' && tell(manager, manager->untold_state)) {
+        manager->untold_state[0] = '\0';
+    }
+    manager->retry_at_ms = clock_monotonic_ms() + RETRY_MS;
 }
 
 static void tell_state(struct service_manager *manager, const char *state, const char *status)
 {
-    char message[MESSAGE_BYTES];
-    snprintf(message, sizeof(message), "%s\nSTATUS=%s\n", state, status);
-    tell(manager, message);
+    snprintf(manager->untold_state, sizeof(manager->untold_state), "%s\nSTATUS=%s\n", state,
+             status);
+    tell_untold(manager);
 }
 
 void service_manager_ready(struct service_manager *manager, const char *status)
@@ -158,28 +179,38 @@ void service_manager_stopping(struct service_manager *manager, const char *statu
 
 void service_manager_name_main(struct service_manager *manager, int pid)
 {
-    char message[32];
-    snprintf(message, sizeof(message), "MAINPID=%d\n", pid);
-    tell(manager, message);
+    manager->untold_main_pid = pid;
+    tell_untold(manager);
 }
 
 /* ---- The watchdog ---- */
 
 void service_manager_beat(struct service_manager *manager)
 {
-    if (manager->beat_interval_ms == 0 || clock_monotonic_ms() < manager->beat_at_ms) {
+    const uint64_t now_ms = clock_monotonic_ms();
+    if (has_untold(manager) && now_ms >= manager->retry_at_ms) {
+        tell_untold(manager);
+    }
+    if (manager->beat_interval_ms == 0 || now_ms < manager->beat_at_ms) {
         return;
     }
-    tell(manager, "WATCHDOG=1\n");
-    manager->beat_at_ms = clock_monotonic_ms() + manager->beat_interval_ms;
+    if (!has_untold(manager)) { /* else the room that there is is for that */
+        tell(manager, "WATCHDOG=1\n");
+    }
+    manager->beat_at_ms = now_ms + manager->beat_interval_ms;
+}
+
+static int earlier(uint64_t due_ms, int wait_ms)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t left_ms = due_ms > now_ms ? due_ms - now_ms : 0;
+    return wait_ms < 0 || left_ms < (uint64_t)wait_ms ? (int)left_ms : wait_ms;
 }
 
 int service_manager_wait_ms(const struct service_manager *manager, int wait_ms)
 {
-    if (manager->beat_interval_ms == 0) {
-        return wait_ms;
+    if (has_untold(manager)) {
+        wait_ms = earlier(manager->retry_at_ms, wait_ms);
     }
-    uint64_t now_ms = clock_monotonic_ms();
-    uint64_t left_ms = manager->beat_at_ms > now_ms ? manager->beat_at_ms - now_ms : 0;
-    return wait_ms < 0 || left_ms < (uint64_t)wait_ms ? (int)left_ms : wait_ms;
+    return manager->beat_interval_ms != 0 ? earlier(manager->beat_at_ms, wait_ms) : wait_ms;
 }

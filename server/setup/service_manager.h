@@ -11,13 +11,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SERVICE_MANAGER_FIRST_SOCKET = 3, SERVICE_MANAGER_STATUS_BYTES = 384 };
+enum {
+    SERVICE_MANAGER_FIRST_SOCKET = 3,
+    SERVICE_MANAGER_STATUS_BYTES = 384,
+    SERVICE_MANAGER_MESSAGE_BYTES = 512
+};
 
 struct service_manager {
     int notify_fd;             /* -1: nobody wants to know */
     bool failed;               /* reported once until a message arrives */
     uint64_t beat_interval_ms; /* half of what the watchdog waits; 0: there is none */
     uint64_t beat_at_ms;
+    /* What it has no room for just now is told again: a unit whose readiness was lost would be
+     * ended by its service manager. Of two states the later one counts. */
+    char untold_state[SERVICE_MANAGER_MESSAGE_BYTES]; /* "": nothing */
+    int untold_main_pid;                              /* 0: nothing */
+    uint64_t retry_at_ms;
 };
 
 /* Takes the number of listening sockets out of the environment that are passed to this process:
@@ -41,10 +50,12 @@ void service_manager_stopping(struct service_manager *manager, const char *statu
 /* Which process the service is from now on: in an upgrade the new program, or this one again. */
 void service_manager_name_main(struct service_manager *manager, int pid);
 
-/* Tells the watchdog that the master's loop turns, when that is due. */
+/* At each turn of the master's loop: tells the watchdog that it turns, when that is due, and again
+ * what could not be told. */
 void service_manager_beat(struct service_manager *manager);
 
-/* How long the master may wait until the next beat: wait_ms or less; -1 stands for any time. */
+/* How long the master may wait until it has something to tell: wait_ms or less; -1 stands for any
+ * time. */
 int service_manager_wait_ms(const struct service_manager *manager, int wait_ms);
 
 #endif

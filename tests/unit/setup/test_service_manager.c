@@ -128,6 +128,50 @@ static void test_a_service_manager_that_ends(void **state)
     assert_int_equal(listen_as_service_manager(NULL), 0);
 }
 
+static void fill_queue(void)
+{
+    while (send(manager.notify_fd, "-", 1, MSG_DONTWAIT) == 1) {
+    }
+}
+
+static void empty_queue(void)
+{
+    char byte;
+    while (recv(heard_fd, &byte, 1, MSG_DONTWAIT) == 1) {
+    }
+}
+
+/* What the master does turn by turn, until this has been heard. */
+static void assert_told_again(const char *message)
+{
+    struct pollfd waiting = {.fd = heard_fd, .events = POLLIN};
+    int wait_ms;
+    while ((wait_ms = service_manager_wait_ms(&manager, -1)) >= 0 &&
+           poll(&waiting, 1, wait_ms + 1) == 0) {
+        service_manager_beat(&manager);
+    }
+    assert_string_equal(heard(), message);
+}
+
+static void test_what_it_has_no_room_for_is_told_again(void **state)
+{
+    (void)state;
+    log_set_level(LOG_ERROR);
+    setenv("WATCHDOG_USEC", "20000", 1);
+    service_manager_open(&manager);
+    fill_queue();
+    service_manager_ready(&manager, "lost at first");
+    service_manager_name_main(&manager, 4711);
+    service_manager_stopping(&manager, "the later one counts");
+    assert_true(manager.failed);
+    assert_in_range(service_manager_wait_ms(&manager, -1), 0, 100);
+    empty_queue();
+    assert_told_again("MAINPID=4711\n");
+    assert_told_again("STOPPING=1\nSTATUS=the later one counts\n");
+    assert_false(manager.failed);
+    assert_told_again("WATCHDOG=1\n");
+}
+
 static void test_without_a_watchdog(void **state)
 {
     (void)state;
@@ -206,6 +250,7 @@ int main(void)
         TEST(test_tells_its_state),
         TEST(test_nobody_listens),
         TEST(test_a_service_manager_that_ends),
+        TEST(test_what_it_has_no_room_for_is_told_again),
         TEST(test_without_a_watchdog),
         TEST(test_beats_at_half_the_interval),
         TEST(test_sockets),
