@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { KEEPER_PATIENCE_MS = 2000, LEGACY_ROOM_LEAST = 64 };
+enum { KEEPER_PATIENCE_MS = 5000, LEGACY_ROOM_LEAST = 64 };
 
 /* What a loop's predecessor has left, of one keeper. */
 struct legacy {

@@ -14,7 +14,7 @@
 enum {
     WINDOW = 256, /* numbers that are looked at together */
     LIMIT_MOST = 1 << 22,
-    SCAN_PATIENCE_MS = 2000
+    SCAN_PATIENCE_MS = 5000
 };
 
 /* The table of one dead process. */

@@ -62,7 +62,6 @@ static struct child *create(struct master *master, const struct legacy *legacy, 
 /* Another program may serve again, so that clients have somewhere to go. */
 static void order(struct master *master, struct child *heir)
 {
-    scoreboard_mark_draining(master->server->scoreboard, heir->first_slot, heir->slot_count);
     if (master->phase == MASTER_DRAINING) {
         children_drain(master, heir, !inheritance_is_recalled());
     } else {
@@ -93,6 +92,8 @@ static void start(struct master *master, struct legacy *legacy)
         give_up(master, legacy, error.text);
         return;
     }
+    /* Before it can answer anybody: it must tell its clients that it closes. */
+    scoreboard_mark_draining(master->server->scoreboard, heir->first_slot, heir->slot_count);
     if (!children_fork(master, heir)) {
         free(heir);
         put_off(legacy, "no process can be forked");

@@ -45,17 +45,15 @@ static struct child *find_kept(struct master *master, pid_t keeper_pid)
     return NULL;
 }
 
-bool keepers_reap(struct master *master, pid_t pid, int wait_status)
+void keepers_reap(struct master *master, pid_t pid, int wait_status)
 {
     CHECK(pid > 0);
     struct child *child = find_kept(master, pid);
-    if (child == NULL) {
-        return false;
+    if (child != NULL) {
+        char how[SIGNAL_END_BYTES];
+        signal_describe_end(wait_status, how);
+        lose(child, how);
     }
-    char how[SIGNAL_END_BYTES];
-    signal_describe_end(wait_status, how);
-    lose(child, how);
-    return true;
 }
 
 /* From when on it may be replaced. */

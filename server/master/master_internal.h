@@ -313,8 +313,9 @@ void deaths_reap(struct master *master);
 /* The process has become ready with this keeper; 0: with none. */
 void keepers_learn(struct child *child, pid_t keeper_pid);
 
-/* A process has ended: true if it was the keeper of one that lives, which is replaced then. */
-bool keepers_reap(struct master *master, pid_t pid, int wait_status);
+/* A process has ended, of which nobody else knows: if it was the keeper of one that lives, that is
+ * replaced. */
+void keepers_reap(struct master *master, pid_t pid, int wait_status);
 
 /* Has those replaced that lack a keeper, and are old enough. */
 void keepers_run(struct master *master);

@@ -28,7 +28,8 @@ void proc_thread_describe(pid_t pid, pid_t tid, char out[PROC_DESCRIPTION_BYTES]
  * does not tell. */
 uint64_t proc_oom_kills(void);
 
-/* Memory in KiB, of which shared pages count in parts (Pss). 0: cannot be read. */
+/* Memory in KiB, of which shared pages count in parts (Pss). 0: cannot be read;
+ * errno is ESRCH if the process has ended. */
 uint64_t proc_pss_kib(pid_t pid);
 
 #endif

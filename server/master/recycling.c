@@ -6,6 +6,7 @@
 #include "server/master/master_internal.h"
 #include "server/master/proc.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 enum {
@@ -83,8 +84,9 @@ static bool is_large(struct master *master, const struct child *child, char reas
     if (limit_kib == 0 || master->recycling.looks % MEMORY_LOOKS != 0 || age_ms(child) < YOUNG_MS) {
         return false;
     }
+    errno = 0;
     uint64_t kib = proc_pss_kib(child->pid);
-    if (kib == 0) {
+    if (kib == 0 && errno != ESRCH) { /* else it has just ended */
         tell_blindness(master, child);
     }
     snprintf(reason, REASON_BYTES, "it has %llu KiB of memory", (unsigned long long)kib);

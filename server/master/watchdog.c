@@ -155,6 +155,9 @@ static bool examine(const struct look *look)
     if (!proc_thread_read(look->child->pid, atomic_load(&look->slot->tid), &thread)) {
         return examine_unseen(look);
     }
+    if (atomic_load(&look->slot->heartbeat_ms) != watch->heartbeat_ms) {
+        return false; /* it has moved just now, and may rest already */
+    }
     if (thread.state == 'T' || thread.state == 't') {
         excuse(look);
         return false;

@@ -41,6 +41,7 @@ struct fake_process {
     int wait_status;         /* of one that has ended and waits to be reaped; NONE: none does */
     int orders[ORDERS_MOST]; /* signals, in the order in which they came */
     int order_count;
+    uint64_t draining_slots; /* when it was forked: a bit for each */
 };
 
 static struct fake_process fakes[FAKES]; /* by pid, from FIRST_PID on */
@@ -65,16 +66,6 @@ WRAPPED(uint64_t, clock_monotonic_ms, void)
 WRAPPED(uint64_t, clock_monotonic_ns, void)
 {
     return now_ms * 1000000;
-}
-
-WRAPPED(pid_t, fork, void)
-{
-    if (fails_now(&failing_fork)) {
-        return -1;
-    }
-    assert_in_range(forks, 0, FAKES - 1);
-    fakes[forks] = (struct fake_process){.is_alive = true, .wait_status = NONE};
-    return FIRST_PID + forks++;
 }
 
 static inline int deliver(pid_t pid, int number)
@@ -236,6 +227,27 @@ static struct server server;
 static struct server_origin origin;
 static struct master master;
 static int announced;
+
+/* A bit for each of the first 64. */
+static uint64_t draining_slots(void)
+{
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < server.scoreboard->slot_capacity && i < 64; i++) {
+        bits |= (uint64_t)(server.scoreboard->slots[i].draining != 0) << i;
+    }
+    return bits;
+}
+
+WRAPPED(pid_t, fork, void)
+{
+    if (fails_now(&failing_fork)) {
+        return -1;
+    }
+    assert_in_range(forks, 0, FAKES - 1);
+    fakes[forks] = (struct fake_process){
+        .is_alive = true, .wait_status = NONE, .draining_slots = draining_slots()};
+    return FIRST_PID + forks++;
+}
 
 static inline void announce(const struct server *of, const char *token, enum announcement what)
 {

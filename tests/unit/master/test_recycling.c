@@ -3,6 +3,7 @@
 #include "server/master/proc.h"
 #include "tests/unit/failing_call.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@ static struct master master;
 static struct child children[2]; /* of two threads each */
 static uint64_t now_ms;
 static uint64_t memory_kib;
+static int why_unreadable;
 static int replaced[2]; /* times */
 
 WRAPPED(uint64_t, clock_monotonic_ms, void)
@@ -31,6 +33,7 @@ WRAPPED(uint64_t, clock_monotonic_ns, void)
 
 WRAPPED(uint64_t, proc_pss_kib, pid_t pid)
 {
+    errno = why_unreadable;
     return pid == PID ? memory_kib : 1;
 }
 
@@ -153,6 +156,10 @@ static void test_memory_that_cannot_be_read(void **state)
     (void)state;
     server.config.recycle_above_pss_kib = 1;
     memory_kib = 0;
+    why_unreadable = ESRCH; /* it has just ended */
+    pass(20000);
+    assert_false(master.recycling.blind);
+    why_unreadable = EACCES;
     pass(20000);
     assert_replaced(false, false);
     assert_true(master.recycling.blind);

@@ -21,6 +21,7 @@ static struct proc_thread thread; /* as /proc shows each of them */
 static int killed_by;             /* signal */
 static int replaced;              /* times */
 static int inquiries;
+static bool moves; /* the first one, while it is looked at */
 
 WRAPPED(uint64_t, clock_monotonic_ms, void)
 {
@@ -32,6 +33,7 @@ WRAPPED(bool, proc_thread_read, pid_t pid, pid_t tid, struct proc_thread *out)
     assert_int_equal(pid, PID);
     (void)tid;
     *out = thread;
+    server.scoreboard->slots[0].heartbeat_ms += moves;
     return true;
 }
 
@@ -71,6 +73,7 @@ static int make(void **state)
     killed_by = 0;
     replaced = 0;
     inquiries = 0;
+    moves = false;
     thread = (struct proc_thread){.state = 'S', .cpu_ticks = 100};
     server = (struct server){.scoreboard = scoreboard_create(SLOTS)};
     server.config.stuck_after_ms = STUCK_AFTER_MS;
@@ -166,6 +169,18 @@ static void test_starved(void **state)
     thread.cpu_ticks++;
     pass(STEP_MS, 1);
     assert_verdicts(SLOT_SPINNING, SLOT_MOVING, 1);
+}
+
+/* It has got a CPU at last, and rests again. */
+static void test_who_moves_while_it_is_looked_at(void **state)
+{
+    (void)state;
+    thread.state = 'R';
+    pass(STUCK_AFTER_MS, 1);
+    thread.state = 'S';
+    moves = true;
+    pass(STEP_MS, 1);
+    assert_verdicts(SLOT_MOVING, SLOT_MOVING, 0);
 }
 
 static void test_who_comes_back_is_acquitted(void **state)
@@ -407,6 +422,7 @@ int main(void)
         TEST(test_blocked),
         TEST(test_spinning),
         TEST(test_starved),
+        TEST(test_who_moves_while_it_is_looked_at),
         TEST(test_who_comes_back_is_acquitted),
         TEST(test_who_has_ended_is_not_stuck),
         TEST(test_a_process_that_is_not_ready_has_time),
