@@ -193,14 +193,16 @@ void connection_destroy(struct connection *c)
     CHECK(c->answered <= c->unfinished);
     event_del(&c->event);
     connection_sending_log_cut(c); /* while there is a record that tells of it */
-    if (c->record != NULL) {
+    const bool is_durable = c->record != NULL;
+    if (is_durable) {
         durable_leave(loop->options.durable, c->record, c->fd, &c->input);
         c->record = NULL;
-    } else if (c->fd >= 0) { /* else somebody else has it */
+    }
+    connection_journal_leave(c); /* before the close: whoever dies between the two loses nothing */
+    connection_journal_ended(c);
+    if (!is_durable && c->fd >= 0) { /* else somebody else has it */
         close(c->fd);
     }
-    connection_journal_leave(c);
-    connection_journal_ended(c);
     if (c->exchange != NULL) {
         http_exchange_give(&loop->exchanges, c->exchange);
     }
