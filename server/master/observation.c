@@ -28,7 +28,7 @@ enum {
     LEAVING_MS = 3000, /* more than it takes its time for */
     FAREWELL_MS = 500, /* at the end of the server */
     RETRY_MS = 200,
-    AWAIT_MS = 1000, /* for what another observer has to do first */
+    AWAIT_MS = 2500, /* for what another observer has to do first */
     AWAIT_STEP_MS = 5
 };
 
@@ -500,27 +500,34 @@ bool observation_open(struct master *master)
     return reload_in_force(master)->observing.count == 0 || make_bulletin(&master->observation);
 }
 
-/* Whether it has ended within so many milliseconds. */
-static bool ends_within(pid_t pid, int ms)
+/* Whether it has ended within a moment. */
+static bool ends_soon(pid_t pid)
 {
-    for (int i = 0; i < ms && waitpid(pid, NULL, WNOHANG) == 0; i++) {
+    for (int i = 0; i < FAREWELL_MS && waitpid(pid, NULL, WNOHANG) == 0; i++) {
         poll(NULL, 0, 1);
     }
     return kill(pid, 0) != 0; /* reaped */
 }
 
+/* It has been told to. */
+static void await_end(pid_t pid)
+{
+    if (pid != 0 && !ends_soon(pid)) {
+        kill(pid, SIGKILL);
+        ends_soon(pid);
+    }
+}
+
 void observation_close(struct master *master)
 {
     struct observation *observation = &master->observation;
-    kill_leaving(observation);
     if (observation->pid != 0) {
         kill(observation->pid, SIGTERM);
-        if (!ends_within(observation->pid, FAREWELL_MS)) {
-            kill(observation->pid, SIGKILL);
-            ends_within(observation->pid, FAREWELL_MS);
-        }
-        forget(observation);
     }
+    await_end(observation->leaving);
+    await_end(observation->pid);
+    forget_leaving(observation);
+    forget(observation);
     bulletin_destroy(observation->bulletin);
     free(observation->draft);
     carried_close(observation->carried);

@@ -66,7 +66,8 @@ struct bulletin;
  * it shares with the master. */
 void bulletin_acknowledge(struct bulletin *bulletin, uint64_t now_ms);
 
-/* It (pid) accepts nobody any more: another one may begin, and nobody hears from the two by turns. */
+/* It (pid) accepts nobody any more: another one may begin, and nobody hears from the two by turns.
+ */
 void bulletin_retire(struct bulletin *bulletin, int32_t pid);
 
 /* Copies it. False: it was written to on every try, or the master has stopped in the middle: an

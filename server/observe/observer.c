@@ -28,7 +28,7 @@
 enum {
     DESCRIPTORS = OBSERVER_CONNECTIONS + OBSERVER_DETACHED + 64,
     LONGEST_BODY_BYTES = 16384,
-    FIRST_WORD_MS = 1000,   /* should the master be in the middle of one, or stopped there */
+    FIRST_WORD_MS = 5000,   /* should the master be in the middle of one, or stopped there */
     LAST_WORDS_MS = 50,     /* what is being answered when it is told to end */
     HANDING_OVER_MS = 1000, /* who is connected may ask once more, while another one serves */
 };
@@ -54,7 +54,7 @@ static void run_guarded(const struct http_request *request, struct http_response
                         struct handler_context *context, void *data)
 {
     const struct observer_route *route = data;
-    const char *refusal = guard_refusal(request);
+    const char *refusal = guard_refusal(request, route->environment->server->config.observe_names);
     guard_add_headers(response);
     if (refusal != NULL) {
         http_response_text(response, 403, refusal);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { FIRST_LOOKS = 500 /* one each millisecond */ };
+enum { FIRST_LOOKS = 2000 /* one each millisecond */ };
 
 struct sampler {
     struct sampler_options options;

@@ -125,7 +125,7 @@ class Story {
     open(incident, opener) {
         this.opener = opener ?? this.opener;
         this.box.hidden = false;
-        this.tell(incident);
+        this.tell(incident.server.deaths.get(incident.number) ?? incident);
         byId("story-title").focus();
     }
 

@@ -63,7 +63,7 @@ class Spot {
     // The incident that the click has caused, as a button that opens its story. It stays.
     tell(incident) {
         const button = makeButton(`${incidentCause(incident)}: ${incidentCost(incident)}`,
-            event => this.open(incident.server.deaths.get(incident.number) ?? incident, event.currentTarget), {class: "link"});
+            event => this.open(incident, event.currentTarget), {class: "link"});
         clearTimeout(this.timer);
         const had_focus = this.output.contains(document.activeElement);
         this.output.replaceChildren(button);

@@ -203,7 +203,7 @@ static void test_one_that_does_not_leave(void **state)
     signal_master(SIGHUP);
     become_ready(last_pid());
     become_all_ready();
-    pass(900);
+    pass(2400);
     assert_int_equal(observer(), 0);
     pass(200);
     assert_true(observer() != 0 && observer() != first);
