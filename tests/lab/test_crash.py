@@ -184,12 +184,12 @@ def test_connections_that_are_adopted_wait_and_lose_nothing(bench, key, all_wait
     assert len(only.calm_waits_ms) == 64
 
 
-@pytest.mark.parametrize("told_after_s, seen_after_s, after_s", [(2, 9, 2), (9, 2, 2), (-50, 2, 0)])
+@pytest.mark.parametrize("told_after_s, seen_after_s, after_s", [(20, 90, 20), (90, 20, 20), (-500, 20, 0)])
 def test_a_death_that_is_seen_late_is_believed_to_the_journal(told_after_s, seen_after_s, after_s):
     begun_s, day_s = time.monotonic(), time.time()
     told = datetime.fromtimestamp(day_s + told_after_s, UTC).isoformat()
     found = crash.when_first(Crash(begun_s, begun_s + seen_after_s, 1, [{"time": told}]))
-    assert found - begun_s == pytest.approx(after_s, abs=0.5)
+    assert found - begun_s == pytest.approx(after_s, abs=5)
 
 
 def test_connections_that_are_cut_do_not_wait(bench):

@@ -120,7 +120,7 @@ def test_sigterm_ends_all_workers(start, options):
             connection.sendall(REQUEST)
             receive(connection, 13)
     child.send_signal(signal.SIGTERM)
-    assert child.wait(10) == 0
+    assert child.wait(DEADLINE_S) == 0
     assert processes.session_members(child.pid) == []
 
 
@@ -128,14 +128,14 @@ def test_a_dead_worker_is_not_hidden(start):
     child, _ = start()
     worker = next(pid for pid in processes.session_members(child.pid) if pid != child.pid)
     os.kill(worker, signal.SIGKILL)
-    assert child.wait(10) == 1
+    assert child.wait(DEADLINE_S) == 1
     assert "a worker ended by itself" in child.stderr.read()
 
 
 def test_workers_die_with_their_master(start):
     child, _ = start()
     child.kill()
-    child.wait(10)
+    child.wait(DEADLINE_S)
     assert session_ends(child.pid)
 
 

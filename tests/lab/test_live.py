@@ -1,6 +1,7 @@
 """`lab live`: counters that are read while wrk runs, the page's address, relayed events, presets, the recording."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,13 @@ TOKEN = "the-token"
 
 # ---- wrk's counters ----
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """The page's limits are for a user who looks on."""
+    for module, name in ((observer, "STATE_TIMEOUT_S"), (observer, "COMMAND_TIMEOUT_S"), (events, "CONNECT_TIMEOUT_S")):
+        monkeypatch.setattr(module, name, DEADLINE_S)
+
+
 def behave_until(count, then):
     """Answers so many requests, and then does something else."""
     def behave(connection, number):
@@ -52,6 +61,8 @@ def test_what_is_read_while_wrk_runs_is_what_wrk_counts():
     with FakeServer(behave_until(500, never)) as server, LiveWrk(server.port, "/", 3) as load:
         wait_for(lambda: load.counts().requests == 500, "all answers were counted")
         latencies = load.latencies()
+        # wrk counts an answer first, and then how long it took.
+        wait_for(lambda: latencies.update(load.latencies()) or sum(latencies.values()) >= 500, "all were timed")
         assert sum(latencies.values()) == 500 and min(latencies) > 0
         assert not load.latencies(), "nothing is new"
         result = load.finish()
@@ -140,7 +151,7 @@ def test_the_banner_names_the_observer():
 def test_an_account_that_is_refused_is_told_with_its_server():
     with FakeServer(lambda connection, _: connection.sendall(b"HTTP/1.1 403 No\r\n\r\n") or True) as server, \
             pytest.raises(LabError, match="prefork: .*403"):
-        account.read(server.port, 2.0, "prefork")
+        account.read(server.port, DEADLINE_S, "prefork")
 
 
 # ---- servers that misbehave at will, and a page ----
@@ -179,7 +190,7 @@ def door(side, ordered):
 def ask(door, method, path, body=b"", **headers):
     names = {"Authorization": f"Bearer {TOKEN}"} if method == "POST" else {}
     names |= {name.replace("_", "-"): value for name, value in headers.items()}
-    return http.ask(door.server_address[1], method, path, names, body)
+    return http.ask(door.server_address[1], method, path, names, body, DEADLINE_S)
 
 
 def test_the_page_says_what_a_browser_may_do(door):
@@ -233,7 +244,11 @@ def test_presets_are_ordered(door, ordered):
 
 
 def test_a_body_that_is_too_long_is_refused(door):
-    assert ask(door, "POST", "/s/0/api/v1/commands", bytes(live_web.MOST_BODY_BYTES + 1)).status == 413
+    request = http.request("POST", "/s/0/api/v1/commands", {"Host": door.names[0]}, bytes(live_web.MOST_BODY_BYTES + 1))
+    with socket.create_connection(door.server_address, DEADLINE_S) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not be read to its end
+            connection.sendall(request)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_command_goes_to_the_server_with_its_own_token(door, side):
@@ -309,10 +324,14 @@ def test_a_kill_is_seen_by_wrk_and_by_the_journal(side):
     wait_for(lambda: side.observer.state()["totals"]["connections_open"] >= 8, "all connections are open")
     assert side.kill_one(live.random.Random(1))
     lost = wait_for(lambda: side.observer.state()["totals"]["requests_lost"], "the death is booked")
-    wait_for(lambda: side.look(True) or side.counts.cut >= lost, "wrk has noticed")
-    _, (*_, told) = side.feed.since(0)
-    assert json.loads(told.data)["killing"] is True and json.loads(told.data)["cut"] == lost
-    assert json.loads(told.data)["per_second"] > 0 and json.loads(told.data)["p99_us"] > 0
+
+    def told():
+        side.look(True)
+        _, (*_, newest) = side.feed.since(0)
+        return json.loads(newest.data)
+    seen = wait_for(lambda: (now := told())["cut"] >= lost and now, "wrk has noticed")
+    assert seen["killing"] is True and seen["cut"] == lost
+    wait_for(lambda: (now := told())["per_second"] > 0 and now["p99_us"], "answers between two looks")
 
 
 def test_more_connections_and_back_lose_no_count(side):
@@ -500,6 +519,14 @@ class Command:
         """Of the servers and the loads that it has started."""
         return procfs.children(self._child.pid)
 
+    def has_recorded(self, path, *events):
+        """Whether there are these events of each of the three servers in what is recorded up to now."""
+        self._child.send_signal(signal.SIGUSR1)
+        wait_for(path.exists, "the recording")
+        kinds, _ = kinds_of(path)
+        path.unlink()
+        return kinds >= {(number, event) for number in range(3) for event in events}
+
     def end(self, signum=None):
         if signum:
             self._child.send_signal(signum)
@@ -509,7 +536,33 @@ class Command:
 
 def post(address, path):
     port, token = address
-    return http.ask(int(port), "POST", path, {"Authorization": f"Bearer {token}"}).json()
+    return http.ask(int(port), "POST", path, {"Authorization": f"Bearer {token}"}, timeout_s=DEADLINE_S).json()
+
+
+def state_of(address, number):
+    """What the observer of this server tells; nothing while it does not answer."""
+    reply = http.ask(int(address[0]), "GET", f"/s/{number}/api/v1/state", timeout_s=DEADLINE_S)
+    return reply.json() if reply.status == 200 else {"totals": Counter(), "deaths": []}
+
+
+def lost_of(address, number):
+    return wait_for(lambda: state_of(address, number)["totals"]["requests_lost"], "lost requests")
+
+
+def newest_counts(address, number):
+    """Those of wrk: whoever comes is told them at once."""
+    with wait_for(lambda: open_stream(int(address[0]), f"/s/{number}/events"), "a stream") as stream:
+        block = wait_for(lambda: (block := stream.next(0.1)) and block.event == "wrk" and block, "wrk's counts")
+    return json.loads(block.data)
+
+
+KINDS = ("hello", "tick", "death", "wrk")
+
+
+def kinds_of(path):
+    """Whose events there are in a recording."""
+    recording = json.loads(re.search(r'id="recording">(.*?)</script>', path.read_text())[1])
+    return {(number, event) for _, number, event, _ in recording["events"]}, recording
 
 
 def rows_of(said):
@@ -534,19 +587,24 @@ def test_a_performance(programs, tmp_path, are_real):
     path = tmp_path / "show.html"
     with Command(BIN_DIR if are_real else programs, "--record", str(path)) as command:
         address = command.address()
-        with wait_for(lambda: open_stream(int(address[0]), "/s/2/events"), "a stream") as stream:
-            wait_for(lambda: (block := stream.next(0.1)) and block.event == "wrk", "wrk's counts")
+        wait_for(lambda: command.has_recorded(path, "hello", "tick", "wrk"), "all events come")
+        for number in range(3):
+            wait_for(lambda: state_of(address, number)["totals"]["connections_open"] >= 4, "wrk's connections")
         assert post(address, "/presets/kill")["ok"]
         for number in range(3):
-            wait_for(lambda: http.ask(int(address[0]), "GET", f"/s/{number}/api/v1/state").json()["totals"]["deaths"],
-                     "a death")
+            wait_for(lambda: state_of(address, number)["totals"]["deaths"], "a death")
         assert post(address, "/presets/stop")["ok"] and post(address, "/presets/segv")["ok"]
         assert not post(address, "/presets/nonsense")["ok"]
         sessions = command.sessions()
         assert len(sessions) == 6 and all(processes.session_members(session) for session in sessions)
-        command._child.send_signal(signal.SIGUSR1)
-        wait_for(path.exists, "the recording")
-        path.unlink()
+        for number in range(3):
+            wait_for(lambda: "SIGSEGV" in {death["signal"] for death in state_of(address, number)["deaths"]},
+                     "a crash")
+            # The table at the end is about what wrk has noticed by then. One request was ours.
+            wait_for(lambda: are_real or newest_counts(address, number)["cut"] >= lost_of(address, number) - 1,
+                     "wrk has noticed")
+        wait_for(lambda: newest_counts(address, 1)["cut"] > 0, "wrk has noticed")
+        wait_for(lambda: command.has_recorded(path, *KINDS), "all is in the recording")
         status, said, complaints = command.end(signal.SIGINT)
     assert status == 0, complaints
     rows = rows_of(said)
@@ -558,15 +616,14 @@ def test_a_performance(programs, tmp_path, are_real):
         assert are_real or errors == cut == lost - ours > 0 and ours == 1
     assert rows["threadpool"][4] > 0, "its one process had all of them"
     assert not any(processes.session_members(session) for session in sessions), "nothing is left running"
-    recording = json.loads(re.search(r'id="recording">(.*?)</script>', path.read_text())[1])
+    kinds, recording = kinds_of(path)
     assert [server["base"] for server in recording["servers"]] == ["s/0", "s/1", "s/2"]
-    kinds = {(number, event) for _, number, event, _ in recording["events"]}
-    assert kinds >= {(number, event) for number in range(3) for event in ("hello", "tick", "death", "wrk")}
+    assert kinds >= {(number, event) for number in range(3) for event in KINDS}
 
 
 def test_it_ends_by_itself(programs):
+    began_s = time.monotonic()
     with Command(programs, "--seconds", "1", "--models", "prefork") as command:
-        began_s = time.monotonic()
         status, said, _ = command.end()
     assert status == 0 and "wrk errors" in said and time.monotonic() - began_s > 1
 

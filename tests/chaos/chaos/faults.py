@@ -63,11 +63,14 @@ def kill_all(session, _step):
 # A request ends its process.
 
 def _send_fault(session, target):
-    """Sends the request on a connection of its own; returns the client and the process that has it."""
+    """Sends the request on a connection of its own; returns the client and the process that has it. All but its end is
+    sent before: a connection on which a request has begun is not handed to another process meanwhile."""
     client = Client(session.address)
-    pid = session.whoami_pid(client)
+    request = request_bytes(target=target)
+    client.send(request_bytes(target="/whoami") + request[:-1])
+    pid = session.read_whoami_pid(client)
     session.begin()
-    client.send(request_bytes(target=target))
+    client.send(request[-1:])
     return client, pid
 
 

@@ -14,6 +14,7 @@ from chaos.limits import Cgroup, SmallDisk, Unavailable, wait_for
 from chaos.load import SHORTEST_QUIET_S, Journal, Load, Prober, ask_once
 from support import processes
 from support import server as servers
+from support.client import request_bytes
 from support.waiting import DEADLINE_S, wait_until
 
 CONNECTIONS = 8
@@ -21,7 +22,7 @@ CALM_S = 0.12  # a worker that dies younger counts as one that cannot start
 REST_DEADLINE_S = 30.0
 ROTATE_AT_BYTES = 8 << 20
 MASTER_KILL = "SIGKILL of the master"
-DRAIN_TIMEOUT_MS = 5000
+DRAIN_TIMEOUT_MS = 60000  # longer than any client keeps a connection without asking, however busy the machine is
 EVIDENCE_BYTES = 4000
 
 
@@ -147,11 +148,20 @@ class Session:
         return ask_once(self.address, target, self.seen)
 
     def status(self):
-        response = wait_until(lambda: self.get("/status"), "an answer to /status", DEADLINE_S)
-        return json.loads(response.body)
+        return wait_until(self._try_status, "an answer to /status that lacks no death", DEADLINE_S)
+
+    def _try_status(self):
+        """None without an answer, or where a death is missing that the master is just writing."""
+        response = self.get("/status")
+        status = response and json.loads(response.body)
+        return status if status and servers.tells_all_deaths(status) else None
 
     def whoami_pid(self, client):
-        response = client.get("/whoami")
+        client.send(request_bytes(target="/whoami"))
+        return self.read_whoami_pid(client)
+
+    def read_whoami_pid(self, client):
+        response = client.read_response()
         self.seen.note_answer(response, "/whoami")
         return json.loads(response.body)["pid"]
 

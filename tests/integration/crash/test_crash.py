@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ SEVERAL_PROCESSES = pytest.mark.models(("prefork", "hybrid", "hybrid-request"))
 CONNECTIONS = 16
 LOST_LINE = (r"\[(?:notice|warn|error)\] .*process \d+ \(pid {pid}, generation {generation}\) {what} after"
              r" \d+\.\d+ s: {lost} requests? lost")
+IDLE_AFTER_S = 1.0
 READY_LINE = r"\[notice\] .*process \d+ \(pid {pid}, generation {generation}\) is ready"
 
 
@@ -31,6 +33,15 @@ def connect_many(server, count=CONNECTIONS):
     """Connections that were each just answered: (client, pid of its worker process)."""
     clients = [server.connect() for _ in range(count)]
     return [(client, server.whoami(client)["pid"]) for client in clients]
+
+
+def wait_until_asleep(pid):
+    """Waits until no thread of the process runs. A connection that the kernel does not show any more may still stand in
+    the books of whoever has just closed it."""
+    def are_asleep():
+        stats = Path(f"/proc/{pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "S" for stat in stats)
+    wait_until(are_asleep, f"all threads of {pid} wait for something")
 
 
 def is_cut(client):
@@ -81,19 +92,21 @@ class Prober(threading.Thread):
 @SUPERVISED
 def test_kill_of_a_worker_is_accounted(model, start_server):
     server = start_server(model, "--rebalance", "off")  # who has a connection keeps it
+    start = time.monotonic()
     connections = connect_many(server)
     victim = connections[0][1]
     kill(victim)
     death = server.wait_for_death(victim)
+    lasted_s = time.monotonic() - start
 
     mine = [client for client, pid in connections if pid == victim]
     others = [client for client, pid in connections if pid != victim]
     assert (death["cause"], death["signal"], death["exit_status"]) == ("signal", "SIGKILL", None)
     # An answer that we have may not be booked yet: then it still counts as in progress. And on a
-    # machine so busy that a second went by, connections have become idle.
+    # machine so busy that almost a second went by, connections may have become idle.
     assert death["in_progress"] <= 1
     assert death["in_progress"] + death["awaited"] + death["idle_cut"] == len(mine)
-    assert death["idle_cut"] == 0 or servers.SANITIZED
+    assert death["idle_cut"] == 0 or lasted_s > 0.9 * IDLE_AFTER_S
     assert death["requests_lost"] == death["in_progress"] + death["awaited"]
     assert death["generation"] >= 1
     assert all(is_cut(client) for client in mine)
@@ -137,10 +150,14 @@ def test_a_successor_serves(model, start_server):
 def test_idle_connections_are_cut_but_nothing_is_lost(model, start_server):
     server = start_server(model, "--rebalance", "off")
     connections = connect_many(server, 5)
-    wait_until(lambda: server.status()["totals"]["connections_idle"] == 5,
-               "the connections are idle")
+
+    def are_idle():
+        totals = server.status()["totals"]
+        return (totals["connections_idle"], totals["connections_open"]) == (5, 5 + 1)  # and the one that asks
+    wait_until(are_idle, "the connections are idle")
     wait_until_connections(server.address[1], 5)
     victim = connections[0][1]
+    wait_until_asleep(victim)
     kill(victim)
     death = server.wait_for_death(victim)
     assert death["idle_cut"] == [pid for _, pid in connections].count(victim)
@@ -166,6 +183,7 @@ def test_the_request_in_progress_is_named(model, start_server):
         wait_until(lambda: server.is_running(line), "the request is in progress")
         if model.accepts_anywhere:  # else others asked for the status may wait for the victim
             wait_until_connections(server.address[1], 1)
+        wait_until_asleep(victim)
         kill(victim)
         death = server.wait_for_death(victim)
         client.expect_close()
@@ -260,7 +278,8 @@ def test_a_crash_ends_the_bare_threadpool(model, start_server, fault, signal_nam
 
 @pytest.mark.parametrize("fault", ["hang", "deadlock"])
 def test_a_stuck_worker_does_not_stop_the_others(model, start_server, fault):
-    server = start_server(model, "--faults", "on")
+    options = ("--stuck-after-ms", "off") if model.has_master else ()  # however long it takes
+    server = start_server(model, "--faults", "on", *options)
     with server.connect() as client:
         victim = server.whoami(client)["pid"]
         client.send(request_bytes(target=f"/fault/{fault}"))
@@ -308,12 +327,13 @@ def test_a_crash_loop_is_throttled(model, start_server):
     server = start_server(model)
     killed = set()
     end = time.monotonic() + CRASH_LOOP_S
-    while time.monotonic() < end:
+    while time.monotonic() < (end if len(killed) > model.processes else end + DEADLINE_S):
         for pid in server.worker_pids():
             if pid not in killed:
                 kill(pid)
                 killed.add(pid)
     assert model.processes < len(killed) <= MOST_SPAWNS_IN_A_CRASH_LOOP
+    wait_until(lambda: not killed & set(server.worker_pids()), "all that were killed are dead")
     server.wait_for_full_strength()
     assert server.get("/plaintext").status == 200
     wait_until(lambda: processes.zombie_children(server.pid) == [], "all that have ended are reaped")

@@ -111,13 +111,13 @@ def test_a_failed_assertion_without_a_master(model, start_server):
 
 
 def assert_logged(server, worker, fault, client):
-    """One line that says it all, and the frames, all found by the name of the worker."""
+    """One line that says it all, and the frames, all found by the name of the worker; others write between them."""
     head = server.wait_for_log(
         rf"process {worker}: SIGSEGV \(SEGV_MAPERR\) at 0x0 in thread \d+ \(slot \d+\), handling "
         + re.escape(f'"GET /fault/{fault} HTTP/1.1" from {client}\n'))
     frames = server.wait_for_log(
-        rf"process {worker}: #0 write_to_null at common/handlers/lab/fault.c:\d+\n"
-        rf".*process {worker}: #1 fault_segv at common/handlers/lab/fault.c:\d+\n"
+        rf"process {worker}: #0 write_to_null at common/handlers/lab/fault.c:\d+\n(?:.*\n)*?"
+        rf".*process {worker}: #1 fault_segv at common/handlers/lab/fault.c:\d+\n(?:.*\n)*?"
         rf".*process {worker}: #2 http_exchange_run at common/http/exchange.c:\d+\n")
     assert head.start() < frames.start()
 

@@ -50,21 +50,24 @@ def test_each_finished_request_has_a_duration(server):
     with server.connect() as client:
         client.send(b"GET / HTTP/9.9\r\n\r\n")
         assert client.read_response().status >= 400
-    told = at_rest(server)["latency"]
-    assert told["count"] >= before + 10 * len(batch) * 3 + 1
+    # The answer from a file is booked when its client has it.
+    wait_until(lambda: at_rest(server)["latency"]["count"] >= before + 10 * len(batch) * 3 + 1, "each has a duration")
 
 
 def test_a_sleep_lands_where_it_belongs(model, start_server):
-    """The server has it shorter than the client, and not shorter than it was."""
+    """The server has it shorter than the client, and not shorter than it was. It is booked a moment behind the client,
+    but before the next request on the connection is looked at."""
     server = start_server(model)
     longest_us = 0
     with server.connect() as client:
+        client.get("/plaintext")
         for _ in range(5):
             begin_s = time.monotonic()
             assert client.get(f"/sleep?ms={SLEEP_MS}").status == 200
+            assert client.get("/plaintext").status == 200
             longest_us = max(longest_us, (time.monotonic() - begin_s) * 1e6)
-    told = at_rest(server)["latency"]
-    assert SLEEP_MS * 1000 <= told["p50_us"] <= longest_us * BUCKET, told
+    told = server.status()["latency"]  # 5 sleeps among 10 or 11: more questions would be more durations
+    assert SLEEP_MS * 1000 <= told["p90_us"] <= longest_us * BUCKET, told
     assert told["max_us"] >= SLEEP_MS * 1000
 
 

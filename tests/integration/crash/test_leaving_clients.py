@@ -16,7 +16,8 @@ from support.waiting import wait_until
 SUPERVISED = pytest.mark.models(models.SUPERVISED)
 PATIENCE_MS = "600000"
 ADOPT = ("--on-death", "adopt", "--bench", "on", "--stuck-after-ms", "off", "--rebalance", "off", "--linger-timeout-ms",
-         PATIENCE_MS, "--max-linger-ms", PATIENCE_MS, "--body-timeout-ms", PATIENCE_MS)
+         PATIENCE_MS, "--max-linger-ms", PATIENCE_MS, "--body-timeout-ms", PATIENCE_MS,
+         "--header-timeout-ms", PATIENCE_MS)
 LARGE_BYTES = 20_000_000
 DEATHS = 3
 
@@ -41,8 +42,10 @@ def large_file(site):
     return content
 
 
-def lines_about(server, log_path, what):
-    """Those of the access log, when nobody writes it any more."""
+def lines_about(server, log_path, what, awaited=None):
+    """Those of the access log, when nobody writes it any more. The last of them is there before: a process that is told
+    to stop, and does not get to it within a second, is killed with the lines that it collects."""
+    wait_until(lambda: (awaited or what) in log_path.read_text(), "the line is written")
     server.stop()
     return [line for line in log_path.read_text().splitlines() if what in line]
 
@@ -79,7 +82,7 @@ def test_who_has_said_all_is_answered(model, start_adopting, log_path):
         assert client.read_response().body == b"Hello, World!"
         client.expect_orderly_close()
     check_nothing_is_lost(server)
-    lines = lines_about(server, log_path, "?")
+    lines = lines_about(server, log_path, "?", awaited="?last")
     assert [re.search(r'"GET (\S+) \S+" (\d+)', line).groups() for line in lines] == [("/sleep?ms=1000", "200"),
                                                                                     ("/plaintext?last", "200")]
     assert not any(line.endswith(" aborted") for line in lines)
@@ -127,7 +130,7 @@ def test_who_leaves_in_the_middle_of_a_request(model, start_adopting, log_path, 
             client.expect_orderly_close()
     check_nothing_is_lost(server)
     wait_until(lambda: server.status()["totals"]["connections_open"] == 1, "it is open nowhere")
-    lines = lines_about(server, log_path, '"')
+    lines = lines_about(server, log_path, '"', awaited="?first")
     assert len([line for line in lines if "?first" in line]) == 1
     assert not [line for line in lines if '"POST' in line]
 

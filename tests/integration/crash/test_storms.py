@@ -63,12 +63,16 @@ class Reaper:
         self.kills += 1
         return True
 
-    def kill_all(self):
-        """All of them, when all are ready."""
+    def wait_for_successors(self):
+        """Until all processes are ready, and those that were killed are gone."""
         def are_ready():
             self._look()
             return len(self._fresh) == self._server.model.processes
         wait_until(are_ready, "all processes are ready")
+
+    def kill_all(self):
+        """All of them, when all are ready."""
+        self.wait_for_successors()
         while self.kill():
             pass
 
@@ -208,8 +212,9 @@ def test_a_long_upload(model, start_adopting, reap, way):
         assert client.get("/plaintext").status == 200
 
 
-def holdings(server):
+def holdings(server, reaper):
     """What grows with each death if it is not given back."""
+    reaper.wait_for_successors()
     server.wait_for_full_strength()
     pids = wait_until(lambda: pids if len(pids := server.worker_pids()) == server.model.processes else None, "all serve")
     wait_until(lambda: len(processes.keepers(server.pid)) == len(pids), "one keeper for each process")
@@ -230,9 +235,9 @@ def test_nothing_is_left_over_after_many_deaths(model, start_adopting, start_che
             if not reaper.kill():
                 time.sleep(0.001)
     kill_so_many(DEATHS // 4)
-    before = holdings(server)
+    before = holdings(server, reaper)
     kill_so_many(DEATHS)
-    after = holdings(server)
+    after = holdings(server, reaper)
     report = checkers.end()
     assert (report.cut, report.wrong) == (0, 0), report
     print(f"{reaper.kills} deaths, {report.answers} answers; before {before}, after {after}")

@@ -4,11 +4,12 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pytest
 
 from support import models, processes, wrk
-from support.client import ConnectionLost, request_bytes
+from support.client import ConnectionLost, request_bytes, wait_until_read
 from support.server import SANITIZED
 from support.waiting import DEADLINE_S, wait_until
 
@@ -65,9 +66,19 @@ def test_who_is_stuck_is_told_and_replaced(model, start_server, fault, kind):
 @FAULTS
 def test_a_stuck_process_is_aborted(model, start_server, fault, kind):
     server = start_server(model, *OPTIONS)
-    with server.connect() as client:
-        victim = get_stuck(server, client, fault)
-        assert server.wait_for_death(victim)["signal"] == "SIGABRT"
+
+    def is_aborted():
+        """Where it has no CPU meanwhile, it is killed before it has ended by itself: the next one, then."""
+        with server.connect() as client:
+            victim = get_stuck(server, client, fault)
+            death = server.wait_for_death(victim)
+        if death["signal"] == "SIGKILL":
+            server.wait_for_log(rf"killing process \d \(pid {victim}\), which has not ended in time")
+            server.wait_for_full_strength(without_pid=victim)
+            return None
+        assert death["signal"] == "SIGABRT"
+        return victim
+    victim = wait_until(is_aborted, "a stuck process ends by the signal that aborts it")
     server.wait_for_log(rf"watchdog: aborting process \d \(pid {victim}\)")
     server.wait_for_log(rf"process \d \(pid {victim}, generation \d+\) was killed by SIGABRT \(by the watchdog\) after")
 
@@ -76,13 +87,19 @@ def test_a_stuck_process_is_aborted(model, start_server, fault, kind):
 @FAULTS
 def test_a_process_that_works_in_part_gets_its_successor_first(model, start_server, fault, kind):
     server = start_server(model, *OPTIONS)
-    with server.connect() as client:
-        victim = get_stuck(server, client, fault)
-        server.wait_for_log(rf"watchdog: replacing process \d \(pid {victim}\): 1 of its \d+ threads stuck")
-        wait_until(lambda: len(server.worker_pids()) == model.processes + 1, "old and new are there together")
-        assert not client.has_closed()
-        assert server.wait_for_death(victim)["recovery_ms"] is None
-    assert len(server.worker_pids()) == model.processes
+
+    def is_seen():
+        """Where this process has no CPU meanwhile, the old one has ended before it looks: with the next one, then."""
+        with server.connect() as client:
+            victim = get_stuck(server, client, fault)
+            server.wait_for_log(rf"watchdog: replacing process \d \(pid {victim}\): 1 of its \d+ threads stuck")
+            wait_until(lambda: victim not in server.worker_pids() or len(server.worker_pids()) == model.processes + 1,
+                       "old and new are there together")
+            together = not client.has_closed() and len(server.worker_pids()) == model.processes + 1
+            assert server.wait_for_death(victim)["recovery_ms"] is None
+        server.wait_for_full_strength(without_pid=victim)
+        return together
+    wait_until(is_seen, "old and new are seen together")
 
 
 @EACH_KIND
@@ -129,15 +146,20 @@ class Reader(threading.Thread):
 @pytest.mark.models(models.ANY_WORKER_ACCEPTS[:-1])
 def test_the_others_serve_meanwhile(model, start_server):
     server = start_server(model, *OPTIONS)
-    with server.connect() as client:
-        victim = get_stuck(server, client, "deadlock")
-        wait_until(lambda: server.is_running(line_of("deadlock")), "it is stuck")
-        reader = Reader(server)
-        reader.start()
-        server.wait_for_death(victim)
-        reader.end()
-    assert reader.answered > 10
-    assert reader.failed == 0
+
+    def are_many_answered():
+        """On a busy machine the stuck process may be gone before so many are: with the next one, then."""
+        with server.connect() as client:
+            victim = get_stuck(server, client, "deadlock")
+            wait_until_read([client])
+            reader = Reader(server)
+            reader.start()
+            server.wait_for_death(victim)
+            reader.end()
+        assert reader.failed == 0
+        server.wait_for_full_strength(without_pid=victim)
+        return reader.answered > 10
+    wait_until(are_many_answered, "many are answered while one is stuck")
 
 
 # Who is not stuck.
@@ -158,14 +180,22 @@ def test_a_slow_handler_is_not_stuck(model, start_server):
 @pytest.mark.models(THREADS)
 def test_who_comes_back_in_time_has_lost_nothing(model, start_server):
     """Slower than stuck_after_ms: the process is replaced, but the request gets its answer."""
-    server = start_server(model, *OPTIONS[:4], "--drain-timeout-ms", "20000")
+    server = start_server(model, *OPTIONS[:4], "--drain-timeout-ms", "60000")
+    sleeps_ms = []
     with server.connect() as client:
         victim = server.whoami(client)["pid"]
-        assert client.get(f"/sleep?ms={3 * STUCK_AFTER_MS}").status == 200
-    server.wait_for_log(rf"watchdog: replacing process \d \(pid {victim}\)")
+
+        def is_replaced():
+            """A master that has no CPU meanwhile finds nobody: then it gets more time."""
+            sleeps_ms.append(min(2 * sleeps_ms[-1], 24000) if sleeps_ms else 3 * STUCK_AFTER_MS)
+            assert client.get(f"/sleep?ms={sleeps_ms[-1]}").status == 200
+            return re.search(rf"watchdog: replacing process \d \(pid {victim}\)", server.log())
+        wait_until(is_replaced, "the process is replaced")
     wait_until(lambda: victim not in server.worker_pids(), "the old process has ended")
     totals = server.status()["totals"]
-    assert (totals["stuck_incidents"], totals["deaths"], totals["requests_lost"]) == (1, 0, 0)
+    incidents = len(re.findall(rf"slot \d+ \(pid {victim}, thread \d+\) is stuck, ", server.log()))
+    assert 1 <= incidents <= len(sleeps_ms)
+    assert (totals["stuck_incidents"], totals["deaths"], totals["requests_lost"]) == (incidents, 0, 0)
 
 
 @EACH_KIND
@@ -204,16 +234,23 @@ def test_a_master_that_was_paused_takes_nobody_for_stuck(model, start_server):
 
 @EACH_KIND
 def test_a_server_that_was_paused_as_a_whole_goes_on(model, start_server):
-    server = start_server(model, *OPTIONS)
-    pids = server.worker_pids()
-    for pid in (server.pid, *pids):
-        pause(pid)
-    wait_ms(2 * STUCK_AFTER_MS)
-    for pid in (server.pid, *pids):  # the master first: it sees heartbeats that are old
-        os.kill(pid, signal.SIGCONT)
-    wait_ms(2 * STUCK_AFTER_MS)
-    assert_nobody_was_stuck(server)
-    assert server.worker_pids() == pids
+    def try_once():
+        """Where this process has no CPU while it wakes them, the master rightly tells who is stopped: once more."""
+        server = start_server(model, *OPTIONS)
+        pids = server.worker_pids()
+        for pid in (server.pid, *pids):
+            pause(pid)
+        wait_ms(2 * STUCK_AFTER_MS)
+        start = time.monotonic()
+        for pid in (server.pid, *pids):  # the master first: it sees heartbeats that are old
+            os.kill(pid, signal.SIGCONT)
+        if (time.monotonic() - start) * 1000 > STUCK_AFTER_MS / 4:
+            return False
+        wait_ms(2 * STUCK_AFTER_MS)
+        assert_nobody_was_stuck(server)
+        assert server.worker_pids() == pids
+        return True
+    wait_until(try_once, "all are woken at once")
 
 
 @EACH_KIND

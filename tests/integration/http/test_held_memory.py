@@ -73,7 +73,7 @@ def assert_little_is_held(server, request, status=200, shared_kib=0):
 def start(start_server, model):
     # So that a slow machine cuts nobody.
     return start_server(model, "--gzip", "on", "--max-connections", "1000", "--send-timeout-ms", "60000",
-                        "--min-send-bytes-per-s", "0", "--access-log", "/dev/null")
+                        "--header-timeout-ms", "60000", "--min-send-bytes-per-s", "0", "--access-log", "/dev/null")
 
 
 @pytest.mark.parametrize("kind", ["two-ranges", "two-large-ranges"])

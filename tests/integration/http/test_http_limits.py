@@ -5,6 +5,7 @@ import re
 import resource
 import select
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -36,6 +37,7 @@ SIZES = (
     "--max-header-bytes", "4000",
     "--max-headers", "20",
     "--max-body-bytes", "100000",
+    "--linger-timeout-ms", "30000",  # for who stops in the middle of what he sends
 )
 
 
@@ -116,13 +118,15 @@ def test_lingering_close(client, extra):
     assert response.says_close
 
 
-def drip_until_answer(client, prefix, filler):
+def drip_until_answer(client, prefix, filler, pace):
     """Sends prefix, then filler byte by byte until the server reacts."""
     client.send(prefix)
+    pace.step()
     end = time.monotonic() + DEADLINE_S
     while not select.select([client.socket], [], [], DRIP_INTERVAL_S)[0]:
         assert time.monotonic() < end, "a drip is never cut"
         client.send_reluctantly(filler)
+        pace.step()
 
 
 def assert_refused_with_408_or_closed(client):
@@ -141,11 +145,13 @@ def assert_refused_with_408_or_closed(client):
     (request_bytes("POST", "/echo", [CHUNKED]) + b"5;", b"x", BODY_TIMEOUT_S),
 ], ids=["request-line", "header", "body", "chunk", "chunk-extension"])
 def test_deadlines_hold_against_a_drip(server, prefix, filler, limit_s):
-    start = time.monotonic()
-    with server.connect() as client:
-        drip_until_answer(client, prefix, filler)
-        assert 0.9 * limit_s < time.monotonic() - start < limit_s + LATENESS_S
-        assert_refused_with_408_or_closed(client)
+    def drip(pace):
+        start = time.monotonic()
+        with server.connect() as client:
+            drip_until_answer(client, prefix, filler, pace)
+            assert 0.9 * limit_s < time.monotonic() - start < limit_s + LATENESS_S
+            assert_refused_with_408_or_closed(client)
+    at_its_pace(drip, HEADER_TIMEOUT_S / 2)  # whose head comes late is cut before his time
 
 
 @pytest.mark.slow
@@ -162,10 +168,15 @@ def test_deadlines_hold_against_silence(client, sent, limit_s):
 
 
 @pytest.mark.slow
-def test_idle_connections_are_closed_in_silence(client):
-    start = time.monotonic()
-    assert client.get("/plaintext").status == 200
-    client.expect_close()
+def test_idle_connections_are_closed_in_silence(server):
+    def ask(_pace):
+        client, start = server.connect(), time.monotonic()
+        assert client.get("/plaintext").status == 200
+        return client, start
+
+    client, start = at_its_pace(ask, HEADER_TIMEOUT_S / 2)  # who connects and asks late is closed before
+    with client:
+        client.expect_close()
     assert 0.9 * IDLE_TIMEOUT_S < time.monotonic() - start < IDLE_TIMEOUT_S + LATENESS_S
 
 
@@ -185,8 +196,13 @@ def test_each_request_starts_the_clock_anew(server):
 @pytest.mark.slow
 def test_a_client_that_does_not_read_is_cut(server):
     """No byte is taken for longer than the send timeout: the connection goes."""
-    with server.connect(receive_buffer_bytes=4096) as client:
+    def ask(_pace):
+        client = server.connect(receive_buffer_bytes=4096)
         client.send(request_bytes(target="/20mib.bin"))
+        assert client.read_exactly(12) == b"HTTP/1.1 200"
+        return client
+
+    with at_its_pace(ask, HEADER_TIMEOUT_S / 2) as client:  # who asks late is not answered at all
         server.wait_for_log(r"\[info\] .*cut " + re.escape(client.name))
         wait_until(lambda: server.status()["totals"]["connections_open"] == 1,
                    "the connection of a reader that stopped is closed")
@@ -251,32 +267,38 @@ UPLOAD_INTERVAL_S = 0.1
 PIECE = b"x" * (sites.ONE_MIB // 4)
 
 
-def upload_slowly(client, head, piece=PIECE):
+def upload_slowly(client, head, piece, pace):
     """Sends 10 MiB for longer than the server waits in silence, and reads nothing meanwhile."""
     client.send(head)
+    pace.step()
     for _ in range(UPLOAD_PIECES):
-        time.sleep(UPLOAD_INTERVAL_S)
+        pace.rest(UPLOAD_INTERVAL_S)
         client.send(piece)
+        pace.step()
 
 
+# Those that are refused for their size or their form have the usual times, lest they be refused as too slow.
 @pytest.mark.slow
-@pytest.mark.parametrize("status, head, piece, half_closes", [
-    (413, request_bytes("POST", "/echo", [("Content-Length", str(UPLOAD_PIECES * len(PIECE)))]), PIECE, False),
-    (413, request_bytes("POST", "/echo", [("Content-Length", str(UPLOAD_PIECES * len(PIECE)))]), PIECE, True),
-    (413, request_bytes("POST", "/echo", [CHUNKED]), chunked(PIECE)[:-5], False),
-    (413, request_bytes("POST", "/no-such", [CHUNKED]), chunked(PIECE)[:-5], True),
-    (408, request_bytes("POST", "/echo", [("Content-Length", "100000")]), b"x" * 100, False),
-    (400, request_bytes("POST", "/echo", [CHUNKED]) + b"x", PIECE, False),
-    (414, b"POST /" + b"x" * 2000, PIECE, False),
+@pytest.mark.parametrize("server_options, status, head, piece, half_closes", [
+    ((), 413, request_bytes("POST", "/echo", [("Content-Length", str(UPLOAD_PIECES * len(PIECE)))]), PIECE, False),
+    ((), 413, request_bytes("POST", "/echo", [("Content-Length", str(UPLOAD_PIECES * len(PIECE)))]), PIECE, True),
+    ((), 413, request_bytes("POST", "/echo", [CHUNKED]), chunked(PIECE)[:-5], False),
+    ((), 413, request_bytes("POST", "/no-such", [CHUNKED]), chunked(PIECE)[:-5], True),
+    (TIMES, 408, request_bytes("POST", "/echo", [("Content-Length", "100000")]), b"x" * 100, False),
+    ((), 400, request_bytes("POST", "/echo", [CHUNKED]) + b"x", PIECE, False),
+    ((), 414, b"POST /" + b"x" * 2000, PIECE, False),
 ], ids=["length", "length-half-close", "chunked", "chunked-half-close", "too-slow", "bad-chunk", "no-line"])
-def test_a_slow_upload_gets_its_answer(client, status, head, piece, half_closes):
+def test_a_slow_upload_gets_its_answer(server, status, head, piece, half_closes):
     """Many clients send all that they have before they read."""
-    upload_slowly(client, head, piece)
-    if half_closes:
-        client.half_close()
-    response = client.read_response()
-    assert response.status == status
-    assert response.says_close
+    def upload(pace):
+        with server.connect() as client:
+            upload_slowly(client, head, piece, pace)
+            if half_closes:
+                client.half_close()
+            response = client.read_response()
+        assert response.status == status
+        assert response.says_close
+    at_its_pace(upload, HEADER_TIMEOUT_S / 2)
 
 
 @pytest.mark.slow
@@ -300,19 +322,29 @@ def test_a_refused_upload_has_an_end(model, start_server, limit):
 CONNECTIONS_OF_A_LOOP = 4
 
 
-def test_connections_over_the_limit_wait_for_their_turn(model, start_server):
-    server = start_server(model, "--max-connections", str(CONNECTIONS_OF_A_LOOP))
-    loops = server.model.processes * server.model.loops
-    clients = [server.connect() for _ in range(loops * CONNECTIONS_OF_A_LOOP + 4)]
-    for client in clients:
-        client.send(request_bytes(target="/plaintext"))
+def read_as_they_come(clients, pace):
     while clients:
         answered, _, _ = select.select([client.socket for client in clients], [], [], DEADLINE_S)
+        pace.step()
         assert answered, "the connections that wait are never served"
         for client in [client for client in clients if client.socket in answered]:
             assert client.read_response().status == 200
             client.close()
             clients.remove(client)
+
+
+def test_connections_over_the_limit_wait_for_their_turn(model, start_server):
+    server = start_server(model, "--max-connections", str(CONNECTIONS_OF_A_LOOP))
+    loops = server.model.processes * server.model.loops
+
+    def ask_all(pace):
+        with ExitStack() as stack:
+            clients = [stack.enter_context(server.connect()) for _ in range(loops * CONNECTIONS_OF_A_LOOP + 4)]
+            for client in clients:
+                client.send(request_bytes(target="/plaintext"))
+            pace.step()
+            read_as_they_come(clients, pace)
+    at_its_pace(ask_all, 0.8 * IDLE_AFTER_S)  # who asks late has made room meanwhile
 
 
 class Crowd:
@@ -387,7 +419,7 @@ def test_descriptors_go_to_who_asks(model, start_server):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 20, used + 20))
     with Crowd(server, 80) as crowd:
         assert_active_clients_stay(server, crowd, active)
-    assert "cannot accept connections: Too many open files; " in server.log()
+    server.wait_for_log("cannot accept connections: Too many open files; ")
 
 
 def test_a_client_has_its_limit_and_others_their_place(model, start_server):

@@ -15,11 +15,12 @@ import pytest
 from support import activation, models, processes, server as servers
 from support.client import Client, ConnectionLost
 from support.server import SECCOMP, Server, binary, is_free, quiet_port, refusal, run_to_end
-from support.waiting import DEADLINE_S, wait_until
+from support.waiting import at_its_pace, DEADLINE_S, wait_until
 
 SUPERVISED = pytest.mark.models(models.SUPERVISED)
 EACH_BINARY = pytest.mark.models(models.ONE_OF_EACH_BINARY)
 TRIAL_MS = 1000
+LOOKUP_PATIENCE_S = 10.0
 needs_ipv6 = pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="this machine has no IPv6")
 needs_preload = pytest.mark.skipif(servers.SANITIZED, reason="what is preloaded must come before a sanitizer")
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make network namespaces")
@@ -160,7 +161,9 @@ def test_one_that_is_taken_keeps_the_server_from_starting(model, start_server):
 def test_the_health_check_asks_all_of_them(model, start_server):
     server = start_server(model, "--listen", "127.0.0.1:0,127.0.0.2:0")
     first, second = (line for line in addresses(server))
-    assert run_to_end(model, "--health-check", "--listen", f"{first},{second}").returncode == 0
+    # It waits two seconds for an answer, which may be too little on a busy machine.
+    wait_until(lambda: run_to_end(model, "--health-check", "--listen", f"{first},{second}").returncode == 0,
+               "both are healthy")
     assert run_to_end(model, "--health-check", "--listen", f"{first},127.0.0.1:1").returncode == 1
 
 
@@ -176,9 +179,9 @@ def test_where_ipv6_is_switched_off(model, tmp_path, site, listen):
         pytest.skip("no network namespace can be made here")
     server = Server(model, command, tmp_path)
     try:
-        check = run_to_end(model, "--health-check", "--listen", f"127.0.0.1:{server.address[1]}",
-                           prefix=("nsenter", "-n", "-t", str(server.pid)))
-        assert check.returncode == 0, check
+        check = ("--health-check", "--listen", f"127.0.0.1:{server.address[1]}")
+        inside = ("nsenter", "-n", "-t", str(server.pid))
+        wait_until(lambda: run_to_end(model, *check, prefix=inside).returncode == 0, "it is healthy")
         server.stop()
     finally:
         server.clean_up()
@@ -222,10 +225,11 @@ def was_reset(failure):
     return isinstance(failure.__cause__ if lost else failure, ConnectionResetError)
 
 
-def assert_at_most_a_handshake_is_lost(asker):
+def assert_at_most_a_handshake_is_lost(model, asker):
     """Where an address gives way to one that covers it: who is in the middle of TCP's handshake with the old socket at
-    that moment is reset."""
-    assert len(asker.failures) <= 1 and all(was_reset(failure) for failure in asker.failures), asker.failures
+    that moment is reset. Loops that have sockets of their own give them up one after the other."""
+    sockets = 1 if model.accepts_anywhere else model.processes * model.loops
+    assert len(asker.failures) <= sockets and all(was_reset(failure) for failure in asker.failures), asker.failures
 
 
 @SUPERVISED
@@ -233,12 +237,15 @@ def test_addresses_that_overlap_follow_each_other(model, start_listening):
     port = quiet_port()
     server, change = start_listening(model, f"127.0.0.1:{port}")
     for listen in (f"localhost:{port}", f'"*:{port}"', f"0.0.0.0:{port}", f"127.0.0.1:{port}", f'"*:{port}"'):
+        old = set(server.worker_pids())
         with Asker(("127.0.0.1", port)) as asker:
             change(listen)
             reload(server)
             before = asker.answers
             wait_until(lambda: asker.answers > before + 8, "it goes on answering")
-        assert_at_most_a_handshake_is_lost(asker)
+        assert_at_most_a_handshake_is_lost(model, asker)
+        # Who has just been told to leave may answer once more.
+        wait_until(lambda: not old & set(server.worker_pids()), "the old processes are gone")
         assert answers("127.0.0.2", port) == (not listen.startswith(("127.0.0.1", "localhost")))
     assert "refused" not in server.log()
 
@@ -294,8 +301,8 @@ def test_what_only_a_restart_can_change(model, start_listening):
 def test_an_address_of_somebody_else_is_refused(model, start_listening):
     port = quiet_port()
     server, change = start_listening(model, f"127.0.0.1:{port}")
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
+    taken = quiet_port()  # which no client has by the time it is free
+    with socket.create_server(("127.0.0.1", taken)):
         change(f"127.0.0.1:{port},127.0.0.1:{taken}")
         os.kill(server.pid, signal.SIGHUP)
         server.wait_for_log(rf"127\.0\.0\.1:{taken}: Address already in use; stop the server that listens there")
@@ -356,7 +363,7 @@ def test_a_start_that_waits_for_a_name_can_be_stopped(model, slow_names, end):
     try:
         wait_until(lambda: processes.living_children(process.pid), "somebody asks")
         process.send_signal(end)
-        assert process.wait(8) == 0
+        assert process.wait(DEADLINE_S) == 0
         assert "told to stop while looking up" in process.stderr.read()
         wait_until(lambda: not processes.living_in_session(process.pid), "nothing is left")
     finally:
@@ -371,17 +378,16 @@ def test_nothing_waits_for_a_name(model, start_listening, slow_names):
     """Neither a successor nor a signal; and the reload that is asked for meanwhile follows."""
     port, other = quiet_port(), quiet_port()
     server, change = start_listening(model, f"127.0.0.1:{port}")
+    victim = server.worker_pids()[0]  # later, one that asks for the name looks like them
     change(f"slow.example:{port}")
     os.kill(server.pid, signal.SIGHUP)
     server.wait_for_log("reloading the configuration")
-    victim = server.worker_pids()[0]
     os.kill(victim, signal.SIGKILL)
     server.wait_for_log("after the death of its predecessor")
-    assert "is refused" not in server.log()
     assert_answers(port, "127.0.0.1")
     change(f"here.example:{port},127.0.0.1:{other}")
     os.kill(server.pid, signal.SIGHUP)
-    server.wait_for_log("no answer within 10 s")
+    server.wait_for_log("after the death of its predecessor(.*\n)+.*no answer within 10 s")
     server.wait_for_log("the new configuration is in force")
     assert_answers(other, "127.0.0.1")
     assert_answers(port, "127.0.0.1")
@@ -392,6 +398,7 @@ def test_nothing_waits_for_a_name(model, start_listening, slow_names):
 def test_twinctl_does_not_wait_for_a_name(model, start_listening, slow_names, tmp_path):
     control = str(tmp_path / "control")
     server, change = start_listening(model, "127.0.0.1:0", "--control", control)
+    workers = server.worker_pids()
     change("slow.example:0")
     twinctl = [str(servers.BIN_DIR / "twinctl"), "--control", control]
 
@@ -399,9 +406,13 @@ def test_twinctl_does_not_wait_for_a_name(model, start_listening, slow_names, tm
         result = subprocess.run([*twinctl, command], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
         return result.stdout + result.stderr
 
-    for command, answer in (("reload", "ok"), ("list", "reloading"), ("upgrade", "reloading")):
-        assert answer in ask(command)
-    assert "no answer" not in server.log()
+    def ask_meanwhile(_pace):
+        wait_until(lambda: server.worker_pids() == workers, "nobody looks a name up")
+        refused = server.log().count("no answer")
+        for command, answer in (("reload", "ok"), ("list", "reloading"), ("upgrade", "reloading")):
+            assert answer in ask(command)
+        assert server.log().count("no answer") == refused
+    at_its_pace(ask_meanwhile, LOOKUP_PATIENCE_S)  # who is slower asks when the name is not looked up any more
     assert re.search("put off|ok", ask("reload")), "its turn comes after the first"
 
 
@@ -415,8 +426,8 @@ def test_a_stop_does_not_wait_for_a_name(model, start_listening, slow_names, end
     os.kill(server.pid, signal.SIGHUP)
     server.wait_for_log("reloading the configuration")
     server.process.send_signal(end)
-    assert server.wait_for_exit(8) == 0
-    assert "no answer" not in server.log()
+    assert server.wait_for_exit() == 0
+    assert "no answer" not in server.log(), "it has waited for 10 s"
 
 
 @needs_preload
@@ -505,7 +516,7 @@ def test_an_upgrade_widens_an_address(model, start_upgradable):
     with Asker(("127.0.0.1", port)) as asker:
         upgrade(server)
         assert_answers(port, "127.0.0.1", "127.0.0.2")
-    assert_at_most_a_handshake_is_lost(asker)
+    assert_at_most_a_handshake_is_lost(model, asker)
     end(server, port)
 
 

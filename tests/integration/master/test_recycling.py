@@ -6,7 +6,7 @@ import time
 import pytest
 
 from support import models, wrk
-from support.waiting import wait_until
+from support.waiting import DEADLINE_S, wait_until
 
 pytestmark = [pytest.mark.models(models.SUPERVISED)]
 LIMIT_KIB = 160 * 1024
@@ -14,7 +14,7 @@ LEAK_BYTES = 200 << 20
 
 
 def wait_until_replaced(server, pids):
-    wait_until(lambda: not set(pids) & set(server.worker_pids()), "the old processes have ended", 60)
+    wait_until(lambda: not set(pids) & set(server.worker_pids()), "the old processes have ended")
     server.wait_for_full_strength()
 
 
@@ -30,7 +30,7 @@ def recycled(server, reason):
 def test_by_requests(model, start_server):
     server = start_server(model, "--recycle-after-requests", "100")
     pids = server.worker_pids()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + DEADLINE_S
     while set(pids) & set(server.worker_pids()):
         assert time.monotonic() < deadline, server.log()
         assert server.get("/plaintext").status == 200
@@ -64,7 +64,7 @@ def test_by_memory(model, start_server):
 def test_no_request_fails_meanwhile(model, start_server, start_load):
     server = start_server(model, "--recycle-after-requests", "2000")
     load = start_load(server, "/hello.txt")
-    wait_until(lambda: len(recycled(server, r"it has served \d+ requests")) >= 4, "four are recycled", 60)
+    wait_until(lambda: len(recycled(server, r"it has served \d+ requests")) >= 4, "four are recycled")
     result = wrk.end(load)
     assert result.requests > 0
     assert (result.connect_errors, result.read_errors, result.write_errors, result.timeouts,

@@ -13,13 +13,12 @@ import pytest
 
 from support import activation, models, server as servers
 from support.client import Client, request_bytes, wait_until_read
-from support.waiting import wait_until
+from support.waiting import LATENESS_S, wait_until
 
 ANYWHERE = ("--listen", "0.0.0.0:0")
 ACTIVATION = Path(activation.__file__)
 BENCH = ("/plaintext", "/json", "/cpu", "/sleep", "/echo", "/counter", "/whoami")
 SLOW = request_bytes(target="/sleep?ms=60000")
-SOON_S = 5.0  # the slow requests would take twelve times as long
 
 
 def own_address():
@@ -86,7 +85,7 @@ def test_slow_requests_harm_nobody_where_all_can_ask(model, start_server):
     for attacker in attackers:
         assert attacker.read_response().status == 404
         attacker.close()
-    assert time.monotonic() - start < SOON_S
+    assert time.monotonic() - start < LATENESS_S, "a slow request would take twice as long"
 
 
 @pytest.mark.models(models.SUPERVISED)
@@ -143,7 +142,8 @@ def test_what_is_switched_on_in_the_open_is_warned_of(model, start_server, setti
 def test_the_health_check_needs_no_benchmarks(model, start_server):
     server = start_server(model, "--bench", "off")
     listen = f"127.0.0.1:{server.address[1]}"
-    assert servers.run_to_end(model, "--health-check", "--listen", listen).returncode == 0
+    # It does not wait for long: a machine that is too busy may make it fail.
+    wait_until(lambda: servers.run_to_end(model, "--health-check", "--listen", listen).returncode == 0, "it is healthy")
 
 
 # ---- /status ----

@@ -53,6 +53,12 @@ class ServiceManager:
         self.throw_away()
         assert self.hear() == {"WATCHDOG": "1"}
 
+    def hear_beat(self):
+        """The next sign of life. What else was told at a slow start may come later, or never: the kernel keeps ten
+        messages that nobody has fetched."""
+        while self.hear() != {"WATCHDOG": "1"}:
+            pass
+
     def throw_away(self):
         """What waits already."""
         self._socket.setblocking(False)
@@ -152,15 +158,14 @@ def test_a_service_manager_that_is_gone_does_no_harm(model, start_server, manage
 def test_signs_of_life(model, start_server, manager, monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", str(BEAT_MS * 2 * 1000))
     server = start_server(model)
-    manager.hear_state()
     for _ in range(5):
-        assert manager.hear() == {"WATCHDOG": "1"}
+        manager.hear_beat()
     os.kill(server.pid, signal.SIGSTOP)
     wait_until(lambda: processes.read_process(server.pid).state == "T", "the master is stopped")
     assert server.get("/plaintext").status == 200, "its workers go on"
     assert manager.hears_nothing(QUIET_S), "only the master itself gives signs of life"
     os.kill(server.pid, signal.SIGCONT)
-    assert manager.hear() == {"WATCHDOG": "1"}
+    manager.hear_beat()
 
 
 # Sockets.

@@ -19,6 +19,7 @@ CONNECTIONS = 24  # for each loop
 SLACK = 4 + 1  # a difference of four and an eighth is left alone; /status comes on one more
 KILLS = 3
 OFF_S = 0.5  # several ticks of every loop
+PATIENT = ("--idle-timeout-ms", "600000")  # with clients that come one by one, on a busy machine
 
 
 def loops_of(status):
@@ -75,8 +76,9 @@ def assert_a_crowd_spreads(server):
     wait_until(asked_and_balanced, "all loops have their share of the crowd")
     for _ in range(20):
         ask_all(crowd)
+    # One that is just being handed over may be counted twice, or not at all.
+    wait_until(lambda: server.status()["totals"]["connections_open"] == len(crowd) + 1, "all are still open")
     totals = server.status()["totals"]
-    assert totals["connections_open"] == len(crowd) + 1
     assert (totals["requests_aborted"], totals["requests_lost"], totals["deaths"]) == (0, 0, 0)
     for client in crowd:
         client.close()
@@ -85,13 +87,13 @@ def assert_a_crowd_spreads(server):
 
 @SEVERAL_LOOPS
 def test_a_crowd_spreads(model, start_server):
-    assert_a_crowd_spreads(start_server(model))
+    assert_a_crowd_spreads(start_server(model, *PATIENT))
 
 
 @pytest.mark.models(("prefork", "threadpool-connection", "hybrid"))
 def test_a_crowd_spreads_after_a_reload(model, start_server):
     """The new processes have inboxes of their own."""
-    server = start_server(model)
+    server = start_server(model, *PATIENT)
     old = set(server.worker_pids())
     os.kill(server.pid, signal.SIGHUP)
     wait_until(lambda: not old & set(server.worker_pids()), "all processes have been replaced")
@@ -101,7 +103,7 @@ def test_a_crowd_spreads_after_a_reload(model, start_server):
 
 @pytest.mark.models(models.ONE_OF_EACH_BINARY)
 def test_off_means_off(model, start_server):
-    server = start_server(model, "--rebalance", "off")
+    server = start_server(model, "--rebalance", "off", *PATIENT)
     crowd = crowd_one_loop(server)
     end = time.monotonic() + OFF_S
     while time.monotonic() < end:
@@ -119,13 +121,16 @@ def test_deaths_under_load(model, start_server, start_load):
     server = start_server(model)
     load = start_load(server, "/plaintext")
     for _ in range(KILLS):
+        wait_until(lambda: is_balanced(server), "the successor has its share")  # and nothing is handed over just then
         wrk.wait_until_accepted(server, 64)
         victim = server.worker_pids()[0]
         os.kill(victim, signal.SIGKILL)
         server.wait_for_full_strength(without_pid=victim)
-        wait_until(lambda: is_balanced(server), "the successor has its share")
+    wait_until(lambda: is_balanced(server), "the successor has its share")
     wrk.wait_until_accepted(server, 64)  # wrk has noticed what the last death has cut, too
     result = wrk.end(load)
-    totals = server.status()["totals"]
-    assert result.read_errors + result.write_errors == totals["requests_lost"]
+    status = server.status()
+    # A connection that wrk had no CPU to ask on for a second was idle for the server: cut, and nothing lost with it.
+    idle_cut = sum(death["idle_cut"] for death in status["deaths"])
+    assert result.read_errors + result.write_errors == status["totals"]["requests_lost"] + idle_cut
     assert (result.connect_errors, result.timeouts, result.bad_statuses) == (0, 0, 0)

@@ -14,17 +14,49 @@ SPARE = ("--faults", "on", "--stuck-after-ms", str(STUCK_AFTER_MS), "--on-stuck"
          "--drain-timeout-ms", "1500")
 POOLS = pytest.mark.models(("threadpool-request-blocking", "hybrid-request"))
 ONE_POOL = pytest.mark.models(("threadpool-request-blocking",))
+LONGEST_SLEEP_MS = 30000  # half of what a connection may be idle
 
 
 def pool_threads(server, pid):
     return [worker for worker in server.status()["workers"] if worker["pid"] == pid and worker["role"] == "pool"]
 
 
+def is_pool(server, pid, threads, stuck):
+    pool = pool_threads(server, pid)
+    return len(pool) == threads and sum(worker["stuck"] is not None for worker in pool) == stuck
+
+
 def wait_for_pool(server, pid, threads, stuck):
-    def is_so():
-        pool = pool_threads(server, pid)
-        return len(pool) == threads and sum(worker["stuck"] is not None for worker in pool) == stuck
-    wait_until(is_so, f"{threads} threads are in the pool, {stuck} of them stuck")
+    wait_until(lambda: is_pool(server, pid, threads, stuck),
+               f"{threads} threads are in the pool, {stuck} of them stuck")
+
+
+def sees_pool(server, pid, threads, stuck, slow):
+    """Whether the pool is seen so before one of these requests that are only slow has its answer."""
+    def look():
+        is_so = is_pool(server, pid, threads, stuck)
+        if any(one.has_answer() for one in slow):
+            return "too late"
+        return "in time" if is_so else None
+    return wait_until(look, f"{threads} threads are in the pool, {stuck} of them stuck") == "in time"
+
+
+def with_slow_requests(try_once, first_ms):
+    """Calls try_once(ms), whose requests sleep for so long, until it returns true: on a busy machine they wake up
+    before they are found stuck, or before that is seen. Then they sleep for longer."""
+    sleep_ms = first_ms
+
+    def try_longer():
+        nonlocal sleep_ms
+        this_ms, sleep_ms = sleep_ms, min(2 * sleep_ms, LONGEST_SLEEP_MS)
+        return try_once(this_ms)
+    wait_until(try_longer, "who is slow is found stuck meanwhile")
+
+
+def wait_for_the_same(server, pids):
+    """None of these processes was replaced, and there are no others; a teller has its name only a moment after it was
+    forked."""
+    wait_until(lambda: server.worker_pids() == pids, "the processes are the same")
 
 
 def get_stuck(server, client, count, target="/fault/deadlock"):
@@ -52,7 +84,7 @@ def test_a_pool_keeps_its_capacity(model, start_server):
         server.wait_for_log(rf"process \d \(pid {pid}\) is to have {model.pool} spare threads \(of 4\)")
         assert client.get("/sleep?ms=10").status == 200
     status = server.status()
-    assert server.worker_pids() == pids
+    wait_for_the_same(server, pids)
     assert (status["deaths"], status["totals"]["stuck_incidents"]) == ([], model.pool)
     assert "replacing" not in server.log()
 
@@ -62,15 +94,18 @@ def test_who_comes_back_needs_no_spare_any_more(model, start_server):
     server = start_server(model, *SPARE)
     pids = server.worker_pids()
     with server.connect() as client:
-        pid, slow = get_stuck(server, client, 2, f"/sleep?ms={4 * STUCK_AFTER_MS}")
-        wait_for_pool(server, pid, model.pool + 2, 2)
-        assert [one.read_response().status for one in slow] == [200, 200]
-        wait_for_pool(server, pid, model.pool, 0)
+        def have_spares(sleep_ms):
+            pid, slow = get_stuck(server, client, 2, f"/sleep?ms={sleep_ms}")
+            seen = sees_pool(server, pid, model.pool + 2, 2, slow)
+            assert [one.read_response().status for one in slow] == [200, 200]
+            wait_for_pool(server, pid, model.pool, 0)
+            return seen
+        with_slow_requests(have_spares, 4 * STUCK_AFTER_MS)
         server.wait_for_log("this spare thread ends: it is not needed any more")
         pid, _stuck = get_stuck(server, client, 1)  # their places can be taken again
         wait_for_pool(server, pid, model.pool + 1, 1)
         assert client.get("/sleep?ms=10").status == 200
-    assert server.worker_pids() == pids
+    wait_for_the_same(server, pids)
     assert server.status()["deaths"] == []
 
 
@@ -92,13 +127,17 @@ def test_a_spare_thread_that_faults_has_a_successor(model, start_server):
     """Only spare threads are free, so that each fault is one of theirs."""
     server = start_server(model, *SPARE, "--on-fault", "recover", "--seccomp", "off")
     with server.connect() as client:
-        pid, slow = get_stuck(server, client, model.pool, f"/sleep?ms={4 * STUCK_AFTER_MS}")
-        wait_for_pool(server, pid, 2 * model.pool, model.pool)
-        for _ in range(2 * model.pool):
-            assert server.get("/fault/segv").status == 500
-        wait_for_pool(server, pid, 2 * model.pool, model.pool)
-        assert [one.read_response().status for one in slow] == [200] * model.pool
-        wait_for_pool(server, pid, model.pool, 0)
+        def have_successors(sleep_ms):
+            pid, slow = get_stuck(server, client, model.pool, f"/sleep?ms={sleep_ms}")
+            seen = sees_pool(server, pid, 2 * model.pool, model.pool, slow)
+            if seen:
+                for _ in range(2 * model.pool):
+                    assert server.get("/fault/segv").status == 500
+                seen = sees_pool(server, pid, 2 * model.pool, model.pool, slow)
+            assert [one.read_response().status for one in slow] == [200] * model.pool
+            wait_for_pool(server, pid, model.pool, 0)
+            return seen
+        with_slow_requests(have_successors, 4 * STUCK_AFTER_MS)
         assert server.status()["deaths"] == []
     server.stop()
 
@@ -108,9 +147,12 @@ def test_a_spare_thread_that_faults_has_a_successor(model, start_server):
 def test_a_pool_with_spare_threads_ends_well(model, start_server, signal_number):
     server = start_server(model, *SPARE)
     with server.connect() as client:
-        pid, slow = get_stuck(server, client, 1, f"/sleep?ms={2 * STUCK_AFTER_MS}")
-        wait_for_pool(server, pid, model.pool + 1, 1)
-        assert slow[0].read_response().status == 200
+        def has_spare(sleep_ms):
+            pid, slow = get_stuck(server, client, 1, f"/sleep?ms={sleep_ms}")
+            seen = sees_pool(server, pid, model.pool + 1, 1, slow)
+            assert slow[0].read_response().status == 200
+            return seen
+        with_slow_requests(has_spare, 2 * STUCK_AFTER_MS)
     server.stop(signal_number)
 
 

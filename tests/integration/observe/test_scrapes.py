@@ -18,6 +18,7 @@ from support.waiting import wait_until
 
 LOAD_S = int(os.environ.get("TWINHTTPD_TEST_SCRAPE_S", "8"))
 CONNECTIONS = 64
+KILLS_AT_LEAST = 3
 TOLERANCE = 0.1  # what rate() guesses at the edges of its window is an interval of scrapes in it
 # A process that dies within a tenth of a second of its start is held back.
 KILL_EACH_S = float(os.environ.get("TWINHTTPD_TEST_KILL_EACH_S", "0.5"))
@@ -98,6 +99,7 @@ def run_load(server):
     killer = Killer(server)
     try:
         time.sleep(LOAD_S)
+        wait_until(lambda: killer.kills >= KILLS_AT_LEAST, "enough have died")
         killer.stop()
         return wrk.end(load), killer.kills
     finally:
@@ -126,10 +128,11 @@ def test_rates_are_what_clients_counted_and_no_counter_goes_back(model, observed
 
         def all_scraped():
             text = scrape(address)
-            return number(text, READY) == model.processes and running.value(FINISHED) == number(text, FINISHED)
+            return (number(text, READY) == model.processes and running.value(FINISHED) == number(text, FINISHED)
+                    and running.value("sum(twinhttpd_deaths_total)") == kills)  # the last one may not be noticed yet
         wait_until(all_scraped, "all of it is in Prometheus", interval_s=0.2)
         assert running.value("sum(twinhttpd_deaths_total)") == kills == server.log().count("was killed by SIGKILL")
-        now = time.time()
+        now = running.value(f"timestamp({FINISHED})")  # of the last scrape: rate() has nothing to guess behind it
         window = f"{round((now - quiet_since) * 1000)}ms"
         by_rate = running.value(f"rate({FINISHED}[{window}])", time=now) * (now - quiet_since)
         finished = running.value(FINISHED)
@@ -137,9 +140,11 @@ def test_rates_are_what_clients_counted_and_no_counter_goes_back(model, observed
         went_back = {name: running.query(f"resets({name}[{window}]) > 0", time=now) for name in names_of_counters()}
     print(f"wrk {counted.requests} requests, {counted.read_errors} read errors; Prometheus: finished {finished:.0f}, by rate() "
           f"{by_rate:.0f} ({by_rate / counted.requests - 1:+.2%}), lost {lost:.0f}; {kills} kills")
-    assert kills >= 3
     assert {name: found for name, found in went_back.items() if found} == {}
     # The death of a worker may cut answers that are on their way; and when wrk ends, some are.
     assert counted.requests - kills * CONNECTIONS <= finished <= counted.requests + (kills + 1) * CONNECTIONS
-    assert abs(by_rate / counted.requests - 1) < TOLERANCE, (by_rate, counted)
-    assert abs(lost - counted.read_errors) <= CONNECTIONS + kills
+    doubtful = (kills + 1) * CONNECTIONS
+    assert abs(by_rate - counted.requests) < TOLERANCE * counted.requests + doubtful, (by_rate, counted)
+    # A connection on which wrk was silent for a second, as it had no CPU, is cut as an idle one.
+    idle = sum(map(int, re.findall(r"; (\d+) idle connections cut", server.log())))
+    assert lost - CONNECTIONS - kills <= counted.read_errors <= lost + idle + CONNECTIONS + kills

@@ -1,10 +1,10 @@
 """What the observer tells: that it is true, complete, and there in time."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
-import statistics
 import subprocess
 import threading
 import time
@@ -15,7 +15,7 @@ from support import models
 from support.client import ConnectionLost, request_bytes
 from support.observing import ON
 from support.server import REPOSITORY, SANITIZED
-from support.waiting import LATENESS_S, wait_until
+from support.waiting import at_its_pace, LATENESS_S, wait_until
 from support.watching import Observer
 
 SUPERVISED = pytest.mark.models(models.SUPERVISED)
@@ -35,6 +35,7 @@ STATE = {"api", "server", "time_ms", "uptime_ms", "interval_ms", "control", "obs
          "stalls", "processes", "deaths", "stuck_processes"}
 TICK = {"t", "dt_ms", "finished", "started", "aborted", "lost", "deaths", "open", "busy", "heard_ms", "p50_us", "p99_us",
         "p999_us", "stall_max_us", "slots"}
+LINGER_S = 10.0  # for so long events are made for who was cut off
 README = REPOSITORY / "server" / "observe" / "README.md"
 
 
@@ -197,6 +198,17 @@ class NeverBack:
         assert not self.wrong, self.wrong[:20]
 
 
+def kill_one(server, observer):
+    """One of those that serve. Who is recycled may have ended by itself before the signal comes: then another one."""
+    while True:
+        pid = observer.serving_pids()[0]
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid)
+        wait_until(lambda: pid not in observer.serving_pids(), "its end is noticed")
+        if re.search(rf"\(pid {pid}, generation \d+\) was killed by SIGKILL", server.log()):
+            return
+
+
 @pytest.mark.models(models.UNDER_LOAD)
 @pytest.mark.parametrize("on_death", ("cut", "adopt"))
 def test_counters_over_deaths_reloads_and_recycling(model, start_observed, on_death):
@@ -207,10 +219,8 @@ def test_counters_over_deaths_reloads_and_recycling(model, start_observed, on_de
     kills = 0
     try:
         for _ in range(4):
-            pid = observer.serving_pids()[0]
-            kill(pid)
+            kill_one(server, observer)
             kills += 1
-            wait_until(lambda pid=pid: pid not in observer.serving_pids(), "its end is noticed")
             observer.wait_for_full_strength()
             generation = max(process["generation"] for process in observer.state()["processes"])
             server.process.send_signal(signal.SIGHUP)
@@ -245,6 +255,8 @@ def test_a_kill_is_seen(model, start_observed):
             pid = observer.serving_pids()[0]
             killed_s = kill(pid)
             death = stream.next("death")
+            while death.data["pid"] != pid:  # one that was told before comes again when more is known
+                death = stream.next("death")
             delays_s.append(death.at_s - killed_s)
             assert (death.data["number"], death.data["pid"], death.data["signal"]) == (number, pid, "SIGKILL")
             recovered = stream.next("recovered")
@@ -276,21 +288,27 @@ def test_ticks(model, start_observed):
 
 @EACH_KIND
 def test_coming_back(model, start_observed):
-    """Who was cut off gets what it missed, once each, and no hello."""
+    """Who was cut off gets what it missed, once each, and no hello: if it does not stay away for too long."""
     _, observer = start_observed(model)
-    with observer.watch() as stream:
-        last = stream.next("tick")
-    pid = observer.serving_pids()[0]
-    kill(pid)
-    wait_until(lambda: pid not in observer.serving_pids(), "its end is noticed")
-    with observer.watch(last.id) as stream:
-        events = [stream.next()]
-        while events[-1].name != "death":
-            events.append(stream.next())
-        assert events[-1].data["pid"] == pid
-        assert "hello" not in [event.name for event in events]
-        boot, number = last.id.rsplit("-", 1)
-        assert [event.id for event in events] == [f"{boot}-{int(number) + i + 1}" for i in range(len(events))]
+
+    def come_back(pace):
+        observer.wait_for_full_strength()
+        with observer.watch() as stream:
+            last = stream.next("tick")
+            pace.step()
+        pid = observer.serving_pids()[0]
+        kill(pid)
+        wait_until(lambda: pid not in observer.serving_pids(), "its end is noticed")
+        with observer.watch(last.id) as stream:
+            events = [stream.next()]
+            pace.step()
+            while events[-1].name != "death":
+                assert events[-1].name != "hello"
+                events.append(stream.next())
+            assert events[-1].data["pid"] == pid
+            boot, number = last.id.rsplit("-", 1)
+            assert [event.id for event in events] == [f"{boot}-{int(number) + i + 1}" for i in range(len(events))]
+    at_its_pace(come_back, LINGER_S / 2)
     with observer.watch("somebody-1") as stream:
         assert stream.next().name == "hello"
 
@@ -309,7 +327,8 @@ def test_every_worker_stopped(model, start_observed):
             state = observer.state()
             delays_s.append(time.monotonic() - began_s)
         assert [process["pid"] for process in state["processes"]] == pids
-        assert statistics.median(delays_s) < (0.5 if SANITIZED else 0.1), sorted(delays_s)
+        # On a busy machine each may be late; if it waited for any of those, each would be.
+        assert sorted(delays_s)[9] < (0.5 if SANITIZED else 0.1), sorted(delays_s)
 
         def heartbeats_ms():
             return [slot["heartbeat_age_ms"] for process in observer.state()["processes"] for slot in process["slots"]
@@ -328,14 +347,26 @@ def test_every_worker_stopped(model, start_observed):
 @EACH_KIND
 def test_a_thread_that_is_stuck(model, start_observed):
     server, observer = start_observed(model, "--faults", "on", "--stuck-after-ms", "1000")
-    with observer.watch() as stream, server.connect() as client:
-        client.send(request_bytes(target="/fault/hang"))
-        record = stream.next("stuck").data
-        assert record["threads"][0]["stuck"] in ("blocked", "spinning")
-        assert record["threads"][0]["request"]["line"].startswith("GET /fault/hang")
-        state = observer.state()
+
+    def is_of_hang(record):  # on a busy machine others may be taken for stuck, too
+        return any((thread["request"] or {}).get("line", "").startswith("GET /fault/hang")
+                   and thread["stuck"] in ("blocked", "spinning") for thread in record["threads"])
+
+    def is_told():
+        try:
+            with observer.watch() as stream, server.connect() as client:
+                client.send(request_bytes(target="/fault/hang"))
+                record = stream.next("stuck").data
+                while not is_of_hang(record):
+                    record = stream.next("stuck").data
+                state = observer.state()
+        except (ConnectionLost, ConnectionError):
+            assert "killing the observer" in server.log()
+            return False  # it was taken for stuck itself: another hang, before the next observer
         assert state["totals"]["stuck_incidents"] >= 1
-        assert state["stuck_processes"][0] == record
+        assert record in state["stuck_processes"]
+        return True
+    wait_until(is_told, "a thread that hangs is told of")
     server.process.send_signal(signal.SIGTERM)
 
 

@@ -1,14 +1,16 @@
 """twinctl top: the grid in a terminal and as plain text, of an observer that does well, badly, or is not there."""
 
+import json
 import signal
 import subprocess
+import time
 
 import pytest
 
 from support import control as controls, fake_observer, models
 from support.control import OK, twinctl, UNREACHABLE, USAGE
 from support.fake_observer import a_death, a_process, a_slot, a_state, FakeObserver
-from support.server import BIN_DIR
+from support.server import BIN_DIR, quiet_port
 from support.terminal import BACKSPACE, DOWN, ENTER, ESCAPE, needs_picture
 from support.waiting import DEADLINE_S, wait_until
 
@@ -33,8 +35,8 @@ def observer():
 @needs_picture
 def test_the_grid_fits_a_terminal_of_80_by_24(observer, open_top):
     terminal = open_top(observer.address)
-    terminal.wait_for("? help")
-    lines = terminal.text().split("\n")
+    lines = terminal.wait_until(lambda text: TITLES in text and "? help" in text and "not reached" not in text,
+                                "all of it").split("\n")
     assert lines[0] == "prefork-server 0.1.0, prefork, 127.0.0.1:8080, on_death cut, up 123m"
     assert lines[1] == "master 10 running, heard 3.0ms ago; 2 of 2 processes ready; 0 deaths, 0 stuck"
     assert lines[2] == "requests 28540/s: 1,234,567 finished, 4 aborted, 29 lost; connections 64, 2 idle"
@@ -54,10 +56,10 @@ def test_it_goes_with_the_size_of_the_terminal(observer, open_top):
     terminal = open_top(observer.address)
     terminal.wait_for(TITLES)
     terminal.resize(50, 132)
-    assert terminal.wait_for(WIDE_TITLES).split("\n")[49].startswith("q quit")
+    terminal.wait_until(lambda text: WIDE_TITLES in text and text.split("\n")[49].startswith("q quit"), "the large one")
     terminal.resize(12, 60)
-    text = terminal.wait_until(lambda text: "q quit" in text.split("\n")[11] and TITLES[:60].strip() in text, "the small one")
-    assert "latency" not in text and "   0    0    5000 ready" in text
+    terminal.wait_until(lambda text: "q quit" in text.split("\n")[11] and TITLES[:60].strip() in text and
+                        "latency" not in text and "   0    0    5000 ready" in text, "the small one")
     for lines, columns in ((1, 1), (2, 200), (24, 3), (200, 300)):
         terminal.resize(lines, columns)
         before = len(observer.requests)
@@ -102,8 +104,8 @@ def test_the_deaths_have_their_stories(observer, open_top):
     assert lines[1].split() == ["23:42:43", "1", "4002", "SIGKILL", "2.2s", "29", "0", "892us", "-"]
     assert lines[2].split()[2:4] == ["4001", "SIGSEGV"]
     terminal.press(DOWN)
-    text = terminal.wait_for("#1 fault_segv at common/handlers/lab/fault.c:61")
-    assert 'in progress in slot 1: "GET /fault/segv HTTP/1.1" of 127.0.0.1:4242' in text
+    terminal.wait_until(lambda text: "#1 fault_segv at common/handlers/lab/fault.c:61" in text and
+                        'in progress in slot 1: "GET /fault/segv HTTP/1.1" of 127.0.0.1:4242' in text, "its story")
     terminal.press(b"d")
     terminal.wait_for(TITLES)
 
@@ -118,9 +120,13 @@ def test_help_and_pause(observer, open_top):
     terminal.wait_for(TITLES)
     terminal.press(b" ")
     terminal.wait_for("go on (paused)")
+
+    def is_quiet():  # what was asked before may only now be noted
+        before = len(observer.requests)
+        time.sleep(1)
+        return len(observer.requests) == before
+    wait_until(is_quiet, "nothing is asked for")
     before = len(observer.requests)
-    with pytest.raises(AssertionError):
-        wait_until(lambda: len(observer.requests) > before, "nothing is asked for", timeout_s=1)
     terminal.press(b" ")
     wait_until(lambda: len(observer.requests) > before + 2, "it goes on")
 
@@ -138,7 +144,7 @@ def test_clients_cannot_drive_the_terminal(observer, open_top):
 
 @needs_picture
 def test_it_survives_an_observer_that_goes_and_comes_back(open_top):
-    first = FakeObserver(a_state(two_processes()))
+    first = FakeObserver(a_state(two_processes()), quiet_port())
     terminal = open_top(first.address)
     terminal.wait_for(TITLES)
     first.close()
@@ -153,9 +159,8 @@ def test_it_survives_an_observer_that_goes_and_comes_back(open_top):
 
 @needs_picture
 def test_it_waits_for_an_observer_that_is_not_there_yet(open_top):
-    with FakeObserver() as free:
-        address, port = free.address, free.port
-    terminal = open_top(address)
+    port = quiet_port()
+    terminal = open_top(f"127.0.0.1:{port}")
     terminal.wait_for("trying again")
     with FakeObserver(a_state(two_processes()), port):
         terminal.wait_for(TITLES)
@@ -279,9 +284,18 @@ def batch(observer, *options):
     return twinctl("top", "--observe", observer.address, "--batch", *options)
 
 
+def prompt_batch(observer, *options):
+    """Of an observer that answers in time: on a busy machine the one that is played may not, and then again."""
+    def in_time():
+        observer.requests.clear()
+        result = batch(observer, *options)
+        return None if "timed out" in result.stderr else result
+    return wait_until(in_time, "each answer comes in time")
+
+
 def test_a_batch_is_a_table(observer):
     observer.state = a_state(two_processes(), [a_death(1, 4001)])
-    result = batch(observer)
+    result = prompt_batch(observer)
     assert (result.returncode, result.stderr) == (OK, "")
     lines = result.stdout.splitlines()
     assert lines[7].startswith("last death 23:42:43 process 1, SIGSEGV: 29 requests lost, replaced after 892us; GET")
@@ -293,7 +307,7 @@ def test_a_batch_is_a_table(observer):
 
 
 def test_a_batch_of_several_tables(observer):
-    result = batch(observer, "-n", 3, "--interval-ms", 100)
+    result = prompt_batch(observer, "-n", 3, "--interval-ms", 100)
     assert result.returncode == OK
     assert result.stdout.count(WIDE_TITLES) == 3 == len(observer.requests)
     assert result.stdout.count("\n\n") == 2
@@ -309,15 +323,12 @@ def test_an_endless_batch_ends_with_its_reader(observer):
 
 
 def test_a_batch_goes_on_when_the_observer_is_back(observer):
-    calls = []
-
     def away_at_first(handler):
-        calls.append(handler)
-        if len(calls) == 2:
-            observer.answer = None
+        if len(observer.requests) > 2:
+            handler.give(200, json.dumps(observer.state).encode(), "application/json")
         handler.close_connection = True
     observer.answer = away_at_first
-    result = batch(observer, "-n", 3, "--interval-ms", 100)
+    result = prompt_batch(observer, "-n", 3, "--interval-ms", 100)
     assert result.returncode == OK, "the last one counts"
     assert result.stdout.count(WIDE_TITLES) == 1
     assert len(result.stderr.splitlines()) == 2
@@ -336,14 +347,14 @@ def test_a_batch_goes_on_when_the_observer_is_back(observer):
 ])
 def test_a_bad_observer_is_told(observer, answer, reason):
     observer.answer = answer
-    result = batch(observer)
+    result = (batch if "timed out" in reason else prompt_batch)(observer)
     assert (result.returncode, result.stdout) == (UNREACHABLE, "")
     assert len(result.stderr.splitlines()) == 1
     assert f"observer {observer.address} not reached: " in result.stderr and reason in result.stderr
 
 
 def test_nobody_there(observer):
-    with FakeObserver() as gone:
+    with FakeObserver(port=quiet_port()) as gone:
         pass
     result = batch(gone)
     assert result.returncode == UNREACHABLE
@@ -355,7 +366,7 @@ def test_a_whole_house(observer):
     processes = [a_process(number, 5000 + number, [a_slot(number * 8 + i, 5000) for i in range(8)])
                  for number in range(64)]
     observer.state = a_state(processes, [a_death(number, 4000 + number) for number in range(64)])
-    result = batch(observer)
+    result = prompt_batch(observer)
     assert result.returncode == OK
     assert len(result.stdout.splitlines()) == 9 + 512
 

@@ -5,9 +5,10 @@ import socket
 import subprocess
 
 from support.server import BIN_DIR
-from support.waiting import DEADLINE_S, wait_until
+from support.waiting import at_its_pace, DEADLINE_S, wait_until
 
 OK, REFUSED, USAGE, UNREACHABLE = range(4)
+PATIENCE_OF_THE_MASTER_S = 3.0
 
 
 def connect(path):
@@ -29,11 +30,13 @@ def read_all(connection):
 
 
 def ask_raw(path, line):
-    with connect(path) as connection:
-        connection.sendall(line)
-        data = read_all(connection)
-    assert data.endswith(b"\n") and data.count(b"\n") == 1, data
-    return json.loads(data)
+    def ask_once(_pace):
+        with connect(path) as connection:
+            connection.sendall(line)
+            data = read_all(connection)
+        assert data.endswith(b"\n") and data.count(b"\n") == 1, data
+        return json.loads(data)
+    return at_its_pace(ask_once, PATIENCE_OF_THE_MASTER_S)  # who was so slow to ask was cut, and nothing was done
 
 
 def ask(path, command, **members):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 from support import processes
 from support.client import Client, ConnectionLost
@@ -9,6 +10,8 @@ from support.waiting import wait_until
 
 ON = ("--observe", "127.0.0.1:0")
 WITH_COMMANDS = (*ON, "--observe-control", "on")
+# One that leaves for another waits a second for what those ask who are connected.
+PATIENCE_S = 1.0
 
 _LINE = re.compile(r"^  observe    http://(?P<host>\S+):(?P<port>\d+)/(?:#token=(?P<token>[0-9a-f]{32}))?$", re.MULTILINE)
 
@@ -46,10 +49,17 @@ class Observer:
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
     def ask(self, method="GET", target="/", headers=(), body=b"", host=None):
-        """One request on a connection of its own."""
-        with self.connect() as client:
-            client.send(self.request_bytes(method, target, headers, body, host))
-            return client.read_response(method)
+        """One request on a connection of its own; again if it was cut by rights, since it came late itself."""
+        while True:
+            begin_s = time.monotonic()
+            with self.connect() as client:
+                client.send(self.request_bytes(method, target, headers, body, host))
+                was_late = time.monotonic() - begin_s > PATIENCE_S / 2
+                try:
+                    return client.read_response(method)
+                except ConnectionLost as lost:
+                    if not was_late or lost.received or method == "POST":
+                        raise
 
     def try_to_ask(self, target):
         """The answer, or None where there is none just now."""
@@ -62,6 +72,10 @@ class Observer:
         """Status and text."""
         answer = self.ask(target=target)
         return answer.status, answer.body.decode().rstrip("\n")
+
+    def wait_until_says(self, target, status, text):
+        """On a busy machine the master may be late, and meanwhile it is told so."""
+        wait_until(lambda: self.says(target) == (status, text), f"{target} says {status}: {text}")
 
     def command(self, command, token=None, **members):
         """Status and answer of a command, with the token that was printed."""

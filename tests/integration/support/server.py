@@ -62,6 +62,11 @@ def shown_line(line):
     return line.partition("?")[0]
 
 
+def tells_all_deaths(status):
+    """What the master is just writing is missing in /status, and a loaded machine may take its time over that."""
+    return len(status["deaths"]) == min(status["totals"]["deaths"], DEATHS_REMEMBERED)
+
+
 class Server:
     def __init__(self, model, command, directory, **popen):
         """Starts command and waits for its banner; output goes to files in directory."""
@@ -129,8 +134,7 @@ class Server:
             return None
         assert response.status == 200, response
         status = json.loads(response.body)
-        # What the master is just writing is missing, and a loaded machine may take its time over that.
-        return status if len(status["deaths"]) == min(status["totals"]["deaths"], DEATHS_REMEMBERED) else None
+        return status if tells_all_deaths(status) else None
 
     def is_running(self, line):
         """Whether a worker is busy with the request that has this request line."""
@@ -185,7 +189,7 @@ class Server:
     def _find_death_of_the_dying(self, pid):
         try:
             return self.find_death(pid)
-        except ConnectionLost:
+        except (ConnectionLost, ConnectionError):
             return None  # it took the question with it
 
     def wait_for_recovery_ms(self, pid):
@@ -220,6 +224,11 @@ class Server:
 
     def is_stopped(self):
         return self.process.poll() is not None
+
+    def was_cut_short(self):
+        """Whether somebody had no CPU for so long that the master's patience of a second at the end was over: who is
+        killed counts as dead, and the log has an error."""
+        return "killing the processes that have not stopped in time" in self.log()
 
     def clean_up(self):
         """Kills whatever is left, for a test that failed in the middle."""

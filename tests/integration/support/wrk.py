@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from support.client import wait_until_connections
 from support.waiting import DEADLINE_S, wait_until
@@ -52,9 +53,21 @@ def _finish(process):
     return _parse(output)
 
 
+def _awaits_its_end(process):
+    """wrk has threads that load before it catches the signal, and before it sleeps: until then the signal would kill
+    it, or be forgotten."""
+    try:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    catches = int(status["SigCgt"], 16) >> (signal.SIGINT - 1) & 1
+    return status["State"][0] == "Z" or (catches and status["State"][0] == "S")
+
+
 def end(process):
     """Ends a load that has done its work; wrk counts what is under way neither as good nor as bad."""
     assert process.poll() is None, "the load ended too early"
+    wait_until(lambda: _awaits_its_end(process), "wrk awaits its end")
     process.send_signal(signal.SIGINT)
     return _finish(process)
 

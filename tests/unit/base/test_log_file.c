@@ -1,5 +1,7 @@
 #include "common/base/log_file.h"
 
+#include "tests/unit/patience.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -74,7 +76,7 @@ static const char *make_lines(int count, size_t bytes_each)
 static int make(void **state)
 {
     (void)state;
-    alarm(30);
+    alarm(PATIENCE_S);
     unlink(path);
     return 0;
 }

@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/net/durable_lines.h"
 #include "tests/unit/failing_call.h"
+#include "tests/unit/patience.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -315,7 +316,7 @@ static int make_with_error_log(void **state)
     strcpy(error_log + sizeof(error_log) - 7, "XXXXXX");
     error_fd = mkstemp(error_log);
     log_use(error_fd);
-    alarm(30); /* for who waits for a reader */
+    alarm(PATIENCE_S); /* for who waits for a reader */
     int result = make(state);
     good_fd = dup(fd);
     set_request("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

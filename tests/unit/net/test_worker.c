@@ -42,6 +42,7 @@ enum {
     FILE_BYTES = 1 << 20,
     SMALL_WINDOW_BYTES = 2048,
     LONG_MS = 60000,
+    SOON_MS = 500, /* before a connection is idle, or its last chance is over */
     A_WHILE_NS = 20000000
 };
 
@@ -657,11 +658,14 @@ static void test_waiting_is_no_turn(void **state)
     (void)state;
     serve();
     struct histogram_copy copy = turns();
-    for (uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS; copy.count < 3; copy = turns()) {
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    /* A few may last because the loop gets no CPU. */
+    while (copy.count < 3 || histogram_percentile_ns(&copy, 1, 3) > 50000000) {
         assert_true(clock_monotonic_ms() < until_ms);
         usleep(1000);
+        copy = turns();
     }
-    assert_in_range(histogram_percentile_ns(&copy, 1, 3), 1, 50000000);
+    assert_true(histogram_percentile_ns(&copy, 1, 3) >= 1);
 }
 
 /* ---- Many requests ---- */
@@ -1279,16 +1283,49 @@ static void test_not_given_away_at_the_stop(void **state)
 
 /* ---- Time ---- */
 
+/* A client that sends this; again if it got no CPU in time, and was cut without an answer because
+ * it had asked nothing. */
+static int connect_in_time(const char *text, bool (*is_received)(int fd))
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    for (;;) {
+        int fd = connect_client();
+        if (send(fd, text, strlen(text), MSG_NOSIGNAL) > 0 && is_received(fd)) {
+            return fd;
+        }
+        close(fd);
+        assert_true(clock_monotonic_ms() < until_ms);
+    }
+}
+
+static bool is_answered(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK) == 1;
+}
+
+static bool is_taken(int fd)
+{
+    char byte;
+    while (taken_so_far() == 0) {
+        ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (n >= 0 || errno != EAGAIN) {
+            return false;
+        }
+        usleep(500);
+    }
+    return true;
+}
+
 static void test_slow_head(void **state)
 {
     (void)state;
     config.header_timeout_ms = 50;
     serve();
-    int away = connect_client();
-    send_text(away, GET("/away"));
+    int away = connect_in_time(GET("/away"), is_taken);
     struct http_exchange *exchange = await_taken(0);
-    int silent = connect_client(), slow = connect_client();
-    send_text(slow, "GET / HTTP/1.1\r\nHost:");
+    int silent = connect_client();
+    int slow = connect_in_time("GET / HTTP/1.1\r\nHost:", is_answered);
     expect(slow, 408, "Request Timeout\n");
     assert_true(reply_closes());
     shutdown(slow, SHUT_WR);
@@ -1395,12 +1432,16 @@ static void test_idle_gauge(void **state)
 {
     (void)state;
     serve();
+    uint64_t begin_ms = clock_monotonic_ms();
     int silent = connect_client(), used = connect_client(), away = connect_client();
     send_text(used, GET("/a"));
     send_text(away, GET("/away"));
     expect(used, 200, "/a");
     struct http_exchange *exchange = await_taken(0);
-    assert_int_equal(context.slot->connections_idle, 0);
+    uint64_t idle = context.slot->connections_idle;
+    if (clock_monotonic_ms() - begin_ms < SOON_MS) { /* else a second may be over */
+        assert_int_equal(idle, 0);
+    }
     await_count(&context.slot->connections_idle, 2);
     assert_int_equal(context.slot->connections_open, 3);
     await_count(&context.slot->connections_busy, 1);
@@ -1414,11 +1455,10 @@ static void test_idle_gauge(void **state)
 }
 
 /* Connections that have fallen idle keep their deadlines and their readiness. */
-static void test_idle_connections_expire_in_their_order(void **state)
+static bool expire_in_their_order(void)
 {
-    (void)state;
-    config.idle_timeout_ms = 3000;
-    serve();
+    enum { IN_TIME_MS = 2500 };
+    uint64_t begin_ms = clock_monotonic_ms();
     int first = connect_client(), second = connect_client(), third = connect_client();
     send_text(first, GET("/1"));
     expect(first, 200, "/1");
@@ -1426,14 +1466,40 @@ static void test_idle_connections_expire_in_their_order(void **state)
     expect(second, 200, "/2");
     send_text(third, GET("/3"));
     expect(third, 200, "/3");
-    await_count(&context.slot->connections_idle, 3);
-    send_text(first, GET("/again")); /* wakes the one in front, and lives longer than the others */
+    while (context.slot->connections_idle != 3 && clock_monotonic_ms() - begin_ms < IN_TIME_MS) {
+        usleep(500);
+    }
+    uint64_t woken_ms = clock_monotonic_ms();
+    /* Wakes the one in front, which lives longer than the others. */
+    bool is_sent = send(first, GET("/again"), strlen(GET("/again")), MSG_NOSIGNAL) > 0;
+    if (!is_sent || clock_monotonic_ms() - begin_ms >= IN_TIME_MS) {
+        close(first);
+        close(second);
+        close(third);
+        await_count(&context.slot->connections_open, 0);
+        return false;
+    }
     expect(first, 200, "/again");
-    assert_int_equal(context.slot->connections_idle, 2);
+    uint64_t idle = context.slot->connections_idle;
+    if (clock_monotonic_ms() - woken_ms < SOON_MS) { /* else it may be idle again, or they cut */
+        assert_int_equal(idle, 2);
+    }
     assert_closed(second);
     assert_closed(third);
     await_count(&context.slot->connections_open, 1); /* it falls after the socket is closed */
     assert_closed(first);
+    return true;
+}
+
+static void test_idle_connections_expire_in_their_order(void **state)
+{
+    (void)state;
+    config.idle_timeout_ms = 3000;
+    serve();
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (!expire_in_their_order()) { /* the test itself was late */
+        assert_true(clock_monotonic_ms() < until_ms);
+    }
 }
 
 /* ---- Accepting ---- */
@@ -1443,18 +1509,26 @@ static void test_connection_limit(void **state)
     (void)state;
     options.max_connections = 2;
     serve();
-    int first = connect_client(), second = connect_client(), third = connect_client();
-    send_text(first, GET("/1"));
-    expect(first, 200, "/1");
-    send_text(second, GET("/2"));
-    expect(second, 200, "/2");
+    /* Both are busy all the time: who is idle for a second would have to make room. */
+    int first = connect_client();
+    send_text(first, GET("/away1") GET("/away2"));
+    struct http_exchange *exchange = await_taken(0);
+    int second = connect_client();
+    send_text(second, GET("/away3"));
+    struct http_exchange *other = await_taken(1);
+    int third = connect_client();
     send_text(third, GET("/3"));
-    send_text(first, GET("/1"));
-    expect(first, 200, "/1");
+    complete(exchange);
+    expect(first, 200, "/away1");
+    exchange = await_taken(2);
     assert_silent(third); /* waits in the kernel's queue */
     assert_int_equal(context.slot->connections_open, 2);
+    complete(other);
+    expect(second, 200, "/away3");
     close(second);
     expect(third, 200, "/3");
+    complete(exchange);
+    expect(first, 200, "/away2");
     close(first);
     close(third);
 }
@@ -1664,21 +1738,35 @@ static void test_server_drains(void **state)
     assert_int_equal(context.slot->state, SLOT_READY);
 }
 
-static void test_drain_gives_a_last_chance(void **state)
+static bool take_a_last_chance(void)
 {
-    (void)state;
     serve();
     int fd = connect_client();
     send_text(fd, GET("/a"));
     expect(fd, 200, "/a");
+    uint64_t begin_ms = clock_monotonic_ms();
     worker_drain(worker);
     await_draining();
-    send_text(fd, GET("/on-its-way"));
-    expect(fd, 200, "/on-its-way");
-    assert_true(reply_closes());
-    shutdown(fd, SHUT_WR);
-    assert_closed(fd);
+    bool is_sent = send(fd, GET("/on-its-way"), strlen(GET("/on-its-way")), MSG_NOSIGNAL) > 0;
+    bool is_soon = is_sent && clock_monotonic_ms() - begin_ms < SOON_MS;
+    if (is_soon) {
+        expect(fd, 200, "/on-its-way");
+        assert_true(reply_closes());
+        shutdown(fd, SHUT_WR);
+        assert_closed(fd);
+    } else {
+        close(fd);
+    }
     join();
+    return is_soon;
+}
+
+static void test_drain_gives_a_last_chance(void **state)
+{
+    while (!take_a_last_chance()) { /* the test itself was late */
+        discard(state);
+        make(state);
+    }
 }
 
 static void test_drain_deadline(void **state)

@@ -2,11 +2,13 @@
 #include "server/observe/observer.h"
 
 #include "common/base/clock.h"
+#include "tests/unit/patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 /* cmocka.h relies on the four standard headers before it. */
 #include <cmocka.h>
@@ -34,7 +36,8 @@ static int make(void **state)
     environment = (struct observer_environment){
         .bulletin = bulletin, .last_heard = &last_heard, .reading = &reading};
     health_register(router, &environment);
-    posted = (struct bulletin_copy){.beat_ms = clock_monotonic_ms(),
+    /* Recent for as long as the test may take. */
+    posted = (struct bulletin_copy){.beat_ms = clock_monotonic_ms() + PATIENCE_MS,
                                     .phase = BULLETIN_RUNNING,
                                     .process_count = 1,
                                     .processes = {{.state = BULLETIN_CHILD_READY}}};
@@ -104,9 +107,13 @@ static void test_without_a_process_that_is_ready(void **state)
 static void test_a_silent_master(void **state)
 {
     (void)state;
+    unsigned long long silent_ms = 0;
     posted.beat_ms = clock_monotonic_ms() - 5000;
     bulletin_post(bulletin, &posted);
-    expect("/live", 503, "the master has not been heard for 5");
+    expect("/live", 503, "the master has not been heard for ");
+    assert_int_equal(
+        sscanf(response.text.data, "the master has not been heard for %llu ms\n", &silent_ms), 1);
+    assert_in_range(silent_ms, 5000, 5000 + PATIENCE_MS);
     expect("/ready", 200, "ready\n");
 }
 
