@@ -125,11 +125,11 @@ def check_books(totals, deaths, answers, cut, connections):
     """At rest: every request is finished, aborted, or lost at a death, and clients have no more and no fewer
     answers than that. On each connection an answer of an earlier server may have been counted late."""
     in_progress = totals["in_progress_lost"]
-    started = totals["requests_started"] - 1  # the one that asks for these totals
+    started = totals["requests_started"]
     settled = totals["requests_finished"] + totals["requests_aborted"]
     found = []
     if totals["deaths"] != len(deaths):
-        found.append(f"/status counts {totals['deaths']} deaths, {len(deaths)} were seen")
+        found.append(f"the scoreboard counts {totals['deaths']} deaths, {len(deaths)} were seen")
     if totals["requests_lost"] != sum(death["requests_lost"] for death in deaths):
         found.append("totals.requests_lost is not the sum of the deaths")
     if abs(started - settled - in_progress) > len(deaths):

@@ -7,7 +7,7 @@ from chaos.session import MASTER_KILL
 HEADER = ("", "faults", "deaths", "journal lost", "clients cut", "agree", "answers ms", "worst",
           "full strength ms", "worst")
 LEGEND = """\
-deaths: of worker processes. journal lost: requests_lost of their records in /status, and idle connections cut.
+deaths: of worker processes. journal lost: requests_lost of their records in the scoreboard, and idle connections cut.
 clients cut: requests without a complete answer. agree: faults after which both are the same.
 answers: fault to the first good answer on a new connection; full strength: to as many ready workers as
 configured (medians, and the worst). A fault that lasts (SIGSTOP, stuck, full, none left) counts from its start

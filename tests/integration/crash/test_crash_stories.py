@@ -1,4 +1,4 @@
-"""What a worker that dies of a fault says about it: in the log and in /status."""
+"""What a worker that dies of a fault says about it: in the log and in the scoreboard."""
 
 import os
 import re
@@ -28,7 +28,7 @@ FAULTS = {
 
 
 def crash_by_request(server, fault):
-    """The crash story of /status, of a worker that was asked to die, and what it should say."""
+    """The crash story of the scoreboard, of a worker that was asked to die, and what it should say."""
     with server.connect() as client:
         who = server.whoami(client)
         client.send(request_bytes(target=f"/fault/{fault}"))

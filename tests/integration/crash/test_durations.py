@@ -1,4 +1,4 @@
-"""How long requests take, as /status tells it: one duration for each that was finished. That sums never go back is tested
+"""How long requests take, as the scoreboard tells it: one duration for each that was finished. That sums never go back is tested
 where they are read while books are moved: observe/test_telling.py."""
 
 import os
@@ -26,6 +26,7 @@ def at_rest(server):
 
 
 def test_schema(server):
+    assert server.get("/plaintext").status == 200
     for key in ("latency", "stalls"):
         assert set(server.status()[key]) == DURATIONS
     status = at_rest(server)

@@ -6,7 +6,6 @@ chooses what is written."""
 
 import contextlib
 import itertools
-import json
 import math
 import os
 import re
@@ -16,8 +15,8 @@ import time
 
 import pytest
 
-from support import models, processes, server as servers
-from support.client import Client, ConnectionLost
+from support import models, peek, processes, server as servers
+from support.client import ConnectionLost
 from support.control import ask
 from support.waiting import wait_until
 
@@ -75,14 +74,6 @@ class Scribbled:
         self.end_s = 0
         self._thread.join()
 
-    def ask_for(self, target):
-        """What a worker answers, if one does: siblings may be replaced meanwhile."""
-        try:
-            with Client(self.server.address, timeout_s=5) as client:
-                return client.get(target)
-        except (OSError, ConnectionLost):
-            return None
-
     def check_meanwhile(self):
         """The master is there, and has no more than its tellers and its processes."""
         server = self.server
@@ -90,9 +81,7 @@ class Scribbled:
         assert len(processes.tellers(server.pid)) <= TELLERS
         listed = ask(self.control, "list")
         assert listed["ok"] and listed["master_pid"] == server.pid
-        status = self.ask_for("/status")
-        if status is not None:
-            json.loads(status.body)
+        peek.look(server.pid)  # it stays JSON
 
     def check_afterwards(self):
         """As if nothing had been."""

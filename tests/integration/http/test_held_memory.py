@@ -26,7 +26,6 @@ REQUESTS = {
     "two-large-ranges": request_bytes(target="/large.bin", headers=[("Range", "bytes=0-699999,1000000-1699999")]),
     "whole-file": request_bytes(target="/large.bin"),
     "pipelined-files": request_bytes(target="/small.bin") * 100,
-    "pipelined-status": request_bytes(target="/status") * 100,
     "gzip": request_bytes(target="/large.txt", headers=[("Accept-Encoding", "gzip")]),
     "half-a-request-behind-it": request_bytes(target="/large.bin") + b"GET /half",
 }

@@ -204,7 +204,7 @@ def test_a_client_that_does_not_read_is_cut(server):
 
     with at_its_pace(ask, HEADER_TIMEOUT_S / 2) as client:  # who asks late is not answered at all
         server.wait_for_log(r"\[info\] .*cut " + re.escape(client.name))
-        wait_until(lambda: server.status()["totals"]["connections_open"] == 1,
+        wait_until(lambda: server.status()["totals"]["connections_open"] == 0,
                    "the connection of a reader that stopped is closed")
         # By a reset, which frees what the kernel holds for it.
         with pytest.raises(ConnectionResetError):
@@ -440,7 +440,6 @@ def test_a_client_has_its_limit_and_others_their_place(model, start_server):
     refused.expect_close()
     with server.connect(source="127.0.0.2") as other:
         assert other.get("/plaintext").status == 200
-        assert other.get("/status").status == 200
     greedy.pop().close()
     wait_until(lambda: server_takes_one_more(server), "a place is free again")
 

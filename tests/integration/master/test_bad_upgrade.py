@@ -85,7 +85,7 @@ def assert_upgrades(server):
     os.kill(server.pid, signal.SIGUSR2)
     wait_until(server.is_stopped, "the old program has left")
     assert server.get("/hello.txt").status == 200
-    os.kill(server.status()["master_pid"], signal.SIGTERM)
+    os.kill(server.master_that_answers(), signal.SIGTERM)
     wait_until(lambda: not processes.living_in_session(server.session), "nothing is left")
 
 

@@ -61,7 +61,8 @@ def test_a_log_without_a_place_goes_into_no_file(model, start_server, tmp_path, 
     os.kill(victim, signal.SIGKILL)
     server.wait_for_full_strength(without_pid=victim)
     assert pid_file.read_text() == f"{server.pid}\n"
-    assert all(" /status " in line for line in log.read_text().splitlines())
+    assert server.get("/hello.txt").status == 200
+    assert all(" /hello.txt " in line for line in log.read_text().splitlines())
 
 
 @pytest.mark.models((*models.ONE_OF_EACH_BINARY, "threadpool-bare"))

@@ -1,7 +1,6 @@
 """Where a server listens: several addresses, all addresses, and what a reload, an upgrade and a service manager
 change about it."""
 
-import json
 import os
 import re
 import shutil
@@ -473,10 +472,8 @@ def upgrade(server):
     wait_until(server.is_stopped, "the old program has left")
 
 
-def end(server, port):
-    with Client(("127.0.0.1", port)) as client:
-        master = json.loads(client.get("/status").body)["master_pid"]
-    os.kill(master, signal.SIGTERM)
+def end(server):
+    os.kill(server.status()["master_pid"], signal.SIGTERM)  # the old one has left
     wait_until(lambda: not processes.living_in_session(server.session), "nothing is left")
     server.assert_no_sanitizer_report()
 
@@ -490,7 +487,7 @@ def test_an_upgrade_keeps_all_addresses(model, start_upgradable):
         before = asker.answers
         wait_until(lambda: asker.answers > before + 8, "it goes on answering")
     assert asker.failures == []
-    end(server, first)
+    end(server)
 
 
 @SUPERVISED
@@ -505,7 +502,7 @@ def test_an_upgrade_changes_some_addresses(model, start_upgradable):
         wait_until(server.is_stopped, "the old program has left")
         assert_answers(new, "127.0.0.1")
     assert asker.failures == []
-    end(server, kept)
+    end(server)
 
 
 @SUPERVISED
@@ -517,7 +514,7 @@ def test_an_upgrade_widens_an_address(model, start_upgradable):
         upgrade(server)
         assert_answers(port, "127.0.0.1", "127.0.0.2")
     assert_at_most_a_handshake_is_lost(model, asker)
-    end(server, port)
+    end(server)
 
 
 @SUPERVISED
@@ -535,7 +532,7 @@ def test_what_an_upgrade_has_left_is_served_again(model, start_upgradable):
         assert_answers(kept, "127.0.0.1")
         server.stop()
     else:
-        end(server, kept)
+        end(server)
 
 
 # A service manager.

@@ -166,7 +166,7 @@ def test_what_was_sent_of_an_aborted_download(model, start_logging, log_format):
     with server.connect() as client:
         client.get("/plaintext")
     wait_until(lambda: server.status()["totals"]["requests_aborted"] == 1, "the server has noticed")
-    found = [read_line(line, log_format) for line in lines() if "/status" not in line]
+    found = [read_line(line, log_format) for line in lines()]
     found.remove(("GET /plaintext HTTP/1.1", 200, 13, False))
     assert found[:2] == [("GET /hello.txt HTTP/1.1", 200, 18, False), ("GET /1mib.bin HTTP/1.1", 200, 1 << 20, False)]
     (request, status, size, aborted), = found[2:]
@@ -231,7 +231,7 @@ def test_8_bit_targets_are_escaped(model, start_logging, log_format):
 
 @pytest.mark.models(models.SUPERVISED)
 def test_8_bit_targets_are_escaped_in_notes(model, start_server):
-    """What is in progress, in /status, and what it was when a worker died, in the error log."""
+    """What is in progress, in the scoreboard, and what it was when a worker died, in the error log."""
     server = start_server(model, "--faults", "on")
     with server.connect() as sleeper:
         server.send_and_see(sleeper, "/sleep?ms=3000&\xc3\xa4\xff", "/sleep?ms=3000&%C3%A4%FF")

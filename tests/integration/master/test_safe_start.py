@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import activation, models, server as servers
+from support import activation, models, observing, server as servers
 from support.client import Client, request_bytes, wait_until_read
 from support.waiting import LATENESS_S, wait_until
 
@@ -38,6 +38,10 @@ NEEDS_ADDRESS = pytest.mark.skipif(own_address() is None, reason="this machine h
 def status_of(server, target, host="127.0.0.1", headers=()):
     with Client((host, server.address[1])) as client:
         return client.get(target, headers).status
+
+
+def state_of(observer):
+    return json.loads(observer.ask(target="/api/v1/state").body)
 
 
 def assert_bench(server, served, host="127.0.0.1"):
@@ -146,37 +150,29 @@ def test_the_health_check_needs_no_benchmarks(model, start_server):
     wait_until(lambda: servers.run_to_end(model, "--health-check", "--listen", listen).returncode == 0, "it is healthy")
 
 
-# ---- /status ----
+# ---- What others ask ----
 
-@NEEDS_ADDRESS
-def test_strangers_do_not_see_the_status(model, start_server):
-    server = start_server(model, *ANYWHERE)
-    for target in ("/status", "/%73tatus", "/x/../status", "//status?a"):
-        assert status_of(server, target, own_address()) == 403
-        assert status_of(server, target) == 200
-    assert status_of(server, "/status", own_address(), [("X-Forwarded-For", "127.0.0.1")]) == 403
+def test_the_serving_port_tells_nobody_what_others_do(server):
+    for target in ("/status", "/metrics", "/api/v1/state", "/events", "/live"):
+        assert status_of(server, target) == 404, target
 
 
-@pytest.mark.parametrize("field", ["Forwarded", "X-Forwarded-For", "x-forwarded-host", "Via", "X-Real-IP"])
-def test_clients_of_a_proxy_do_not_see_the_status(server, field):
-    assert status_of(server, "/status", headers=[("Accept", "*/*"), (field, "192.0.2.1")]) == 403
-    assert status_of(server, "/hello.txt", headers=[(field, "192.0.2.1")]) == 200
-
-
-@pytest.mark.models(models.ANY_WORKER_ACCEPTS)
+@pytest.mark.models(models.SUPERVISED)
 def test_no_query_string_of_a_running_request(model, start_server):
-    server = start_server(model)
+    server = start_server(model, *observing.ON)
+    observer = observing.Observer(server)
     with server.connect() as client:
         client.send(request_bytes(target="/sleep?ms=59999&token=SECRET"))
         wait_until(lambda: server.is_running("GET /sleep"), "it runs")
-        assert "SECRET" not in json.dumps(server.status())
-        assert "?" not in json.dumps(server.status()["workers"])
+        told = json.dumps(state_of(observer)["processes"])
+        assert "GET /sleep" in told and "?" not in told
 
 
 @pytest.mark.models(models.SUPERVISED)
 def test_no_query_string_and_no_address_after_a_crash(model, start_server):
     """All workers have the layout of their master, which lives on."""
-    server = start_server(model, "--faults", "on")
+    server = start_server(model, "--faults", "on", *observing.ON)
+    observer = observing.Observer(server)
     mapped = _code_of(server.pid)
     for fault in ("segv", "fpe", "abort"):
         with server.connect() as client:
@@ -185,7 +181,8 @@ def test_no_query_string_and_no_address_after_a_crash(model, start_server):
             client.expect_close()
         server.wait_for_full_strength(without_pid=victim)
         wait_until(lambda: server.wait_for_death(victim)["crash"], "the story is told")
-    shown = json.dumps(server.status())
+    wait_until(lambda: all(death["crash"] for death in state_of(observer)["deaths"]), "the observer tells it, too")
+    shown = json.dumps(state_of(observer))
     assert "SECRET" not in shown
     assert '"offset": "0x' in shown, "it still tells where in a module"
     for low, high in mapped:

@@ -377,7 +377,7 @@ def test_who_waits_for_long_is_told_so(tmp_path, site, gate):
 def wait_for_master(server, *others):
     """The first master that answers and is none of the others."""
     def find():
-        pid = server.status()["master_pid"]
+        pid = server.master_that_answers()
         return pid if pid not in others else None
     return wait_until(find, "the new program answers")
 
@@ -402,10 +402,9 @@ def connect_to(server, master):
 
 
 def is_at_full_strength(server, master):
-    """Whether a process of this master answers, and says that all are ready."""
-    status = server.status()
-    ready = sum(worker["state"] == "ready" for worker in status["workers"])
-    return (status["master_pid"], ready) == (master, WORKERS)
+    """Whether all processes of this master are ready, and one of them answers."""
+    ready = sum(worker["state"] == "ready" for worker in server.status(master)["workers"])
+    return ready == WORKERS and server.master_that_answers() == master
 
 
 def wait_for_nobody(server):
@@ -439,7 +438,7 @@ def test_the_old_program_can_be_told_to_serve_again(supervised):
         assert client.get("/plaintext").status == 200
     wait_until(lambda: not processes.is_alive(new), "the new program has left")
     supervised.wait_for_log("exited with status 0: this one goes on")
-    assert supervised.status()["master_pid"] == pid
+    assert supervised.master_that_answers() == pid
     assert all(answers(supervised.address[1]) for _ in range(20))
     supervised.wait_for_workers()  # and the one whose client has left is gone
     os.kill(supervised.worker_pids()[0], signal.SIGQUIT)  # the address is still the others'
@@ -461,7 +460,7 @@ def test_who_has_passed_its_trial_is_not_replaced_by_the_past(tmp_path, site, ga
         client.expect_close()
     wait_until(lambda: server.process.poll() == 0, "the old program has left")
     assert "serves again" not in server.log()
-    assert server.status()["master_pid"] == second
+    assert server.master_that_answers() == second
     os.kill(second, signal.SIGTERM)
     wait_for_nobody(server)
     server.clean_up()
@@ -511,7 +510,7 @@ def test_a_new_program_that_does_not_become_ready_is_killed(tmp_path, site, gate
     server.wait_for_log("killing the new program .*, which has not become ready in time")
     server.wait_for_log("was killed by signal 9: this one goes on")
     gate.open()
-    assert server.status()["master_pid"] == server.pid
+    assert server.master_that_answers() == server.pid
     server.stop()
     server.clean_up()
 

@@ -16,7 +16,7 @@ SLOW = request_bytes(target=SLOW_TARGET)
 
 
 def send_slow(server, client):
-    """Sends the slow request and waits until /status, asked from a free worker, shows it."""
+    """Sends the slow request and waits until the scoreboard shows it."""
     server.send_and_see(client, SLOW_TARGET)
 
 

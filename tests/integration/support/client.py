@@ -89,7 +89,7 @@ class Client:
 
     @property
     def name(self):
-        """This end of the connection as logs and /status write it."""
+        """This end of the connection as logs and the scoreboard write it."""
         host, port = self.socket.getsockname()
         return f"{host}:{port}"
 

@@ -9,7 +9,7 @@ class Model:
     name: str
     binary: str
     options: tuple
-    kind: str  # what /whoami and /status call it
+    kind: str  # what /whoami calls it
     processes: int
     loops: int  # event loops in each process
     pool: int = 0  # pool threads in each process

@@ -10,15 +10,13 @@ import socket
 import subprocess
 from pathlib import Path
 
-from support import processes
-from support.client import Client, ConnectionLost, request_bytes
+from support import peek, processes
+from support.client import Client, request_bytes
 from support.waiting import DEADLINE_S, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PRESET = os.environ.get("TWINHTTPD_PRESET", "dev")
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", REPOSITORY / "build" / PRESET / "bin"))
-STATUS_PATIENCE_S = 1.0
-DEATHS_REMEMBERED = 64
 SANITIZED = PRESET in ("asan-ubsan", "tsan")
 # The whole suite proves what the filter of system calls lets pass. Instrumented builds make calls of
 # their own.
@@ -58,13 +56,8 @@ def refusal(model, *options, **popen):
 
 
 def shown_line(line):
-    """A request line as /status shows it: up to its query string."""
+    """A request line as the scoreboard shows it: up to its query string."""
     return line.partition("?")[0]
-
-
-def tells_all_deaths(status):
-    """What the master is just writing is missing in /status, and a loaded machine may take its time over that."""
-    return len(status["deaths"]) == min(status["totals"]["deaths"], DEATHS_REMEMBERED)
 
 
 class Server:
@@ -121,27 +114,25 @@ class Server:
         with self.connect() as client:
             return client.get(target, headers)
 
-    def status(self):
-        """What /status says, asked again on another connection when a stuck worker has taken it, or when the master
-        was just writing."""
-        return wait_until(self._try_status, "an answer to /status")
+    def status(self, master=None):
+        """What the scoreboard says: of this master, by default of the program that was started first as long as it lives."""
+        return wait_until(lambda: self._try_status(master), "a look at the scoreboard")
 
-    def _try_status(self):
-        try:
-            with self.connect(timeout_s=STATUS_PATIENCE_S) as client:
-                response = client.get("/status")
-        except TimeoutError:
-            return None
-        assert response.status == 200, response
-        status = json.loads(response.body)
-        return status if tells_all_deaths(status) else None
+    def _try_status(self, master):
+        seen = peek.look(master or self.pid)
+        return seen if seen or master else peek.look_into_session(self.session)
+
+    def master_that_answers(self):
+        """Of two programs, in an upgrade, one of those that serve at the address just now."""
+        with self.connect() as client:
+            return self.whoami(client)["ppid"]
 
     def is_running(self, line):
         """Whether a worker is busy with the request that has this request line."""
         return any(worker["current"] == shown_line(line) for worker in self.status()["workers"])
 
     def send_and_see(self, client, target, shown=None):
-        """Sends a request that takes its time, until /status shows it (as it is, or so): again if it was over before
+        """Sends a request that takes its time, until the scoreboard shows it (as it is, or so): again if it was over before
         anybody looked."""
         client.send(request_bytes(target=target))
 
@@ -180,17 +171,11 @@ class Server:
     # Deaths.
 
     def find_death(self, pid):
-        """The record of /status about the end of this process, or None."""
+        """The record of the end of this process, or None."""
         return next((death for death in self.status()["deaths"] if death["pid"] == pid), None)
 
     def wait_for_death(self, pid):
-        return wait_until(lambda: self._find_death_of_the_dying(pid), f"/status tells of the death of {pid}")
-
-    def _find_death_of_the_dying(self, pid):
-        try:
-            return self.find_death(pid)
-        except (ConnectionLost, ConnectionError):
-            return None  # it took the question with it
+        return wait_until(lambda: self.find_death(pid), f"the scoreboard tells of the death of {pid}")
 
     def wait_for_recovery_ms(self, pid):
         """The time from the death of this process to a ready successor, as the master noted it."""
