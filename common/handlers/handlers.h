@@ -25,9 +25,7 @@ void handlers_register(struct router *router, struct handler_environment *enviro
 /* Every handler, a line each. NAME stands for the function NAME_register, which its file has. */
 
 /* Served in any case. */
-#define SITE_HANDLERS(HANDLER)                                                                     \
-    HANDLER(static_files) /* the rest */                                                           \
-    HANDLER(status)       /* /status */
+#define SITE_HANDLERS(HANDLER) HANDLER(static_files) /* whatever no other one has */
 
 /* What benchmarks and comparisons ask for. A few requests to /sleep or /cpu take all workers away,
  * so strangers are not to have them. */

@@ -139,13 +139,6 @@ static bool is_server_options(const struct http_request *request)
            span_equal(http_request_text(request, request->target), SPAN("*"));
 }
 
-/* Whether the route is not for this client. */
-static bool is_kept_from(const struct route *route, const struct http_exchange *exchange)
-{
-    return route->local_only && (!client_address_is_loopback(exchange->client) ||
-                                 http_request_is_forwarded(&exchange->request));
-}
-
 void http_exchange_route(struct http_exchange *exchange, const struct router *router)
 {
     struct http_request *request = &exchange->request;
@@ -161,10 +154,6 @@ void http_exchange_route(struct http_exchange *exchange, const struct router *ro
     if (refusal != 0) {
         http_response_error(response, refusal);
         response->close = refusal == 400; /* who sends such a target may have more in mind */
-        return;
-    }
-    if (is_kept_from(route, exchange)) {
-        http_response_error(response, 403);
         return;
     }
     if (!route_allows(route, request->method)) {

@@ -2,42 +2,6 @@
 
 enum { KEPT_BODY_BYTES = 65536 }; /* a larger buffer is given back after its request */
 
-static bool starts_with(struct span text, struct span prefix)
-{
-    return text.len >= prefix.len && span_equal_nocase((struct span){text.ptr, prefix.len}, prefix);
-}
-
-static bool ends_with(struct span text, struct span end)
-{
-    return text.len >= end.len &&
-           span_equal_nocase((struct span){text.ptr + text.len - end.len, end.len}, end);
-}
-
-static bool tells_of_a_proxy(struct span name)
-{
-    return span_equal_nocase(name, SPAN("Via")) || span_equal_nocase(name, SPAN("Forwarded")) ||
-           starts_with(name, SPAN("X-Forwarded-")) || ends_with(name, SPAN("-IP"));
-}
-
-/* The head has been checked: each line after the first is a field. */
-bool http_request_is_forwarded(const struct http_request *request)
-{
-    const char *end = request->head + request->head_bytes;
-    const char *at = request->head + request->line.offset + request->line.len;
-    while ((at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
-        const char *name = ++at;
-        const char *colon = memchr(name, ':', (size_t)(end - name));
-        if (colon == NULL) {
-            return false;
-        }
-        if (tells_of_a_proxy((struct span){name, (size_t)(colon - name)})) {
-            return true;
-        }
-        at = colon;
-    }
-    return false;
-}
-
 /* The field's value if that is its line; ptr NULL: it is another's. */
 static struct span value_in(struct span line, struct span name)
 {

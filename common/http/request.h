@@ -100,10 +100,6 @@ struct span http_request_field_named(const struct http_request *request, struct 
  * a URI. Lives in the head, or in the arena. */
 struct span http_request_shown_line(const struct http_request *request, struct arena *arena);
 
-/* Whether a field says that a proxy has passed the request on for somebody else: Forwarded, Via,
- * X-Forwarded-..., or ...-IP (X-Real-IP and its like). A proxy may add none of them. */
-bool http_request_is_forwarded(const struct http_request *request);
-
 /* Forgets everything but the memory. */
 void http_request_reset(struct http_request *request);
 void http_request_free(struct http_request *request);

@@ -13,8 +13,6 @@ struct route {
     bool wants_body;  /* keep the request's body */
     bool repeatable; /* may run once more for a request for which it has run, whatever its method */
     bool cacheable;  /* what it answers may be kept by caches; else it says no-store */
-    bool local_only; /* answers who is on this machine; others get 403, and so does who comes by a
-                        proxy that says so */
     handler_fn handler;
     void *data; /* owned by whoever registers */
 };

@@ -7,7 +7,7 @@
 struct tellers;
 
 /* For the master: the story of a death gets its names, is written to the log, and appears in
- * /status, as soon as a teller is free. */
+ * the scoreboard, as soon as a teller is free. */
 void crash_teller_add(struct tellers *tellers, const struct death_record *death);
 
 /* For a process whose master does not: writes the story to the log behind "who: ", and returns when

@@ -90,10 +90,8 @@ static void announce_all(const struct server *server, const char *token)
           scoreboard->server, address, scoreboard->model, shape,
           config->bare ? "process" : "master", (int)getpid());
     announce_addresses(listeners);
-    print(STDOUT_FILENO,
-          "  documents  %s\n"
-          "  status     http://%s/status   (for this machine alone)\n",
-          config->root != NULL ? config->root : "the bundled sample pages", address);
+    print(STDOUT_FILENO, "  documents  %s\n",
+          config->root != NULL ? config->root : "the bundled sample pages");
     announce_observer(server, token);
     print(STDOUT_FILENO,
           "  bench      %s\n"

@@ -19,7 +19,7 @@ void stuck_inquiry_begin(struct master *master, const struct child *child);
 bool stuck_inquiry_is_open(const struct master *master, const struct child *child);
 
 /* Ends those that are answered, or have been given their time: what was found goes to the log and
- * to /status. True: some have ended. */
+ * to the scoreboard. True: some have ended. */
 bool stuck_inquiries_run(struct master *master);
 
 /* When it is to look for answers; 0: there is no inquiry. */

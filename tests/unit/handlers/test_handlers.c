@@ -1,4 +1,4 @@
-/* The small handlers; /status and the static files have programs of their own. */
+/* The small handlers; the static files have a program of their own. */
 #include "tests/unit/handlers/handlers_testing.h"
 
 #include <time.h>
@@ -253,7 +253,6 @@ static void test_benchmarks_are_off(void **state)
         assert_non_null(router_find(router, span_of(paths[i])));
         assert_null(router_find(bare, span_of(paths[i])));
     }
-    assert_non_null(router_find(bare, SPAN("/status")));
     assert_null(router_match(bare, SPAN("/plaintext"))->path); /* as any file */
     router_destroy(bare);
 }
