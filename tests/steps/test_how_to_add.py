@@ -96,7 +96,8 @@ def bin_of(tree):
 
 
 def output_of(tree, *command):
-    environment = {**os.environ, "TWINHTTPD_BIN_DIR": str(bin_of(tree)), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "TWINHTTPD_PRESET": "dev", "TWINHTTPD_BIN_DIR": str(bin_of(tree)),
+                   "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=tree, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -154,8 +155,8 @@ def test_a_model_keeps_the_arrows(tree):
 
 
 def test_a_model_is_tested(tree):
-    output_of(tree, "/usr/bin/python3", "-m", "pytest", "-q", "tests/integration/crash/test_status.py",
-              "-k", "hello and heartbeats")
+    output_of(tree, "/usr/bin/python3", "-m", "pytest", "-q", "tests/integration/observe/test_telling.py",
+              "-k", "hello and test_state")
 
 
 def test_a_demonstration_is_listed(tree):
