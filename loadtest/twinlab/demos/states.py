@@ -15,9 +15,8 @@ from twinlab.base.observed import Fact
 from twinlab.base.waiting import comes_true, wait_for
 from twinlab.clients import http
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import Stage, status, worker_pids
+from twinlab.demos.stage import Stage, worker_pids
 from twinlab.machine import host, processes, procfs
-from twinlab.servers import account
 
 TITLE = "R, S, T and Z: running, sleeping, stopped, zombie, and what becomes of orphans"
 CLAIMS = (55, 56, 57)
@@ -78,7 +77,7 @@ def _zombies(stage: Stage) -> list[Fact]:
     gone = stage.tally("zombie-goes-when-reaped", "once the master runs again, the zombie is gone")
     for key in stage.repeated("prefork"):
         with stage.start(key) as server:
-            master, pid = status(server)["master_pid"], worker_pids(server)[0]
+            master, pid = server.status()["master_pid"], worker_pids(server)[0]
             os.kill(master, signal.SIGSTOP)
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -100,7 +99,7 @@ def _orphan_workers(stage: Stage) -> Fact:
                         "but the kernel (PR_SET_PDEATHSIG)")
     for key in stage.repeated("prefork", "threadpool", "hybrid"):
         with stage.start(key) as server:
-            master, pids = status(server)["master_pid"], worker_pids(server)
+            master, pids = server.status()["master_pid"], worker_pids(server)
             os.kill(master, signal.SIGKILL)
             for pid in pids:
                 tally.note(comes_true(lambda: procfs.state(pid) in (None, "Z")))
@@ -136,7 +135,7 @@ def _child_of_a_shell(stage: Stage, shell: str) -> Iterator[tuple[subprocess.Pop
     """A server without a master (--bare) that a shell has started: the shell, the server's pid and its port."""
     out = stage.scratch() / "server.out"
     command = [str(stage.bin_dir / "threadpool-server"), "--bare", "--threads", "2", "--dispatch", "request",
-               "--listen", "127.0.0.1:0", "--bench", "on"]
+               "--listen", "127.0.0.1:0", "--faults", "on"]
     parent = processes.spawn([shell, "-c", f"{shlex.join(command)} >{shlex.quote(str(out))} 2>&1 & exec sleep 60"])
     stage.note_start(parent)
     try:
@@ -155,7 +154,7 @@ def _address_in(out: Path) -> re.Match[str] | None:
 def _ends_its_work(pid: int, port: int) -> bool:
     """Whether a server that is asked to end answers what it has begun, and then ends by itself."""
     with ThreadPoolExecutor(1) as pool:
-        request = pool.submit(http.get, port, f"/sleep?ms={WORK_MS}", 5.0)
+        request = pool.submit(http.get, port, f"/lab/park?ms={WORK_MS}", 5.0)
         wait_for(lambda: _is_at_work(port), "the request has begun")
         os.kill(pid, signal.SIGQUIT)
         answered = request.result().status == 200
@@ -163,5 +162,5 @@ def _ends_its_work(pid: int, port: int) -> bool:
 
 
 def _is_at_work(port: int) -> bool:
-    return any((worker["current"] or "").startswith("GET /sleep")
-               for worker in account.read(port, http.PATIENCE_S)["workers"])
+    """Whether a thread of the pool is parked. There is no observer to ask: that takes a master."""
+    return bool(http.get(port, "/lab/parked").json()["address"])

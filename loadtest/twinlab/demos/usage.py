@@ -16,7 +16,7 @@ MEANING = ("Programs that are started separately are processes of their own. Wit
            "take threads is a convention with reasons (isolation, memory, habit), and no limit of either model.")
 
 KINDS = {"/plaintext": "text", "/json": "JSON", "/1k.bin": "file", "/1m.bin": "large file", "/cpu?us=1000": "computing",
-         "/sleep?ms=1": "waiting", "/counter": "shared state", "/status": "status"}
+         "/sleep?ms=1": "waiting", "/counter": "shared state", "/whoami": "who answers"}
 
 
 def run(stage: Stage) -> list[Fact]:
