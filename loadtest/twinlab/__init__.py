@@ -10,9 +10,9 @@ One idea a module, in floors: each uses those below it, none uses one above (tes
     demos/      `lab demo`: one behaviour a module
     runs/       one measurement: speed, crash, siege, idle, accepting; windows: measurements that may be lost;
                 journal, identity: the clients' account of lost requests held against the server's
-    servers/    server: one under test, from its first line to its end; account: where it tells of itself; books: what
-                that says of its requests; observer: the process beside it; models and packaged: which there are;
-                workloads: what they are asked; memory_limit
+    servers/    server: one under test, from its first line to its end; observer: the process beside it that tells of
+                it; account: what that tells, in our words; books: what it says of requests; models and packaged: which
+                there are; workloads: what they are asked; memory_limit
     clients/    wrk; wrk_live: its counters while it runs; lab_prober: the open-loop prober of loadtest/prober; lookout: a
                 small client beside wrk, for what wrk cannot see; events: server-sent ones; visitor, crowd, holder, kept,
                 slowhttptest, http

@@ -115,8 +115,9 @@ class Observer:
         processes = [{"number": number, "pid": pid, "generation": 1, "state": "ready", "age_ms": 1,
                       "slots": [{"slot": number, "tid": pid, "role": "loop", "state": "ready", "stuck": None,
                                  "current": None}]} for number, pid in enumerate(self._workers.pids)]
-        return {"api": 1, "server": {"name": self._name, "model": "prefork"}, "time_ms": now_ms(), "interval_ms": 100,
-                "control": True, "master": {"pid": os.getpid(), "phase": "running"}, "processes": processes,
+        return {"api": 1, "server": {"name": self._name, "model": "prefork", "dispatch": None}, "time_ms": now_ms(),
+                "interval_ms": 100, "control": True, "processes": processes,
+                "master": {"pid": os.getpid(), "phase": "running", "processes_wanted": len(processes)},
                 "totals": {**self._totals, "deaths": len(self._workers.deaths), "requests_lost": self._workers.lost,
                            "connections_open": len(self._workers.connections)},
                 "deaths": self._workers.deaths, "stuck_processes": []}

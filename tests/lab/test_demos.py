@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from twinlab import demos
 from twinlab.base.observed import Fact
+from twinlab.demos import stage as stages
 from twinlab.demos.stage import Stage
 from twinlab.machine import processes
 
@@ -58,6 +59,28 @@ def test_every_claim_that_is_seen_has_a_demonstration():
 def test_every_demonstration_says_what_it_means():
     for name, demo in demos.DEMOS.items():
         assert demo.TITLE and demo.MEANING.endswith("."), name
+
+
+class Told:
+    """A server with two places, one or two threads in each, that tells one account after the other."""
+
+    def __init__(self, *accounts):
+        self._accounts = iter(accounts)
+
+    def status(self):
+        processes, threads = next(self._accounts)
+        return {"processes_wanted": 2, "processes": [{"pid": pid, "state": state} for pid, state in processes],
+                "workers": [{"pid": pid, "state": state} for pid, state in threads]}
+
+
+BOTH = [(7, "ready"), (8, "ready")]
+
+
+@pytest.mark.parametrize("processes, threads", [
+    ([], []), ([(7, "ready")], [(7, "ready")]), ([(7, "ready"), (8, "starting")], BOTH),
+    (BOTH, [*BOTH, (8, "dead")]), ([*BOTH, (9, "draining")], BOTH), ([(7, "ready"), (6, "ready")], [(7, "ready")])])
+def test_a_server_is_at_full_strength_when_every_place_is_taken(processes, threads):
+    assert stages.full_strength(Told((processes, threads), (BOTH, BOTH)), without_pid=6) == [7, 8]
 
 
 def test_the_parts_of_a_start_are_one_case(stage):

@@ -80,24 +80,39 @@ def test_a_server_that_counts_its_losses_is_believed(tmp_path):
     assert not identity.check(status, load_result, tolerance=1).holds
 
 
-def status_with(started, finished, aborted=0, in_progress=()):
-    return {"totals": {"requests_started": started, "requests_finished": finished, "requests_aborted": aborted},
+def status_with(started, finished, aborted=0, in_progress=(), connections=0):
+    return {"totals": {"requests_started": started, "requests_finished": finished, "requests_aborted": aborted,
+                       "connections_open": connections},
             "deaths": [{"in_progress": count} for count in in_progress]}
 
 
 def test_books_know_the_end_of_every_request():
-    assert Books.of(status_with(101, 90, 4, (2, 4))).under_way == 0
-    assert books.unexplained(status_with(101, 100), answered=100) == 0
-    assert books.unexplained(status_with(101, 97)) == 3 and books.unexplained(status_with(101, 102)) == 2
-    assert books.unexplained(status_with(101, 100), answered=104) == 4
+    assert Books.of(status_with(100, 90, 4, (2, 4))).under_way == 0
+    assert books.unexplained(status_with(100, 100), answered=100) == 0
+    assert books.unexplained(status_with(100, 97)) == 3 and books.unexplained(status_with(100, 102)) == 2
+    assert books.unexplained(status_with(100, 100), answered=104) == 4
 
 
 def test_a_server_is_settled_when_all_is_answered_or_nothing_moves():
-    busy = iter([status_with(101, 97), status_with(102, 99), status_with(103, 102), status_with(999, 0)])
-    assert books.settled(lambda: next(busy)) == status_with(103, 102)
+    busy = iter([status_with(100, 97), status_with(101, 99), status_with(102, 102), status_with(102, 102),
+                 status_with(999, 0)])
+    assert books.settled(lambda: next(busy)) == status_with(102, 102)
+    assert next(busy) == status_with(999, 0)
     began_s = time.monotonic()
-    assert books.settled(lambda: status_with(101, 97), still_s=0.05) == status_with(101, 97)
+    assert books.settled(lambda: status_with(100, 97), still_s=0.05) == status_with(100, 97)
     assert time.monotonic() - began_s >= 0.05
+
+
+@pytest.mark.parametrize("last", [status_with(102, 102, connections=2), status_with(103, 103, connections=4)])
+def test_a_server_that_has_answered_all_so_far_may_have_more_in_its_queues(last):
+    looks = iter([status_with(102, 102, connections=4), last, last, status_with(999, 0)])
+    assert books.settled(lambda: next(looks)) == last
+
+
+def test_a_queue_that_is_worked_off_is_waited_for():
+    """As many are under way all the time, one after the other."""
+    looks = iter([*(status_with(number + 1, number) for number in range(20)), *[status_with(20, 20)] * 2])
+    assert books.settled(lambda: next(looks), still_s=5 * books.POLL_S) == status_with(20, 20)
 
 
 def test_a_server_that_is_never_done_is_not_waited_for_without_end(monkeypatch):

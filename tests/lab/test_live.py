@@ -23,7 +23,7 @@ from twinlab.clients.wrk_live import Counts, LiveWrk
 from twinlab.commands import live, live_page, live_presets, live_record, live_sides, live_web
 from twinlab.commands.live_page import RECORDING, Page
 from twinlab.machine import processes, procfs
-from twinlab.servers import account, observer
+from twinlab.servers import observer
 from twinlab.servers.models import Model
 
 HERE = Path(__file__).resolve().parent
@@ -138,7 +138,7 @@ def test_what_is_no_stream_is_no_answer(answer):
         events.Stream(server.port, "/events")
 
 
-# ---- the address of an observer, and the account ----
+# ---- the address of an observer ----
 
 def test_the_banner_names_the_observer():
     banner = ("prefork-server: listening on http://127.0.0.1:8080 (model prefork, 2 workers, master pid 2)\n"
@@ -146,12 +146,6 @@ def test_the_banner_names_the_observer():
     assert observer.find(banner) == observer.Observer(9090, "aB_c-1")
     assert observer.find(banner.replace("#token=aB_c-1", "")) == observer.Observer(9090, "")
     assert observer.find("  observe    off (--observe 127.0.0.1:8090: a page that shows all this live)\n") is None
-
-
-def test_an_account_that_is_refused_is_told_with_its_server():
-    with FakeServer(lambda connection, _: connection.sendall(b"HTTP/1.1 403 No\r\n\r\n") or True) as server, \
-            pytest.raises(LabError, match="prefork: .*403"):
-        account.read(server.port, DEADLINE_S, "prefork")
 
 
 # ---- servers that misbehave at will, and a page ----

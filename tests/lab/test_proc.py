@@ -38,6 +38,21 @@ def test_own_figures_are_plausible():
     assert processes.pss_kib([os.getpid()]) > 0
 
 
+def test_of_who_is_not_to_be_counted_the_shared_pages_are(monkeypatch):
+    """The two have 30 KiB in common, half of which each is told to have."""
+    texts = {"/proc/1/smaps_rollup": "Rss: 40 kB\nPss: 25 kB\nPrivate_Dirty: 10 kB\n",
+             "/proc/2/smaps_rollup": "Rss: 50 kB\nPss: 35 kB\nPrivate_Clean: 20 kB\n",
+             "/proc/1/status": "VmPTE: 4 kB\n", "/proc/2/status": "VmPTE: 8 kB\n"}
+    monkeypatch.setattr(processes, "_text_or_nothing", lambda path: texts[str(path)])
+    assert processes.memory([1, 2]) == processes.Memory(60, 30, 90, 12)
+    assert processes.memory([1], beside=[2]) == processes.Memory(40, 10, 40, 4)  # its pss as if it were alone
+
+
+def test_the_same_where_every_page_is_counted_once(monkeypatch):
+    monkeypatch.setattr(processes, "_shared_kib", lambda pid: pid << 30)
+    assert 3 << 30 < processes.pss_kib([os.getpid()], beside=[1, 2]) < 4 << 30
+
+
 def test_figures_of_a_process_that_is_gone():
     child = processes.spawn(["true"])
     child.wait()

@@ -20,7 +20,7 @@ from twinlab.servers import books
 from twinlab.servers.server import Server
 from twinlab.servers.workloads import Workload
 
-READY_DEADLINE_S = 20.0  # what a load has left in a server's queues is answered before /status is
+READY_DEADLINE_S = 20.0
 POLL_S = 0.01
 # A slot is kept busy for so long, and whoever is not answered within the shorter time waits for it.
 HANG_MS = 1500
@@ -64,11 +64,11 @@ def _start(bench: Bench, side: Side) -> Server:
 
 
 def verify(server: Server, side: Side) -> None:
-    """Compare with the side what /status says (model, dispatch, processes, slots) and what the kernel says: a process
-    whose connections are to be adopted has a keeper. Waits until all are ready."""
+    """Compare with the side what the server says of itself (model, dispatch, processes, slots) and what the kernel says:
+    a process whose connections are to be adopted has a keeper. Waits until all are ready."""
     deadline_s = time.monotonic() + READY_DEADLINE_S
     while True:
-        status = server.status_in_time()
+        status = server.status()
         found, expected = (*shape_of(status), keepers_of(server)), expected_shape(side)
         if found == expected:
             return
@@ -145,14 +145,14 @@ def _load(bench: Bench, side: Side, _rng: random.Random) -> Block:
 
 
 def _warm_up(bench: Bench, side: Side, server: Server, second: wrk.Wrk | None) -> tuple[int | None, dict[str, Any]]:
-    """Load outside the timed window: the memory then, since reading it holds the server up, and a settled /status.
+    """Load outside the timed window: the memory then, since reading it holds the server up, and a settled account.
 
     wrk is halted for the latter, not ended: an ending load cuts requests, and would cover those that were swallowed.
     What is left in queues would delay the window's first requests, too.
     """
     with wrk.Wrk(server.port, side.path, bench.connections, bench.warmup_s, cpus=bench.wrk_cpus) as load:
         time.sleep(bench.warmup_s)
-        pss_kib = processes.pss_kib(server.pids())
+        pss_kib = server.pss_kib()
         return pss_kib, _settled_while_halted(server, [load] + ([second] if second else []))
 
 
@@ -224,7 +224,7 @@ def _memory(bench: Bench, side: Side, _rng: random.Random) -> Block:
         verify(server, side)
         with wrk.Wrk(server.port, side.path, side.connections, side.warmup_s, cpus=bench.wrk_cpus):
             time.sleep(side.warmup_s)
-            used = processes.memory(server.pids())
+            used = server.memory()
     if not used.pss:
         return Block(void="the memory of the server's processes could not be read", cause=LABORATORY)
     return Block({"pss_kib": used.pss, "uss_kib": used.uss, "rss_sum_kib": used.rss,
@@ -264,9 +264,9 @@ def crash_block(found: crash.CrashRound) -> Block:
 def others_survive(found: crash.CrashRound) -> bool | None:
     """Did only the connections of the processes that were killed suffer? None: no other process had any.
 
-    No crash may cost more requests than the dead process had connections open (/status just before), plus one: a
-    connection may be accepted between the two. The journal books losses by the dead process's own slots, so the account
-    of the clients has to stay within the same bound: it knows no slots, and has every connection that was cut.
+    No crash may cost more requests than the dead process had connections open just before, plus one: a connection may
+    be accepted between the two. The journal books losses by the dead process's own slots, so the account of the clients
+    has to stay within the same bound: it knows no slots, and has every connection that was cut.
     """
     if found.unexpected_deaths > 0 or not found.books_known:
         return False

@@ -31,7 +31,7 @@ new, kept: ms of an ordinary client's requests on new connections and on one kep
 moment when each was due. failed: how many of both were not answered with 200. twin max: slowest answer, in the same
 time, of an equal server that was not attacked: what the machine itself took. PSS: highest memory of all processes; TCP:
 the most that the kernel booked for the buffers of all sockets; CPU: of all processes. log: lines at level info (the
-default level writes them) and above it. open: most connections at a time, by /status. closed: connections that the
+default level writes them) and above it. open: most connections at a time, by its observer. closed: connections that the
 server ended, as slowhttptest saw it; answered ranges are among them. judged: whether slowhttptest's own probe was
 always answered. load: the machine's load average. good: no request failed or took {GOOD_BELOW_MS:.0f} ms or more."""
 

@@ -9,8 +9,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any, Iterator
 
-from twinlab.base.errors import Accident, LabError
-from twinlab.base.waiting import wait_for
+from twinlab.base.errors import Accident
 from twinlab.clients import http
 from twinlab.clients.events import Block, block
 from twinlab.clients.wrk_live import Counts, LiveWrk, percentile
@@ -52,10 +51,10 @@ class Feed:
 class Side:
     """One server under load."""
 
-    def __init__(self, model: Model, server: Server, at: observer.Observer) -> None:
+    def __init__(self, model: Model, server: Server) -> None:
         self.model = model
         self.server = server
-        self.observer = at
+        self.observer = server.observer
         self.feed = Feed()
         self.own_lost = 0  # requests that carried a fault of ours, and were lost by it
         self.load: LiveWrk | None = None
@@ -174,16 +173,12 @@ def started(model: Model, bin_dir: Path, root: Path, folder: Path, on_death: str
     """A fresh server with faults on and an observer that takes commands; its load ends before it does."""
     scratch = folder / model.key
     scratch.mkdir()
-    options = (*observer.OPTIONS, "--faults", "on", "--on-death", on_death, "--stuck-after-ms", str(STUCK_AFTER_MS))
+    options = (*observer.CONTROL, "--faults", "on", "--on-death", on_death, "--stuck-after-ms", str(STUCK_AFTER_MS))
     server = Server(model, bin_dir, root, scratch, options)
     server.niceness = NICENESS
     with server:
         server.check(PATH)
-        try:
-            at = wait_for(lambda: observer.find(server.said()), "the address of the observer")
-        except LabError as error:
-            raise LabError(f"{model.label}: {error}; it said:\n{server.said()}") from error
-        side = Side(model, server, at)
+        side = Side(model, server)
         try:
             yield side
         finally:

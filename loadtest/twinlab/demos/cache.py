@@ -5,7 +5,7 @@ import http.client
 from twinlab.base.errors import LabError
 from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import Stage, full_strength, next_death, status, worker_pids
+from twinlab.demos.stage import Stage, full_strength, next_death, worker_pids
 from twinlab.demos.tally import StartTally
 from twinlab.machine import processes
 from twinlab.servers import memory_limit
@@ -102,11 +102,11 @@ def _limited(stage: Stage) -> list[Fact]:
                     before = set(worker_pids(server))
                     _fill(server, mode)
                     if mode == "lru":
-                        lives.note(not status(server)["deaths"])
+                        lives.note(not server.status()["deaths"])
                         continue
                     victim = next_death(server, set())
                     after = set(full_strength(server, victim))
-                    signal_name = status(server)["deaths"][0]["signal"]
+                    signal_name = server.status()["deaths"][0]["signal"]
                     dies.note(signal_name == "SIGKILL")
                     if key == "prefork":
                         one.note(before - after == {victim})

@@ -29,7 +29,7 @@ def run(stage: Stage) -> list[Fact]:
         with stage.start(key, "--rebalance", "on", "--control", control) as server:
             before = _threads(stage, control)
             with wrk.Wrk(server.port, "/plaintext", CONNECTIONS, 5) as load:
-                wait_for(lambda: sum(connections(server)) > CONNECTIONS, "wrk has connected")
+                wait_for(lambda: sum(connections(server)) >= CONNECTIONS, "wrk has connected")
                 _twinctl(stage, control, "recycle", "0")
                 wait_for(lambda: before[0].isdisjoint(_tids_of(server)), "the old process is gone")
                 errors = load.finish().errors

@@ -8,9 +8,8 @@ from twinlab.base.waiting import comes_true, wait_for
 from twinlab.clients import wrk
 from twinlab.demos.lines import to_every
 from twinlab.demos.stage import (Stage, ask, connections, death_of, full_strength, is_answered, next_death,
-                                 ready_workers, status, worker_pids)
+                                 ready_workers, worker_pids)
 from twinlab.demos.tally import StartTally
-from twinlab.servers import account
 from twinlab.servers.server import Server
 
 TITLE = "a cluster of worker processes: scale it, restart it, lose one, under load"
@@ -40,7 +39,7 @@ def _managed(stage: Stage) -> list[Fact]:
     stage.say(f"prefork under wrk -c{CONNECTIONS}: SIGTTIN, SIGTTOU, SIGHUP, and SIGKILL to a worker")
     for key in stage.repeated("prefork"):
         with stage.start(key, "--rebalance", "on") as server:
-            master, before = status(server)["master_pid"], worker_pids(server)
+            master, before = server.status()["master_pid"], worker_pids(server)
             os.kill(master, signal.SIGTTIN)
             new = wait_for(lambda: set(worker_pids(server)) - set(before), "a further worker")
             added.note(comes_true(lambda: ask(server, "/whoami")["pid"] in new))
@@ -75,12 +74,12 @@ def _all_work(server: Server) -> bool:
 
 
 def _connected(server: Server) -> None:
-    wait_for(lambda: sum(connections(server)) > CONNECTIONS, "wrk has connected")
+    wait_for(lambda: sum(connections(server)) >= CONNECTIONS, "wrk has connected")
 
 
 def _kill_one(server: Server, tally: StartTally) -> float:
     before = full_strength(server)
-    known = {death["pid"] for death in status(server)["deaths"]}
+    known = {death["pid"] for death in server.status()["deaths"]}
     os.kill(before[0], signal.SIGKILL)
     victim = next_death(server, known)
     after = full_strength(server, victim)
@@ -94,7 +93,7 @@ def _gap(stage: Stage) -> list[Fact]:
                         "and new connections are answered")
     for key in stage.repeated("prefork"):
         with stage.start(key) as server, to_every(server) as lines:
-            master = status(server)["master_pid"]
+            master = server.status()["master_pid"]
             os.kill(master, signal.SIGSTOP)
             try:
                 os.kill(lines[0].pid, signal.SIGKILL)
@@ -131,10 +130,9 @@ def _balance(stage: Stage) -> list[Fact]:
 
 
 def _shares(server: Server) -> list[int]:
-    """Connections of each worker once wrk has opened all of its own, without the one that asks."""
+    """Connections of each worker once wrk has opened all of its own."""
     def look() -> list[int] | None:
-        counts = [worker["connections_open"] - account.is_looked_at_by(worker)
-                  for worker in status(server)["workers"]]
+        counts = connections(server)
         return counts if sum(counts) == CONNECTIONS else None
     return wait_for(look, "wrk has connected")
 

@@ -9,7 +9,7 @@ from twinlab.base.observed import Fact
 from twinlab.base.waiting import comes_true, wait_for
 from twinlab.clients import wrk
 from twinlab.demos.lines import to_every
-from twinlab.demos.stage import Stage, connections, full_strength, is_answered, status
+from twinlab.demos.stage import Stage, connections, full_strength, is_answered
 from twinlab.machine import processes, procfs
 from twinlab.servers.server import Server
 
@@ -40,7 +40,7 @@ def run(stage: Stage) -> list[Fact]:
 def _stop_one(server: Server) -> tuple[int, int]:
     """Send some worker into a deadlock. Its pid and tid."""
     is_answered(server, "/fault/deadlock", 0.05)
-    stuck = wait_for(lambda: [worker for worker in status(server)["workers"]
+    stuck = wait_for(lambda: [worker for worker in server.status()["workers"]
                               if (worker["current"] or "").startswith("GET /fault/deadlock")], "a worker hangs")
     return stuck[-1]["pid"], stuck[-1]["tid"]
 
@@ -55,12 +55,12 @@ def _unseen(stage: Stage) -> list[Fact]:
     for key in stage.repeated("prefork", "threadpool", at_most=5):
         with stage.start(key, *SUPERVISED, "--on-stuck", "report") as server:
             with wrk.Wrk(server.port, "/plaintext", CONNECTIONS, 5) as load:
-                wait_for(lambda: sum(connections(server)) > CONNECTIONS, "wrk has connected")
+                wait_for(lambda: sum(connections(server)) >= CONNECTIONS, "wrk has connected")
                 pid, tid = _stop_one(server)
                 before_ns = procfs.cpu_ns(pid, tid)
                 time.sleep(WINDOW_S)
                 after_ns, registers = procfs.cpu_ns(pid, tid), procfs.registers(pid, tid)
-                held = next(w["connections_open"] for w in status(server)["workers"] if w["tid"] == tid)
+                held = next(w["connections_open"] for w in server.status()["workers"] if w["tid"] == tid)
                 errors = load.finish().errors
             processes.kill_quietly(pid)  # it would not hear that the server is to stop
             if before_ns is not None and after_ns is not None:
@@ -92,7 +92,7 @@ def _shared_lock(stage: Stage) -> list[Fact]:
     for key in stage.repeated("prefork"):
         with stage.start(key, "--on-stuck", "report") as server, to_every(server) as lines:
             lines[0].send("/fault/die-holding-lock?lock=fragile")
-            wait_for(lambda: status(server)["deaths"], "the owner of the lock is dead")
+            wait_for(lambda: server.status()["deaths"], "the owner of the lock is dead")
             stage.say(f"prefork: pid {lines[0].pid} is dead and held a lock; its siblings ask for it")
             for line in lines[1:]:
                 line.send("/counter?mode=fragile")

@@ -5,7 +5,7 @@ import signal
 
 from twinlab.base.observed import Fact
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import Stage, ask, full_strength, next_death, status
+from twinlab.demos.stage import Stage, ask, full_strength, next_death
 from twinlab.machine import processes
 from twinlab.servers.server import Server
 
@@ -65,7 +65,7 @@ def _leaks(stage: Stage) -> list[Fact]:
             with to_every(server, "pid") as lines:
                 pid, before_kib, after_kib = _leak(lines[0])
             stays.note(after_kib - before_kib > LEAK_BYTES // 1024 * 0.9)
-            known = {death["pid"] for death in status(server)["deaths"]}
+            known = {death["pid"] for death in server.status()["deaths"]}
             os.kill(pid, signal.SIGKILL)
             next_death(server, known)
             successor = max(full_strength(server, pid), key=lambda each: _generation(server, each))
@@ -85,4 +85,4 @@ def _leak(line: Line) -> tuple[int, int, int]:
 
 
 def _generation(server: Server, pid: int) -> int:
-    return next(worker["generation"] for worker in status(server)["workers"] if worker["pid"] == pid)
+    return next(worker["generation"] for worker in server.status()["workers"] if worker["pid"] == pid)

@@ -7,7 +7,7 @@ import signal
 from twinlab.base.observed import Fact
 from twinlab.base.waiting import comes_true
 from twinlab.demos.lines import Line, to_every
-from twinlab.demos.stage import Stage, death_of, full_strength, next_death, ready_workers, status, worker_pids
+from twinlab.demos.stage import Stage, death_of, full_strength, next_death, ready_workers, worker_pids
 from twinlab.machine import procfs
 from twinlab.servers.server import Server
 
@@ -35,7 +35,7 @@ def _processes(stage: Stage) -> list[Fact]:
     for key in stage.repeated("prefork"):
         with stage.start(key) as server:
             with to_every(server) as lines:
-                master = status(server)["master_pid"]
+                master = server.status()["master_pid"]
                 whos = [line.ask("/whoami") for line in lines]
                 for who in whos:
                     known.note(who["ppid"] == master and [each["pid"] for each in whos].count(who["pid"]) == 1)
@@ -48,11 +48,11 @@ def _processes(stage: Stage) -> list[Fact]:
                 os.kill(pid, signum)
                 learns.note(death_of(server, pid)["signal"] == name)
             stage.show("the master's notes: " + ", ".join(f"pid {death['pid']} {death['signal']}"
-                                                          for death in status(server)["deaths"]))
+                                                          for death in server.status()["deaths"]))
     for key in stage.repeated("prefork", "hybrid", "threadpool"):
         with stage.start(key) as server:
             workers = worker_pids(server)
-            os.kill(status(server)["master_pid"], signal.SIGTERM)
+            os.kill(server.status()["master_pid"], signal.SIGTERM)
             reaches.note(comes_true(lambda: not set(workers) & set(server.pids())))
     return [known.fact(), learns.fact(), reaches.fact(), spares.fact()]
 
@@ -88,7 +88,7 @@ def _threads(stage: Stage) -> list[Fact]:
 def _kill_thread(server: Server, pid: int, tid: int) -> bool:
     """Whether no thread of the process outlives the signal to one."""
     before = set(procfs.tids(pid))
-    known = {death["pid"] for death in status(server)["deaths"]}
+    known = {death["pid"] for death in server.status()["deaths"]}
     if _LIBC.tgkill(pid, tid, signal.SIGSEGV) != 0:
         return False
     victim = next_death(server, known)

@@ -3,7 +3,7 @@
 from twinlab.base.observed import Fact
 from twinlab.base.waiting import comes_true, wait_for
 from twinlab.demos.lines import Line
-from twinlab.demos.stage import Stage, ask, end_by, full_strength, is_answered, ready_workers, status
+from twinlab.demos.stage import Stage, ask, end_by, full_strength, is_answered, ready_workers
 from twinlab.servers.server import Server
 
 TITLE = "a fault in a thread: die with the process, or recover in another thread"
@@ -52,11 +52,11 @@ def _recover(stage: Stage) -> list[Fact]:
             line.close()
             changed = wait_for(lambda: [slot for slot, tid in _pool(server).items() if tid != before[slot]],
                                "a new thread")
-            one.note(answer == 500 and not status(server)["deaths"])
+            one.note(answer == 500 and not server.status()["deaths"])
             another.note(len(changed) == 1)
             stage.say(f"recover: pool threads before {sorted(before.values())}, after "
                       f"{sorted(_pool(server).values())}; faults recovered: "
-                      f"{status(server)['totals']['faults_recovered']}")
+                      f"{server.status()['totals']['faults_recovered']}")
     return [one.fact(), another.fact()]
 
 
@@ -87,9 +87,9 @@ def _damaged_heap(stage: Stage) -> Fact:
 
             def ends() -> list[object]:
                 is_answered(server, "/lab/heap?kib=1024")
-                return status(server)["deaths"]
+                return server.status()["deaths"]
             if tally.note(comes_true(ends, 5.0)):
-                death = status(server)["deaths"][0]
+                death = server.status()["deaths"][0]
     stage.say(f"after damage to the heap: pid {death['pid']} was killed by {death['signal']}" if tally.fact().observed
               else "the damaged heap killed nobody")
     return tally.fact()

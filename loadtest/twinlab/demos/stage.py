@@ -106,19 +106,9 @@ def kills(server: Server, path: str) -> bool:
     return False
 
 
-def status(server: Server) -> dict[str, Any]:
-    """/status, asked again when the worker that was asked has died or hangs."""
-    def try_once() -> dict[str, Any] | None:
-        try:
-            return server.status(1.0)
-        except (http.RequestLost, http.NoAnswer):
-            return None
-    return wait_for(try_once, "an answer to /status")
-
-
 def end_by(server: Server, path: str) -> int | None:
     """Ask for something deadly. The pid of who died of it, once the server is whole again; None: nobody."""
-    known = {death["pid"] for death in status(server)["deaths"]}
+    known = {death["pid"] for death in server.status()["deaths"]}
     if not kills(server, path):
         return None
     victim = next_death(server, known)
@@ -129,13 +119,13 @@ def end_by(server: Server, path: str) -> int | None:
 def next_death(server: Server, known: set[int]) -> int:
     """The pid of a process whose death is new."""
     def look() -> int | None:
-        return next((death["pid"] for death in status(server)["deaths"] if death["pid"] not in known), None)
-    return wait_for(look, "/status tells of a death")
+        return next((death["pid"] for death in server.status()["deaths"] if death["pid"] not in known), None)
+    return wait_for(look, "the server tells of a death")
 
 
 def ready_workers(server: Server) -> list[dict[str, Any]]:
     """Every slot with somebody who serves in it."""
-    return [worker for worker in status(server)["workers"] if worker["state"] == "ready"]
+    return [worker for worker in server.status()["workers"] if worker["state"] == "ready"]
 
 
 def worker_pids(server: Server) -> list[int]:
@@ -145,23 +135,24 @@ def worker_pids(server: Server) -> list[int]:
 
 def connections(server: Server) -> list[int]:
     """Open connections of each worker."""
-    return [worker["connections_open"] for worker in status(server)["workers"]]
+    return [worker["connections_open"] for worker in server.status()["workers"]]
 
 
 def full_strength(server: Server, without_pid: int = 0) -> list[int]:
     """The serving processes, once every slot is ready again and the old one is gone."""
     def look() -> list[int] | None:
-        workers = status(server)["workers"]
-        pids = sorted({worker["pid"] for worker in workers})
-        whole = all(worker["state"] == "ready" for worker in workers) and without_pid not in pids
-        return pids if whole else None
+        status = server.status()
+        pids = sorted(process["pid"] for process in status["processes"])
+        whole = (len(pids) == status["processes_wanted"]
+                 and all(each["state"] == "ready" for each in (*status["processes"], *status["workers"])))
+        return pids if whole and without_pid not in pids else None
     return wait_for(look, "every worker is ready")
 
 
 def death_of(server: Server, pid: int) -> dict[str, Any]:
     """The server's record of a death."""
-    return wait_for(lambda: next((death for death in status(server)["deaths"] if death["pid"] == pid), None),
-                    f"/status tells of the death of {pid}")
+    return wait_for(lambda: next((death for death in server.status()["deaths"] if death["pid"] == pid), None),
+                    f"the server tells of the death of {pid}")
 
 
 def story_of(server: Server, pid: int) -> dict[str, Any]:

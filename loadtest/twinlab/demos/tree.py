@@ -7,7 +7,7 @@ import socket
 
 from twinlab.base.observed import Fact
 from twinlab.base.waiting import comes_true
-from twinlab.demos.stage import Stage, full_strength, next_death, status, worker_pids
+from twinlab.demos.stage import Stage, full_strength, next_death, worker_pids
 from twinlab.machine import procfs
 from twinlab.servers.server import Server
 
@@ -25,7 +25,7 @@ def run(stage: Stage) -> list[Fact]:
                       "SIGKILL to the master ends every process of the server, and nobody listens any more")
     for key in stage.repeated("prefork", "hybrid", "threadpool"):
         with stage.start(key) as server:
-            master, pids = status(server)["master_pid"], worker_pids(server)
+            master, pids = server.status()["master_pid"], worker_pids(server)
             for pid in pids:
                 root.note(procfs.parent(pid) == master)
             stage.say(f"{key}: the tree, then SIGKILL to a worker (where there are siblings), then to the master")

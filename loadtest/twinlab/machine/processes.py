@@ -218,12 +218,23 @@ class Memory:
     page_tables: int
 
 
-def memory(pids: Iterable[int]) -> Memory:
-    """What these processes use together."""
-    found = [parse_memory(_text_or_nothing(Path(f"/proc/{pid}/smaps_rollup"))
-                          + _text_or_nothing(Path(f"/proc/{pid}/status"))) for pid in pids]
-    return Memory(sum(m.pss for m in found), sum(m.uss for m in found), sum(m.rss for m in found),
-                  sum(m.page_tables for m in found))
+def memory(pids: Iterable[int], beside: Iterable[int] = ()) -> Memory:
+    """What these processes use together. beside: processes that share pages with them and are not to be counted. Their
+    parts of these pages are, since without them the others would have the same pages, each in larger parts."""
+    found = [_memory_of(pid) for pid in pids]
+    return Memory(sum(m.pss for m in found) + sum(_shared_kib(pid) for pid in beside), sum(m.uss for m in found),
+                  sum(m.rss for m in found), sum(m.page_tables for m in found))
+
+
+def _memory_of(pid: int) -> Memory:
+    return parse_memory(_text_or_nothing(Path(f"/proc/{pid}/smaps_rollup"))
+                        + _text_or_nothing(Path(f"/proc/{pid}/status")))
+
+
+def _shared_kib(pid: int) -> int:
+    """A process's parts of the pages that others have, too."""
+    found = _memory_of(pid)
+    return found.pss - found.uss
 
 
 def parse_memory(text: str) -> Memory:
@@ -237,9 +248,10 @@ def parse_memory(text: str) -> Memory:
                   figures.get("Rss", 0), figures.get("VmPTE", 0))
 
 
-def pss_kib(pids: Iterable[int]) -> int | None:
-    """Memory of these processes with every shared page split among its users (a sum of RSS would count it often)."""
-    total = 0
+def pss_kib(pids: Iterable[int], beside: Iterable[int] = ()) -> int | None:
+    """Memory of these processes with every shared page split among its users (a sum of RSS would count it often); the
+    parts that processes beside them have are theirs, see memory()."""
+    total = sum(_shared_kib(pid) for pid in beside)
     for pid in pids:
         try:
             total += parse_pss_kib(Path(f"/proc/{pid}/smaps_rollup").read_text())

@@ -8,9 +8,8 @@ from twinlab.base.errors import LabError
 from twinlab.base.waiting import wait_for
 from twinlab.clients.wrk import Style
 from twinlab.runs import speed
-from twinlab.runs.idle import SETTLE_DEADLINE_S
+from twinlab.runs.idle import SETTLE_DEADLINE_S, wait_for_open
 from twinlab.runs.speed import Bench
-from twinlab.servers import account
 from twinlab.servers.models import Model
 from twinlab.servers.server import Server
 from twinlab.servers.workloads import Workload
@@ -19,7 +18,6 @@ WAYS = ("shared", "reuseport")
 WORKERS = (2, 4)
 CLOSE = Workload("close", "/plaintext, a connection for each request", "/plaintext", Style(close=True))
 KEPT_CONNECTIONS = 64
-TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,9 @@ def run(bench: Bench, key: str, way: str, workers: int, round_number: int) -> Ac
     with Server(model_of(key, workers), bench.bin_dir, bench.root, bench.scratch, options) as server:
         server.check(CLOSE.path)
         speed.warm_up(bench, server, CLOSE)
-        before = loop_figures(server.status_in_time(), "requests_handled")
+        before = loop_figures(server.settled_status(), "requests_handled")
         timed = speed.measure(bench, server, CLOSE)
-        after = loop_figures(server.status_in_time(), "requests_handled")
+        after = loop_figures(server.status(), "requests_handled")
         kept = open_at_once(server)
     if not timed.result.answered:
         raise LabError(f"{server.label} answered no request under Connection: close\n{server.log_tail()}")
@@ -81,26 +79,19 @@ def loop_figures(status: dict[str, Any], name: str) -> list[int]:
 
 
 def open_at_once(server: Server) -> list[int]:
-    """Open connections together, and tell how many each loop took. One of them asks, so that no other is counted."""
-    wait_for(lambda: server.status_in_time()["totals"]["connections_open"] == 1,
-             f"{server.label} has no open connection", SETTLE_DEADLINE_S)
+    """Open connections together, and tell how many each loop took."""
+    wait_for_open(server, 0)
     connections = [socket.socket() for _ in range(KEPT_CONNECTIONS)]
     try:
         for connection in connections:
             connection.setblocking(False)
             connection.connect_ex(("127.0.0.1", server.port))
-        asking = connections[0]
-        asking.settimeout(TIMEOUT_S)
-        counts: list[int] = []
 
-        def all_taken() -> bool:
-            counts[:] = loop_figures(account.read_on(asking), "connections_open")
-            return sum(counts) == KEPT_CONNECTIONS
+        def all_taken() -> list[int] | None:
+            counts = loop_figures(server.status(), "connections_open")
+            return counts if sum(counts) == KEPT_CONNECTIONS else None
 
-        wait_for(all_taken, f"{server.label} accepts {KEPT_CONNECTIONS} connections", SETTLE_DEADLINE_S)
-        return counts
-    except OSError as error:
-        raise LabError(f"{server.label}: no account on a kept connection ({error})") from error
+        return wait_for(all_taken, f"{server.label} accepts {KEPT_CONNECTIONS} connections", SETTLE_DEADLINE_S)
     finally:
         for connection in connections:
             connection.close()

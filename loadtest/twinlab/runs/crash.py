@@ -16,6 +16,7 @@ from twinlab.machine.deaths import Watched
 from twinlab.runs.journal import Balance
 from twinlab.runs.speed import Bench
 from twinlab.runs.stall import Kept
+from twinlab.servers.account import Silent
 from twinlab.servers.models import Model
 from twinlab.servers.server import Server
 
@@ -38,10 +39,6 @@ FAULT_PATIENCE_S = 20.0  # the request that carries a fault waits in the queue b
 # have booked it as finished: wrk goes on to the next request and loses that one, but the laboratory does not, and its
 # answered request would stand in the journal as lost.
 QUIET_S = 0.01
-
-
-class ServerSilent(LabError):
-    """Nobody answers /status. After a crash that is what the crash has done, and no error of the laboratory."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +155,7 @@ class Round:
 
     def crash_once(self) -> None:
         """Break one worker process, then wait until its successor is ready and has served."""
-        before = self.status()
+        before = self._look()
         victim, crash = self._break_from(before) if self._breakage.fault == "sigkill" else self._poison(before)
         self.crashes.append(crash)
         self._wait_for_recovery(crash, {death["pid"] for death in before["deaths"]}, victim)
@@ -185,7 +182,7 @@ class Round:
         """Which one, and when: the moment before, since the kernel may take the CPU away in the one after."""
         pids = ready_pids(status)
         if not pids:
-            raise LabError(f"{self._server.model.label}: /status shows no ready worker to kill")
+            raise LabError(f"{self._server.model.label} has no ready worker to kill")
         victim, at_s = self._rng.choice(pids), time.monotonic()
         os.kill(victim, signal.SIGKILL)
         return victim, at_s
@@ -221,8 +218,8 @@ class Round:
         deadline_s = time.monotonic() + RECOVERY_DEADLINE_S
         while not crash.recovered and time.monotonic() < deadline_s:
             try:
-                status = self.status()
-            except ServerSilent as error:
+                status = self._look()
+            except Silent as error:  # that is what the crash has done, and no error of the laboratory
                 self._silenced = True
                 self.notes.append(f"crash {len(self.crashes)}: {error.args[0].splitlines()[0]}")
                 return
@@ -236,26 +233,15 @@ class Round:
             self.notes.append(f"no successor was {what} within {RECOVERY_DEADLINE_S:.0f} s of crash "
                               f"{len(self.crashes)}")
 
-    def status(self) -> dict[str, Any]:
-        """GET /status, however often it takes: the worker that was asked may be the one that dies."""
-        deadline_s = time.monotonic() + RECOVERY_DEADLINE_S
-        while True:
-            try:
-                self._last = self._server.status()
-                return self._last
-            except http.RequestLost:
-                self._lab_losses_s.append(time.monotonic())
-            except http.NoAnswer:
-                pass
-            if time.monotonic() > deadline_s or not self._server.is_running():
-                raise ServerSilent(f"{self._server.model.label} answers nothing any more\n{self._server.log_tail()}")
-            time.sleep(POLL_S)
+    def _look(self) -> dict[str, Any]:
+        self._last = self._server.status()
+        return self._last
 
     def final_status(self) -> tuple[dict[str, Any], bool]:
         """The last account, and whether it is the final one: a server that a crash has silenced gives none."""
         if self._silenced:
             return self._last, False
-        return self.status(), True
+        return self._look(), True
 
     def complete(self, probes: list[Probe], kept: Kept, end_s: float) -> None:
         """Work out each crash's figures, now that all probes are in."""
@@ -314,7 +300,7 @@ def moments_s(first_s: float, deaths: Iterable[dict[str, Any]]) -> list[float]:
 
 
 def connections_of(death: dict[str, Any], before: dict[str, Any]) -> int:
-    """What the dead process had open, by its slots in the /status before the death.
+    """What the dead process had open, by its slots in the account before the death.
 
     A process that was not there yet is known by its death record alone, which cannot tell if others were cut, too.
     """

@@ -74,10 +74,10 @@ class Identity:
 
 def check(status: Mapping[str, Any], load: wrk.Result | None = None, probed: Sequence[lab_prober.Result] = (),
           lab_lost: int = 0, tolerance: int = 0) -> Identity:
-    """Hold what clients saw of a server's whole life against its /status, taken after the last death."""
+    """Hold what clients saw of a server's whole life against its account, taken after the last death."""
     totals, deaths = status["totals"], status["deaths"]
     if totals["deaths"] != len(deaths):
-        raise LabError(f"/status has {len(deaths)} records of {totals['deaths']} deaths: too many for the identity; "
+        raise LabError(f"the account has {len(deaths)} records of {totals['deaths']} deaths: too many for the identity; "
                        "check runs with fewer deaths")
     balance = Balance(load.cut_requests if load else 0, totals["requests_lost"], lab_lost)
     return Identity(balance, sum(death["idle_cut"] for death in deaths), sum(result.cut for result in probed),

@@ -9,7 +9,6 @@ from twinlab.base.judged import Judged
 from twinlab.base.stats import Ratio
 from twinlab.base.waiting import wait_for
 from twinlab.clients.crowd import Crowd
-from twinlab.machine import processes
 from twinlab.runs import speed
 from twinlab.runs.speed import Bench
 from twinlab.servers import workloads
@@ -119,15 +118,15 @@ def measure(bench: Bench, server: Server) -> Window:
 
 def memory(server: Server, idle_connections: int) -> int:
     wait_for_open(server, idle_connections)
-    pss_kib = processes.pss_kib(server.pids())
+    pss_kib = server.pss_kib()
     if pss_kib is None:
         raise LabError("cannot read the server's memory from /proc/PID/smaps_rollup; run as the same user or root")
     return pss_kib
 
 
 def wait_for_open(server: Server, expected: int) -> None:
-    """Until the server has exactly these connections, and the one that asks."""
-    wait_for(lambda: server.status_in_time()["totals"]["connections_open"] == expected + 1,
+    """Until the server has exactly these connections."""
+    wait_for(lambda: server.status()["totals"]["connections_open"] == expected,
              f"{server.label} has {expected} open connections", SETTLE_DEADLINE_S)
 
 

@@ -2,7 +2,7 @@
 
 wrk sees one error for every connection that dies under a request. The server's master counts, for a dead process, the
 requests in progress and those awaited on open connections. If both are right they agree, once the requests that the
-laboratory itself lost (the one that carries the fault, probes, status polls) are taken off the server's figure.
+laboratory itself lost (the one that carries the fault, probes) are taken off the server's figure.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from typing import Any, Callable, Sequence
 
 from twinlab.base import stats
 from twinlab.base.errors import LabError
-from twinlab.clients import http, visitor
+from twinlab.clients import visitor
 from twinlab.clients.slowhttptest import Attack, Attacker, Result
 from twinlab.clients.visitor import Visit, Visitor
 from twinlab.machine import processes
@@ -69,15 +69,15 @@ class Samples:
     status_failures: int = 0
 
     def take(self, server: Server) -> None:
-        pss_kib = processes.pss_kib(server.pids())
+        pss_kib = server.pss_kib()
         if pss_kib is not None:
             self.pss_kib.append(pss_kib)
         tcp_kib = processes.tcp_memory_kib()
         if tcp_kib is not None:
             self.tcp_kib.append(tcp_kib)
         try:
-            self.totals = server.status()["totals"]
-        except (http.RequestLost, http.NoAnswer, LabError):
+            self.totals = server.status(patience_s=0.0)["totals"]
+        except LabError:
             self.status_failures += 1
         else:
             self.connections_open.append(self.totals["connections_open"])

@@ -59,7 +59,7 @@ def run(bench: Bench, model: Model, workload: Workload, round_number: int) -> Sp
         server.check(workload.path)
         pss_kib = memory_under_load(bench, server, workload)
         timed = measure(bench, server, workload)
-        deaths = server.status_in_time()["totals"]["deaths"]
+        deaths = server.status()["totals"]["deaths"]
     return make_run(round_number, model.key, workload, timed, pss_kib, deaths, len(server.leftovers))
 
 
@@ -74,11 +74,11 @@ class Timed:
 
 def measure(bench: Bench, server: Program, workload: Workload) -> Timed:
     """The timed window. It begins when all requests of an earlier load are out of the queues."""
-    before, looks = server.settled_status(), server.looks
+    before = server.settled_status()
     timed = measure_at_once(bench, server, workload)
     after = server.settled_status()
     if before and after:
-        hold_against_books(timed.result, before, after, server.looks - looks, bench.connections * workload.style.depth)
+        hold_against_books(timed.result, before, after, bench.connections * workload.style.depth)
     return timed
 
 
@@ -92,16 +92,14 @@ def measure_at_once(bench: Bench, server: Program, workload: Workload) -> Timed:
     return Timed(result, processes.cpu_us(pids) - cpu_before_us, pids)
 
 
-def hold_against_books(result: wrk.Result, before: dict[str, Any], after: dict[str, Any], looks: int,
-                       at_once: int) -> None:
-    """The server knows the laboratory's own looks as well; and wrk may have stopped before it read the last answers,
-    one for each request that it had sent.
+def hold_against_books(result: wrk.Result, before: dict[str, Any], after: dict[str, Any], at_once: int) -> None:
+    """wrk may have stopped before it read the last answers, one for each request that it had sent.
 
     A server that has lost a process has lost its books as well, and says so by its deaths.
     """
     if after["totals"]["deaths"]:
         return
-    answered = books.Books.of(after).finished - books.Books.of(before).finished - looks
+    answered = books.Books.of(after).finished - books.Books.of(before).finished
     if not result.requests <= answered <= result.requests + at_once:
         raise Accident(f"wrk counted {result.requests} answers, the server {answered}")
 
@@ -131,7 +129,7 @@ def memory_under_load(bench: Bench, server: Program, workload: Workload) -> int 
     """Load for a moment outside the timed window; the memory is read then, since reading it holds the server up."""
     with _load(bench, server, workload, bench.warmup_s):
         time.sleep(bench.warmup_s)
-        return processes.pss_kib(server.pids())
+        return server.pss_kib()
 
 
 def _load(bench: Bench, server: Program, workload: Workload, max_s: float) -> wrk.Wrk:

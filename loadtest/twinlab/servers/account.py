@@ -1,47 +1,51 @@
-"""A server's account of itself: the one place that knows where it is told, in which words, and what asking costs.
+"""A server's account of itself: the one place that knows where it is told, and in which words.
 
-Everybody else takes the dictionary that read() gives, and LOOK_REQUESTS where requests are counted one by one.
+Its observer tells it, out of the memory that the server's processes share. So to ask is no request of the server's, it
+opens no connection to who serves, and it is answered while every worker hangs. Everybody else takes the dictionary that
+read() gives:
+
+    model, dispatch, totals, deaths     as the observer has them
+    master_pid
+    generation                          of the newest process
+    processes_wanted                    how many there are to be that serve
+    processes                           these: number, pid, generation, state
+    workers                             their threads: pid, process (its number) and generation; current, the request
+                                        line that it works on, or None; all else as the observer has it
 """
 
-import socket
 from typing import Any, Mapping
 
-from twinlab.base.errors import LabError
-from twinlab.clients import http
-
-PATH = "/status"
-# Who serves also tells: a look is a request like others, begun and not yet ended when its answer is written.
-LOOK_REQUESTS = 1
+from twinlab.base.errors import LabError, understood
+from twinlab.servers.observer import Observer
 
 
-class Busy(LabError):
-    """The server has no room for this request now."""
+class Silent(LabError):
+    """Nobody tells the account any more: the server is gone, or its observer does not come back."""
 
 
-def read(port: int, timeout_s: float = 2.0, label: str = "the server") -> dict[str, Any]:
-    """What the server at this port tells. RequestLost, NoAnswer: whoever was asked has died, or does not answer."""
-    return _understood(http.get(port, PATH, timeout_s), label)
+def read(at: Observer, label: str = "the server") -> dict[str, Any]:
+    """What the server tells at this moment. RequestLost, NoAnswer: the observer has gone, or does not answer."""
+    try:
+        state = at.state()
+    except LabError as error:
+        raise LabError(f"{label}: {error}") from error
+    with understood(f"{label}: what its observer tells"):
+        return _in_our_words(state)
 
 
-def read_on(connection: socket.socket) -> dict[str, Any]:
-    """The same, on a connection that is open already, so that looking opens none; OSError: it is closed."""
-    connection.sendall(f"GET {PATH} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
-    raw = b""
-    while chunk := connection.recv(65536):
-        raw += chunk
-        try:
-            return _understood(http.parse_reply(raw))
-        except http.RequestLost:
-            continue  # not all of it is there yet
-    raise OSError("the server closed it")
+def _in_our_words(state: Mapping[str, Any]) -> dict[str, Any]:
+    processes = state["processes"]
+    return {
+        "model": state["server"]["model"], "dispatch": state["server"]["dispatch"],
+        "totals": state["totals"], "deaths": state["deaths"],
+        "master_pid": state["master"]["pid"], "processes_wanted": state["master"]["processes_wanted"],
+        "generation": max((process["generation"] for process in processes), default=0),
+        "processes": [{name: process[name] for name in ("number", "pid", "generation", "state")}
+                      for process in processes],
+        "workers": [_worker(process, slot) for process in processes for slot in process["slots"]],
+    }
 
 
-def is_looked_at_by(worker: Mapping[str, Any]) -> bool:
-    """Whether this is the worker that gives the account: one of its connections is the laboratory's."""
-    return (worker["current"] or "").startswith(f"GET {PATH} ")
-
-
-def _understood(reply: http.Reply, label: str = "the server") -> dict[str, Any]:
-    if reply.status != 200:
-        raise (Busy if reply.status == 503 else LabError)(f"{label}: GET {PATH} answered {reply.status}")
-    return reply.json()
+def _worker(process: Mapping[str, Any], slot: Mapping[str, Any]) -> dict[str, Any]:
+    return {**slot, "pid": process["pid"], "process": process["number"], "generation": process["generation"],
+            "current": slot["current"]["line"] if slot["current"] else None}

@@ -9,11 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping
 
-from twinlab.servers import account
-
 # A server without load works off what is in its queues: its books move until it is done.
 STILL_S = 2.0
-SETTLE_DEADLINE_S = 30.0
+# Longer than thousands of /sleep in the queues of a few workers take.
+SETTLE_DEADLINE_S = 60.0
 POLL_S = 0.01
 
 
@@ -34,23 +33,25 @@ class Books:
 
     @property
     def under_way(self) -> int:
-        """Requests begun and not ended, without the look itself, which is written before it has ended.
-
-        Below zero: more ends than beginnings.
-        """
-        return self.started - self.finished - self.aborted - self.died - account.LOOK_REQUESTS
+        """Requests begun and not ended. Below zero: more ends than beginnings."""
+        return self.started - self.finished - self.aborted - self.died
 
 
 def settled(read_status: Callable[[], dict[str, Any]], still_s: float = STILL_S) -> dict[str, Any]:
-    """The account of a server that nobody asks for anything any more: all is answered, or nothing moves for a time."""
-    before: int | None = None
+    """The account of a server that nobody asks for anything any more: all is answered, or nothing moves for a time.
+
+    Between two requests of a queue nothing is under way, and what lies in the sockets nobody has begun: so all is
+    answered when two looks see the same, connections too, whose ends come after the last request.
+    """
+    before: tuple[Books, int] | None = None
     still_until_s, deadline_s = 0.0, time.monotonic() + SETTLE_DEADLINE_S
     while True:
         status = read_status()
-        under_way = Books.of(status).under_way
-        if under_way != before:
-            before, still_until_s = under_way, time.monotonic() + still_s
-        if under_way == 0 or time.monotonic() > min(still_until_s, deadline_s):
+        now = Books.of(status), status["totals"]["connections_open"]
+        is_still = now == before
+        if not is_still:
+            before, still_until_s = now, time.monotonic() + still_s
+        if (is_still and now[0].under_way == 0) or time.monotonic() > min(still_until_s, deadline_s):
             return status
         time.sleep(POLL_S)
 

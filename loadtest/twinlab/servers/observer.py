@@ -8,7 +8,9 @@ from twinlab.base.errors import LabError
 from twinlab.clients import events, http
 
 BANNER = re.compile(r"^  observe +http://127\.0\.0\.1:(?P<port>\d+)/(?:#token=(?P<token>\S+))?", re.MULTILINE)
-OPTIONS = ("--observe", "127.0.0.1:0", "--observe-control", "on")
+NAME = "observer"  # of its process, as ps shows it
+OPTIONS = ("--observe", "127.0.0.1:0")
+CONTROL = ("--observe-control", "on")
 STATE_PATH, EVENTS_PATH, COMMANDS_PATH = "/api/v1/state", "/events", "/api/v1/commands"
 STATE_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 10.0
@@ -25,7 +27,7 @@ class Observer:
         """All that it tells, now."""
         reply = http.ask(self.port, "GET", STATE_PATH, timeout_s=STATE_TIMEOUT_S)
         if reply.status != 200:
-            raise LabError(f"the observer answered {STATE_PATH} with {reply.status}")
+            raise LabError(f"its observer answered {STATE_PATH} with {reply.status}")
         return reply.json()
 
     def events(self, last_id: str = "") -> events.Stream:

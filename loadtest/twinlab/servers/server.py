@@ -10,17 +10,18 @@ from typing import Any, Self
 
 from twinlab.base.errors import LabError
 from twinlab.clients import http
-from twinlab.machine import processes
-from twinlab.servers import account, books
+from twinlab.machine import processes, procfs
+from twinlab.servers import account, books, observer
 from twinlab.servers.models import Model
+from twinlab.servers.observer import Observer
 
 START_DEADLINE_S = 20.0
 STOP_GRACE_S = 5.0
 CHECK_PATIENCE_S = 20.0
-# Longer than thousands of /sleep in the queues of a few workers take.
-QUEUE_DEADLINE_S = 60.0
+# An observer that follows another one, as after a reload, is away for a moment.
+AWAY_DEADLINE_S = 20.0
 START_POLL_S = 0.002
-BUSY_POLL_S = 0.05
+AWAY_POLL_S = 0.01
 FIRST_LINE = re.compile(r"listening on http://\S+:(?P<port>\d+) \(model (?P<model>[\w-]+),.*master pid (?P<pid>\d+)\)")
 
 LOG_LEVEL = re.compile(r"^\S+Z \[(\w+)\]", re.MULTILINE)
@@ -58,7 +59,6 @@ class Program:
     def __init__(self, label: str, argv: list[str], scratch: Path) -> None:
         self.label = label
         self.leftovers: list[int] = []
-        self.looks = 0  # at what it tells of itself, which are requests, too
         self._argv = argv
         self._stdout = scratch / "server.out"
         self._stderr = scratch / "server.err"
@@ -121,8 +121,23 @@ class Program:
         return fields is not None and fields[0] not in "ZX" and int(fields[3]) == self._child.pid
 
     def pids(self) -> list[int]:
-        """The master and every process that descends from it."""
-        return processes.session_members(self._child.pid)
+        """The master and every process that descends from it, but for its observer: what is measured."""
+        return [pid for pid in processes.session_members(self._child.pid) if not self._is_beside(pid)]
+
+    def _beside(self) -> list[int]:
+        return [pid for pid in processes.session_members(self._child.pid) if self._is_beside(pid)]
+
+    def _is_beside(self, pid: int) -> bool:
+        """Whether a process of the program's is there for the laboratory alone."""
+        return False
+
+    def memory(self) -> processes.Memory:
+        """What its processes use together, see processes.memory()."""
+        return processes.memory(self.pids(), self._beside())
+
+    def pss_kib(self) -> int | None:
+        """The same with every shared page counted once."""
+        return processes.pss_kib(self.pids(), self._beside())
 
     def check(self, path: str, body_bytes: int | None = None) -> None:
         """One request before a run, so that a workload that only measures errors is never taken for a fast server."""
@@ -145,32 +160,46 @@ class Announced(Program):
 
 
 class Server(Announced):
-    """One of the two servers."""
+    """One of the two servers, with an observer beside it that tells the laboratory what it does."""
+
+    observer: Observer
 
     def __init__(self, model: Model, bin_dir: Path, root: Path, scratch: Path, extra: tuple[str, ...] = (),
                  access_log: str = "off", listen: str = "127.0.0.1:0", bench: str = "on") -> None:
         argv = model.command(str(bin_dir), ["--listen", listen, "--root", str(root), "--access-log", access_log,
-                                            "--bench", bench, *extra])
+                                            "--bench", bench, *observer.OPTIONS, *extra])
         super().__init__(model.label, argv, scratch)
         self.model = model
 
-    def status(self, timeout_s: float = 2.0) -> dict[str, Any]:
-        """Its own account."""
-        found = account.read(self.port, timeout_s, self.label)
-        self.looks += account.LOOK_REQUESTS
-        return found
+    def _ready_port(self) -> int | None:
+        """Not before the banner has named the observer, some lines after the port."""
+        found = observer.find(self.said())
+        if found is None:
+            return None
+        self.observer = found
+        return super()._ready_port()
 
-    def status_in_time(self) -> dict[str, Any]:
-        """The same, however long the queue before it is: what a load has left is answered first."""
-        deadline_s = time.monotonic() + QUEUE_DEADLINE_S
+    def _wait_until_ready(self) -> int:
+        """The observer has answered, too: from then on its process has the name by which it is known."""
+        port = super()._wait_until_ready()
+        self.status()
+        return port
+
+    def _is_beside(self, pid: int) -> bool:
+        return procfs.parent(pid) == self._child.pid and procfs.status(pid).get("Name") == observer.NAME
+
+    def status(self, patience_s: float = AWAY_DEADLINE_S) -> dict[str, Any]:
+        """Its own account. patience_s: for how long it is asked again while nobody tells it."""
+        deadline_s = time.monotonic() + patience_s
         while True:
             try:
-                return self.status(QUEUE_DEADLINE_S)
-            except (http.NoAnswer, http.RequestLost, account.Busy) as error:
+                return account.read(self.observer, self.label)
+            except (http.NoAnswer, http.RequestLost) as error:
                 if time.monotonic() > deadline_s or not self.is_running():
-                    raise LabError(f"{self.label} does not tell of itself: {error}\n{self.log_tail()}") from error
-            time.sleep(BUSY_POLL_S)
+                    raise account.Silent(f"{self.label} does not tell of itself any more ({error})\n"
+                                         f"{self.log_tail()}") from error
+            time.sleep(AWAY_POLL_S)
 
     def settled_status(self) -> dict[str, Any]:
         """The account when nothing is under way any more: no request of an earlier load waits in a queue."""
-        return books.settled(self.status_in_time)
+        return books.settled(self.status)
