@@ -19,6 +19,7 @@ import pytest
 
 from test_documents import section, wait_until
 
+pytestmark = pytest.mark.timeout(3600)  # all is built anew
 ROOT = Path(__file__).resolve().parents[2]
 HANDLERS, SERVER, LOADTEST = "common/handlers/README.md", "server/README.md", "loadtest/README.md"
 STEPS = ((HANDLERS, "Add a handler"), (HANDLERS, "Test a handler"), (SERVER, "Add a setting"), (SERVER, "Add a model"),

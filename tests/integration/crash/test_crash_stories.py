@@ -39,7 +39,7 @@ def crash_by_request(server, fault):
 def wait_for_story(server, pid):
     """The teller needs a moment after the death."""
     return wait_until(lambda: (server.find_death(pid) or {}).get("crash"),
-                      f"/status tells the crash of {pid}")
+                      f"the scoreboard tells the crash of {pid}")
 
 
 def functions(story):
