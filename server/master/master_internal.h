@@ -143,7 +143,7 @@ struct master {
     struct watchdog watchdog;
     struct recycling recycling;
     struct upgrade upgrade;
-    uint64_t oom_kills;      /* on the whole machine, at the last look */
+    uint64_t oom_kills;      /* of its control group, at the last look */
     struct control *control; /* NULL: off */
     struct observation observation;
     struct posterity posterity;

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 96, TEXT_BYTES = 2048 };
+enum { PATH_BYTES = 96, TEXT_BYTES = 2048, CGROUP_PATH_BYTES = 4096 };
 
 /* At most TEXT_BYTES - 1 bytes of the file; false: it has none, or may not be read. */
 static bool read_text(const char *path, char text[TEXT_BYTES])
@@ -116,17 +116,61 @@ uint64_t proc_pss_kib(pid_t pid)
     return line != NULL && sscanf(line, " Pss: %" SCNu64, &kib) == 1 ? kib : 0;
 }
 
-uint64_t proc_oom_kills(void)
+/* ---- Want of memory ---- */
+
+/* The number behind "oom_kill" in a file; false: it has no such line. */
+static bool read_oom_kills(const char *path, uint64_t *kills)
 {
     char line[PATH_BYTES];
+    bool found = false;
+    FILE *file = fopen(path, "re");
+    while (file != NULL && !found && fgets(line, sizeof(line), file) != NULL) {
+        found = sscanf(line, "oom_kill %" SCNu64, kills) == 1;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return found;
+}
+
+/* A line is "4:memory:/group" in cgroup v1, and "0::/group" in v2 (cgroups(7)). */
+static bool read_oom_kills_of_group(const char *line, const char *mount, uint64_t *kills)
+{
+    char path[CGROUP_PATH_BYTES];
+    const char *controllers = strchr(line, ':');
+    const char *group = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+    if (group == NULL) {
+        return false;
+    }
+    const int bytes = (int)strcspn(group + 1, "\n");
+    if (strncmp(controllers, ":memory:", 8) == 0) {
+        snprintf(path, sizeof(path), "%s/memory%.*s/memory.oom_control", mount, bytes, group + 1);
+    } else if (strncmp(controllers, "::", 2) == 0) {
+        snprintf(path, sizeof(path), "%s%.*s/memory.events.local", mount, bytes, group + 1);
+    } else {
+        return false;
+    }
+    return read_oom_kills(path, kills);
+}
+
+bool proc_cgroup_oom_kills(const char *groups, const char *mount, uint64_t *kills)
+{
+    char line[CGROUP_PATH_BYTES];
+    bool found = false;
+    FILE *file = fopen(groups, "re");
+    while (file != NULL && !found && fgets(line, sizeof(line), file) != NULL) {
+        found = read_oom_kills_of_group(line, mount, kills);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return found;
+}
+
+uint64_t proc_oom_kills(void)
+{
     uint64_t kills = 0;
-    FILE *file = fopen("/proc/vmstat", "re");
-    if (file == NULL) {
-        return 0;
-    }
-    while (fgets(line, sizeof(line), file) != NULL &&
-           sscanf(line, "oom_kill %" SCNu64, &kills) != 1) {
-    }
-    fclose(file);
+    (void)(proc_cgroup_oom_kills("/proc/self/cgroup", "/sys/fs/cgroup", &kills) ||
+           read_oom_kills("/proc/vmstat", &kills));
     return kills;
 }

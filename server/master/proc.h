@@ -24,9 +24,14 @@ enum { PROC_DESCRIPTION_BYTES = 1024 };
  * this user may read. */
 void proc_thread_describe(pid_t pid, pid_t tid, char out[PROC_DESCRIPTION_BYTES]);
 
-/* How many processes the kernel has killed for want of memory, on the whole machine, ever. 0: it
- * does not tell. */
+/* How many processes the kernel has killed for want of memory, ever: in the control group of this
+ * process, where its own processes are, too; on the whole machine where the group does not tell. 0:
+ * neither tells. */
 uint64_t proc_oom_kills(void);
+
+/* The same of the groups that a file like /proc/self/cgroup names, which are mounted below mount.
+ * False: they do not tell. */
+bool proc_cgroup_oom_kills(const char *groups, const char *mount, uint64_t *kills);
 
 /* Memory in KiB, of which shared pages count in parts (Pss). 0: cannot be read;
  * errno is ESRCH if the process has ended. */

@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", REPOSITORY / "build" / os.environ.get("TWINHTTPD_PRESET", "dev") / "bin"))
 
 _lock = threading.Lock()
-_peeks = []
+_peeks: list[subprocess.Popen[str]] = []
 
 
 def _start():

@@ -2,9 +2,12 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 /* cmocka.h relies on the four standard headers before it. */
@@ -68,6 +71,67 @@ static void test_memory(void **state)
     munmap(memory, (size_t)MEMORY_KIB * 1024);
 }
 
+/* ---- Who was killed for want of memory ---- */
+
+static char folder[] = "/tmp/twinhttpd-proc-XXXXXX";
+
+static void write_file(const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void make_folder(const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+}
+
+static bool read_kills(uint64_t *kills)
+{
+    char groups[256];
+    snprintf(groups, sizeof(groups), "%s/cgroup", folder);
+    return proc_cgroup_oom_kills(groups, folder, kills);
+}
+
+static void test_kills_in_its_own_group(void **state)
+{
+    (void)state;
+    uint64_t kills = 0;
+    assert_non_null(mkdtemp(folder));
+    assert_false(read_kills(&kills)); /* nothing there */
+    make_folder("memory");
+    make_folder("memory/a");
+    make_folder("b");
+    write_file("cgroup", "5:devices:/a\n4:memory:/a\n0::/b\n");
+    assert_false(read_kills(&kills));
+    write_file("b/memory.events.local", "low 0\noom 2\noom_kill 1\noom_group_kill 0\n");
+    assert_true(read_kills(&kills));
+    assert_int_equal(kills, 1);
+    write_file("memory/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n");
+    assert_true(read_kills(&kills));
+    assert_int_equal(kills, 7);
+    write_file("cgroup", "nonsense\n:\n\n");
+    assert_false(read_kills(&kills));
+    static const char *const left[] = {"memory/a/memory.oom_control",
+                                       "memory/a",
+                                       "memory",
+                                       "b/memory.events.local",
+                                       "b",
+                                       "cgroup",
+                                       ""};
+    for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+        char path[256];
+        snprintf(path, sizeof(path), "%s/%s", folder, left[i]);
+        assert_int_equal(remove(path), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -75,6 +139,7 @@ int main(void)
         cmocka_unit_test(test_nobody),
         cmocka_unit_test(test_description),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_kills_in_its_own_group),
     };
     return cmocka_run_group_tests_name("proc", tests, NULL, NULL);
 }
