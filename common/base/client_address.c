@@ -31,26 +31,6 @@ struct client_address client_address_pack(const struct sockaddr *address)
     return client;
 }
 
-static bool is_loopback_v6(const struct in6_addr *address)
-{
-    return IN6_IS_ADDR_LOOPBACK(address) ||
-           (IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr[12] == IN_LOOPBACKNET);
-}
-
-bool client_address_is_loopback(const struct client_address *client)
-{
-    struct in6_addr v6;
-    memcpy(&v6, &client->words[1], sizeof(v6));
-    switch (client->words[0] >> 32) {
-    case AF_INET:
-        return v6.s6_addr[0] == IN_LOOPBACKNET;
-    case AF_INET6:
-        return is_loopback_v6(&v6);
-    default:
-        return client->words[0] >> 32 == AF_UNIX;
-    }
-}
-
 void client_address_format(const struct client_address *client, char out[CLIENT_TEXT_BYTES])
 {
     int family = (int)(client->words[0] >> 32);

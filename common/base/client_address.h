@@ -19,10 +19,6 @@ struct client_address {
 /* Packs an IPv4 or IPv6 socket address; anything else becomes "unknown". An IPv4 client of an IPv6
  * socket is one of IPv4. */
 struct client_address client_address_pack(const struct sockaddr *address);
-/* Whether the client runs on this machine, as far as its address tells: 127.0.0.0/8, ::1, the
- * former written as IPv6, a Unix socket. A proxy on this machine is such a client for all others.
- */
-bool client_address_is_loopback(const struct client_address *client);
 void client_address_format(const struct client_address *client, char out[CLIENT_TEXT_BYTES]);
 
 #endif

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from support import models
+from support import models, server as servers
 from support.client import request_bytes
 from support.server import shown_line
 from support.waiting import wait_until
@@ -39,9 +39,10 @@ def start_logging(start_server, tmp_path):
 
 
 def was_late(server, stuck=0):
-    """Whether a process took longer to stop than SIGTERM allows; so many threads were in a handler by design."""
+    """Whether a process took longer to stop than SIGTERM allows; so many threads were in a handler by design. Where one
+    is left, ThreadSanitizer waits for a second at the exit: that one is cut short, with all its lines written."""
     left = sum(map(int, re.findall(r"(\d+) threads are still in a handler", server.log())))
-    return left > stuck or server.was_cut_short()
+    return left > stuck or server.was_cut_short() and not (stuck and servers.PRESET == "tsan")
 
 
 def test_every_request_has_a_whole_line(model, start_logging):
