@@ -168,14 +168,15 @@ static size_t piece_bytes(const char *lines, size_t bytes)
 }
 
 /* Takes the last bytes of a file away that we have just written, unless somebody else has appended
- * to them. */
+ * to them. The offset, by which that is seen, is set first: as soon as they are gone, there is room
+ * for a piece of somebody else's line, and who found another offset would leave that there. */
 static bool take_back(int fd, size_t bytes)
 {
     struct stat status;
     return fstat(fd, &status) == 0 && status.st_size >= (off_t)bytes &&
            lseek(fd, 0, SEEK_CUR) == status.st_size &&
-           ftruncate(fd, status.st_size - (off_t)bytes) == 0 &&
-           lseek(fd, status.st_size - (off_t)bytes, SEEK_SET) >= 0;
+           lseek(fd, status.st_size - (off_t)bytes, SEEK_SET) >= 0 &&
+           ftruncate(fd, status.st_size - (off_t)bytes) == 0;
 }
 
 static size_t take_back_torn(int fd, const char *lines, size_t written)

@@ -184,8 +184,10 @@ static bool open_server(struct server *server, const struct server_origin *origi
 }
 
 /* A bare server leaves the pid file: it has given up what removing it may need. Nobody is misled,
- * since the lock on it ends with the process. */
-static int run_server(const struct server_origin *origin, struct config *config)
+ * since the lock on it ends with the process. What it has on the stack must come behind the raising
+ * of the stack's limit: inlined, it would be there before. */
+__attribute__((noinline)) static int run_server(const struct server_origin *origin,
+                                                struct config *config)
 {
     struct server server;
     struct endpoints endpoints;

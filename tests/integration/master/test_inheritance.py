@@ -282,7 +282,7 @@ def odd_start(**changes):
 
 
 ODD_STARTS = {
-    "small-stack": {"stack": 65536},
+    "small-stack": {"stack": 49152},
     "endless-stack": {"stack": resource.RLIM_INFINITY},
     "huge-stack": {"stack": 1 << 33},
     "no-core-files": {"core": 0},
