@@ -25,10 +25,9 @@ struct observation {
     pid_t pid;                      /* 0: there is none */
     uint32_t epoch;                 /* of the configuration that it was started with */
     uint64_t started_ms;
-    bool killed;          /* as it was stuck */
-    uint64_t start_at_ms; /* not before this */
-    uint64_t
-        await_until_ms; /* for what others have to do before it starts; 0: nobody was awaited */
+    bool killed;             /* as it was stuck */
+    uint64_t start_at_ms;    /* not before this */
+    uint64_t await_until_ms; /* others may have to make way until then; 0: they need not */
     struct respawn respawn;
     uint64_t deaths;                        /* not counting those that were told to leave */
     uint64_t beat_at_ms;                    /* when the bulletin is to be posted at the latest */

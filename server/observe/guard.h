@@ -3,9 +3,9 @@
  * commands.
  *
  * - Host must be an address as a number, localhost, or a name that the settings list: a name of
- *   somebody else's, which leads here by a trick (DNS rebinding), is refused. Which number and
- * which port does not matter: nobody can make another number lead here but who forwards it, as ssh
- * -L and containers do. A client that names none (HTTP/1.0) is no browser.
+ *   somebody else's, which leads here by a trick (DNS rebinding), is refused. Which number it is,
+ *   and which port, does not matter: nobody can make another number lead here but who forwards it,
+ *   as ssh -L and containers do. A client that names none (HTTP/1.0) is no browser.
  * - Origin must be absent, or the observer itself: so a page of another site is refused.
  * - A command also takes the token that the server has printed. */
 #ifndef TWINHTTPD_SERVER_OBSERVE_GUARD_H
