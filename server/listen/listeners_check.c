@@ -43,7 +43,8 @@ static bool check_socket(struct listener *listener, int fd, struct error *what)
         }
     }
     if (!is_in_place(listener, fd)) {
-        tell(listener, what, "was moved to another address", "");
+        tell(listener, what,
+             listener_is_listening(fd) ? "was moved to another address" : "was shut down", "");
         return false;
     }
     const char *changed = socket_traits_restore(&listener->traits, fd, &restored);

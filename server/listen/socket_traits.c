@@ -1,5 +1,7 @@
 #include "server/listen/socket_traits.h"
 
+#include "server/listen/listener_internal.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -162,9 +164,10 @@ static const char *remove_filters(int fd, bool *restored)
     return NULL;
 }
 
+/* One that was shut down this moment has no queue: that is not for here to mend, or to name. */
 static const char *restore_backlog(const struct socket_traits *traits, int fd, bool *restored)
 {
-    if (read_backlog(fd) == traits->backlog) {
+    if (read_backlog(fd) == traits->backlog || !listener_is_listening(fd)) {
         return NULL;
     }
     *restored =

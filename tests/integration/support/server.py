@@ -152,7 +152,10 @@ class Server:
         return self.stderr_path.read_text(errors="backslashreplace")
 
     def wait_for_log(self, pattern):
-        return wait_until(lambda: re.search(pattern, self.log()), f"log line {pattern}")
+        try:
+            return wait_until(lambda: re.search(pattern, self.log()), f"log line {pattern}")
+        except AssertionError as late:
+            raise AssertionError(f"{late}; the last lines are:\n" + "\n".join(self.log().splitlines()[-20:])) from None
 
     def assert_clean_log(self):
         """No sanitizer report and no line of level error since it was clean the last time."""

@@ -32,6 +32,16 @@ static struct error error;
 static struct failing_call failing_socket, failing_setsockopt, failing_bind, failing_listen,
     failing_getsockname;
 
+/* Calls until a neighbour shuts the socket down; 0: never. */
+static int calls_to_shutdown;
+
+static void let_neighbour_act(int fd)
+{
+    if (calls_to_shutdown > 0 && --calls_to_shutdown == 0) {
+        assert_int_equal(shutdown(fd, SHUT_RD), 0);
+    }
+}
+
 WRAPPED(int, socket, int domain, int type, int protocol)
 {
     return fails_now(&failing_socket) ? -1 : __real_socket(domain, type, protocol);
@@ -39,6 +49,7 @@ WRAPPED(int, socket, int domain, int type, int protocol)
 
 WRAPPED(int, setsockopt, int fd, int level, int option, const void *value, socklen_t bytes)
 {
+    let_neighbour_act(fd);
     return fails_now(&failing_setsockopt) ? -1 : __real_setsockopt(fd, level, option, value, bytes);
 }
 
@@ -54,6 +65,7 @@ WRAPPED(int, listen, int fd, int backlog)
 
 WRAPPED(int, getsockname, int fd, struct sockaddr *address, socklen_t *bytes)
 {
+    let_neighbour_act(fd);
     return fails_now(&failing_getsockname) ? -1 : __real_getsockname(fd, address, bytes);
 }
 
@@ -65,6 +77,7 @@ static int forget(void **state)
     listener = (struct listener){0};
     several = (struct listeners){0};
     error = (struct error){0};
+    calls_to_shutdown = 0;
     return 0;
 }
 
@@ -677,6 +690,31 @@ static void test_a_socket_that_was_shut_down(void **state)
     assert_takes_connections();
 }
 
+/* Whoever looks was stopped between any two steps, and finds it so: now, or the next time. */
+static void test_a_socket_that_is_shut_down_while_it_is_looked_at(void **state)
+{
+    (void)state;
+    for (int calls = 1;; calls++) {
+        assert_true(listen_at(&listener, "127.0.0.1:0", false, 1, &error));
+        calls_to_shutdown = calls;
+        enum listener_health health = check(false);
+        bool is_over = calls_to_shutdown > 0;
+        calls_to_shutdown = 0;
+        if (is_over) {
+            assert_int_equal(health, LISTENER_SOUND);
+            assert_in_range(calls, 4, 100); /* it was stopped at each of them */
+            return;
+        }
+        if (health == LISTENER_SOUND) {
+            health = check(false);
+        }
+        assert_int_not_equal(health, LISTENER_SOUND);
+        assert_contains(error.text, "was shut down");
+        assert_takes_connections();
+        listener_close(&listener);
+    }
+}
+
 /* It has become a connection, and will never listen again. */
 static void test_a_socket_that_was_made_a_connection(void **state)
 {
@@ -821,6 +859,7 @@ int main(void)
         TEST(test_loopback),
         TEST(test_sound_sockets),
         TEST(test_a_socket_that_was_shut_down),
+        TEST(test_a_socket_that_is_shut_down_while_it_is_looked_at),
         TEST(test_a_socket_that_was_made_a_connection),
         TEST(test_options_that_were_changed),
         TEST(test_flags_that_were_changed),
