@@ -320,6 +320,7 @@ bool master_open(struct master *master)
     if (!control_start(master) || !observation_open(master)) {
         return false;
     }
+    posterity_open(master);
     service_manager_open(&master->service_manager);
     watchdog_open(master);
     blame_open(master);

@@ -34,12 +34,14 @@ enum {
 
 /* ---- Whether there is to be one ---- */
 
-/* The old program of an upgrade observes until the new one serves; then that does. */
+/* The old program of an upgrade observes until the new one serves; then that does, unless the old
+ * one serves again. */
 static bool is_wanted(const struct master *master)
 {
     const bool is_successor = master->phase == MASTER_STARTING && inheritance_is_offered();
     return reload_in_force(master)->observing.count > 0 && !is_successor &&
-           master->phase != MASTER_HANDED_OVER;
+           master->phase != MASTER_HANDED_OVER &&
+           !(phase_is_ending(master) && inheritance_is_recalled());
 }
 
 /* Who asks one observer and then another would see counters go back: what the first has from a
@@ -48,7 +50,7 @@ static bool is_wanted(const struct master *master)
  * wait. */
 static bool is_another_at_work(const struct observation *observation)
 {
-    return (observation->carried != NULL && !carried_is_handed_over(observation->carried)) ||
+    return !carried_is_handed_over(observation->carried) ||
            (observation->leaving != 0 &&
             bulletin_retired_pid(observation->bulletin) != (int32_t)observation->leaving);
 }
@@ -487,8 +489,10 @@ void observation_forget(struct master *master)
 static void take_carried(struct observation *observation)
 {
     const int fd = inheritance_take_counted();
-    observation->carried = fd >= 0 ? carried_open(fd) : NULL;
-    if (fd >= 0 && observation->carried == NULL) {
+    struct counted_page *before = fd >= 0 ? counted_page_open(fd) : NULL;
+    observation->carried = carried_create();
+    carried_begin(observation->carried, before);
+    if (fd >= 0 && before == NULL) {
         log_write(LOG_WARN,
                   "what the old program has counted is of no use (%m): counters begin at 0");
     }

@@ -18,9 +18,10 @@ struct server;
 
 /* Zeroed: there is none. */
 struct observation {
-    struct bulletin *bulletin;      /* NULL: nobody has been to observe yet */
-    struct bulletin_copy *draft;    /* of the next one */
-    struct carried *carried;        /* what the program before has counted; NULL: nothing */
+    struct bulletin *bulletin;   /* NULL: nobody has been to observe yet */
+    struct bulletin_copy *draft; /* of the next one */
+    struct carried
+        *carried; /* what other programs have counted; NULL: nobody has been to observe yet */
     struct control_peer *petitions; /* NULL: the observer gives no commands */
     pid_t pid;                      /* 0: there is none */
     uint32_t epoch;                 /* of the configuration that it was started with */

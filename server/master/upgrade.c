@@ -18,11 +18,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static _Noreturn void run_new_program(const struct master *master, int talk_fd, int counted_fd)
+static _Noreturn void run_new_program(const struct master *master, int talk_fd,
+                                      const struct inheritance_pages *pages)
 {
     const char *path = master->origin->program;
     signals_unblock();
-    if (inheritance_offer(master->server, talk_fd, counted_fd)) {
+    if (inheritance_offer(master->server, talk_fd, pages)) {
         program_run(path, master->origin->argv);
     }
     int error = errno;
@@ -44,6 +45,17 @@ static void tell(const struct master *master, char byte)
     (void)ignored;
 }
 
+/* What is in them stays. */
+static void close_pages(const struct inheritance_pages *pages)
+{
+    if (pages->counted_fd >= 0) {
+        close(pages->counted_fd);
+    }
+    if (pages->counting_fd >= 0) {
+        close(pages->counting_fd);
+    }
+}
+
 bool upgrade_begin(struct master *master, struct error *error)
 {
     int ends[2];
@@ -63,17 +75,16 @@ bool upgrade_begin(struct master *master, struct error *error)
         return refuse(error, "no socket can be made; raise the limit of open files");
     }
     CHECK(master->upgrade.talk_fd == -1 && !master->on_trial);
-    const int counted_fd = posterity_begin(master);
+    const struct inheritance_pages pages = posterity_begin(master);
     pid_t pid = fork();
     if (pid == 0) {
-        run_new_program(master, ends[1], counted_fd);
+        run_new_program(master, ends[1], &pages);
     }
     close(ends[1]);
-    if (counted_fd >= 0) { /* the page stays */
-        close(counted_fd);
-    }
+    close_pages(&pages);
     if (pid < 0) {
         close(ends[0]);
+        posterity_end(master);
         return refuse(error, "no process can be forked; raise the limit of processes");
     }
     log_write(LOG_NOTICE, "upgrading: started %s as pid %d", master->origin->program, (int)pid);
@@ -200,6 +211,7 @@ static void serve_again(struct master *master)
 {
     phase_enter(master, MASTER_RUNNING);
     CHECK(master->upgrade.serves);
+    posterity_take_back(master);
     master->upgrade.addresses_left = 0;
     master->upgrade.over_ms = 0;
     listening_listen_again(master);
@@ -251,6 +263,7 @@ bool upgrade_is_over(struct master *master, pid_t pid, int wait_status)
         master->upgrade.over_ms = 0;
         master->upgrade.addresses_left = 0;
     }
+    posterity_end(master);
     if (master->phase == MASTER_RUNNING) {
         control_take_back(master);
     }

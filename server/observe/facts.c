@@ -12,9 +12,8 @@ enum { TRIES = 4 };
 struct facts_reader {
     const struct scoreboard *scoreboard;
     const struct bulletin *bulletin;
-    const struct carried *carried; /* NULL: there was no program before */
-    struct carried_counts before;  /* the last ones that could be read */
-    struct carried_counts reading_before;
+    struct carried *carried;      /* NULL: none has counted but this one */
+    struct carried_counts before; /* what it says */
     struct facts facts;
     uint32_t slot_room;           /* of facts.slots */
     struct facts_totals held;     /* no counter shown goes below what it was here */
@@ -24,8 +23,7 @@ struct facts_reader {
 };
 
 struct facts_reader *facts_reader_create(const struct scoreboard *scoreboard,
-                                         const struct bulletin *bulletin,
-                                         const struct carried *carried)
+                                         const struct bulletin *bulletin, struct carried *carried)
 {
     struct facts_reader *reader = memory_alloc_zeroed(1, sizeof(*reader));
     reader->scoreboard = scoreboard;
@@ -232,8 +230,8 @@ static bool read_agreeing(struct facts_reader *reader)
 
 static void read_carried(struct facts_reader *reader)
 {
-    if (reader->carried != NULL && carried_read(reader->carried, &reader->reading_before)) {
-        reader->before = reader->reading_before;
+    if (reader->carried != NULL) {
+        carried_read(reader->carried, &reader->before);
     }
 }
 

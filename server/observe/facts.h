@@ -72,11 +72,10 @@ struct facts {
 struct facts_reader;
 struct carried;
 
-/* All of them outlive the reader. carried: what the program before has counted; NULL: there was
- * none. Freed by facts_reader_destroy. */
+/* All of them outlive the reader. carried: what other programs have counted; NULL: none.
+ * Freed by facts_reader_destroy. */
 struct facts_reader *facts_reader_create(const struct scoreboard *scoreboard,
-                                         const struct bulletin *bulletin,
-                                         const struct carried *carried);
+                                         const struct bulletin *bulletin, struct carried *carried);
 void facts_reader_destroy(struct facts_reader *reader);
 
 /* Reads everything again. The result is the reader's, and stands until the next reading. */

@@ -39,7 +39,7 @@ struct observer_environment {
      * worker's: copy, clamp (shared_copy.h, scoreboard_slot_count). */
     const struct scoreboard *scoreboard;
     const struct bulletin *bulletin;  /* the master's word */
-    const struct carried *carried;    /* what the program before has counted; NULL: nothing */
+    struct carried *carried;          /* what other programs have counted; NULL: nothing */
     struct bulletin_copy *last_heard; /* the last one that could be read */
     struct bulletin_copy *reading;    /* the next one, which may come to nothing */
     struct event_base *base;          /* for timers and streams; NULL while routes are registered */
@@ -69,10 +69,10 @@ void observer_route(struct router *router, struct observer_environment *environm
 
 /* What the observer is started from. */
 struct observer_start {
-    struct server *server;         /* the process's own copy; its descriptors are closed */
-    struct bulletin *bulletin;     /* shared with it */
-    const struct carried *carried; /* what the program before has counted; NULL: nothing */
-    int petition_fd;               /* to the master; -1: no commands */
+    struct server *server;     /* the process's own copy; its descriptors are closed */
+    struct bulletin *bulletin; /* shared with it */
+    struct carried *carried;   /* what other programs have counted; NULL: nothing */
+    int petition_fd;           /* to the master; -1: no commands */
     pid_t master_pid;
 };
 

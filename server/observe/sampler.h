@@ -18,7 +18,7 @@ struct sampler_options {
     struct event_base *base;
     const struct scoreboard *scoreboard;
     const struct bulletin *bulletin;
-    const struct carried *carried;         /* NULL: there was no program before */
+    struct carried *carried;               /* NULL: none has counted but this program */
     const struct state_identity *identity; /* copied */
     const char *boot;                      /* tells this observer's events from all others' */
     const char *procfs_root;               /* "/proc" */

@@ -15,6 +15,7 @@ enum { FD_TEXT_BYTES = 12 };
 #define LISTENING_VARIABLE   "TWINHTTPD_LISTENING"
 #define OBSERVING_VARIABLE   "TWINHTTPD_OBSERVING"
 #define COUNTED_VARIABLE     "TWINHTTPD_COUNTED_FD"
+#define COUNTING_VARIABLE    "TWINHTTPD_COUNTING_FD"
 #define PREDECESSOR_VARIABLE "TWINHTTPD_PREDECESSOR_FD"
 #define PASSED               " passed"
 
@@ -74,11 +75,13 @@ static bool offer_fd(int fd, const char *variable)
     return keep_open(fd) && setenv(variable, text, 1) == 0;
 }
 
-bool inheritance_offer(const struct server *server, int talk_fd, int counted_fd)
+bool inheritance_offer(const struct server *server, int talk_fd,
+                       const struct inheritance_pages *pages)
 {
     return offer(&server->listeners, LISTENING_VARIABLE) &&
            (server->observing.count == 0 || offer(&server->observing, OBSERVING_VARIABLE)) &&
-           (counted_fd < 0 || offer_fd(counted_fd, COUNTED_VARIABLE)) &&
+           (pages->counted_fd < 0 || offer_fd(pages->counted_fd, COUNTED_VARIABLE)) &&
+           (pages->counting_fd < 0 || offer_fd(pages->counting_fd, COUNTING_VARIABLE)) &&
            offer_fd(talk_fd, PREDECESSOR_VARIABLE);
 }
 
@@ -207,11 +210,21 @@ static int fd_in(const char *variable)
     return text != NULL ? next_fd(&text) : -1;
 }
 
+static int take_fd(const char *variable)
+{
+    const int fd = fd_in(variable);
+    unsetenv(variable);
+    return fd;
+}
+
 int inheritance_take_counted(void)
 {
-    const int fd = fd_in(COUNTED_VARIABLE);
-    unsetenv(COUNTED_VARIABLE);
-    return fd;
+    return take_fd(COUNTED_VARIABLE);
+}
+
+int inheritance_take_counting(void)
+{
+    return take_fd(COUNTING_VARIABLE);
 }
 
 /* Where the old program listens; -1: there is none. */
@@ -235,11 +248,22 @@ void inheritance_tell(enum inheritance_news news)
     }
 }
 
-bool inheritance_is_recalled(void)
+/* As recv: 1: there is a word; 0: the old program has ended; -1: it is silent, or there is none. */
+static ssize_t peek(void)
 {
     char byte;
     int fd = predecessor_fd();
-    return fd >= 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+    return fd >= 0 ? recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : -1;
+}
+
+bool inheritance_is_recalled(void)
+{
+    return peek() == 1;
+}
+
+bool inheritance_is_heard(void)
+{
+    return predecessor_fd() >= 0 && peek() != 0;
 }
 
 void inheritance_close(void)

@@ -18,10 +18,16 @@ enum inheritance_news {
 
 enum { INHERITANCE_RECALL = 'B' }; /* what the old program may say: see inheritance_is_recalled */
 
-/* In the forked process, before it becomes the new program: keeps the sockets, talk_fd and
- * counted_fd (what was counted so far; -1: nothing) open and names them in the environment. False
- * with errno set. */
-bool inheritance_offer(const struct server *server, int talk_fd, int counted_fd);
+/* Of the counters (server/observe/counted_page.h); -1: nothing. */
+struct inheritance_pages {
+    int counted_fd;  /* what was counted so far */
+    int counting_fd; /* where the new program writes what it counts */
+};
+
+/* In the forked process, before it becomes the new program: keeps the sockets, talk_fd and pages
+ * open and names them in the environment. False with errno set. */
+bool inheritance_offer(const struct server *server, int talk_fd,
+                       const struct inheritance_pages *pages);
 
 /* In the new program: takes the sockets, each set with the address that was wanted. Zeroed: there
  * are none, or (reported) none of use. Only the first call finds any. */
@@ -30,11 +36,15 @@ void inheritance_take(struct listeners *listeners);
 /* The same of the socket at which the observer answers. */
 void inheritance_take_observing(struct listeners *observing);
 
-/* The same of the descriptor of what was counted; -1: there is none. */
+/* The same of each of the pages; -1: there is none. */
 int inheritance_take_counted(void);
+int inheritance_take_counting(void);
 
 /* Whether this program was started to replace another one. */
 bool inheritance_is_offered(void);
+
+/* Whether the program that it was started to replace is still there. */
+bool inheritance_is_heard(void);
 
 /* Tells the old program. Nothing happens where there is none (any more). */
 void inheritance_tell(enum inheritance_news news);
