@@ -1,34 +1,20 @@
 #include "server/master/proc.h"
 
 #include "common/base/check.h"
+#include "common/base/small_file.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { PATH_BYTES = 96, TEXT_BYTES = 2048, CGROUP_PATH_BYTES = 4096 };
-
-/* At most TEXT_BYTES - 1 bytes of the file; false: it has none, or may not be read. */
-static bool read_text(const char *path, char text[TEXT_BYTES])
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
-    ssize_t bytes = read(fd, text, TEXT_BYTES - 1);
-    close(fd);
-    text[bytes > 0 ? bytes : 0] = '\0';
-    return bytes > 0;
-}
 
 static bool read_of_thread(pid_t pid, pid_t tid, const char *name, char text[TEXT_BYTES])
 {
     char path[PATH_BYTES];
     snprintf(path, sizeof(path), "/proc/%d/task/%d/%s", (int)pid, (int)tid, name);
-    return read_text(path, text);
+    return small_file_read(path, text, TEXT_BYTES);
 }
 
 bool proc_thread_read(pid_t pid, pid_t tid, struct proc_thread *thread)
@@ -112,7 +98,7 @@ uint64_t proc_pss_kib(pid_t pid)
     char text[TEXT_BYTES];
     uint64_t kib;
     snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
-    const char *line = read_text(path, text) ? strstr(text, "\nPss:") : NULL;
+    const char *line = small_file_read(path, text, TEXT_BYTES) ? strstr(text, "\nPss:") : NULL;
     return line != NULL && sscanf(line, " Pss: %" SCNu64, &kib) == 1 ? kib : 0;
 }
 

@@ -1,8 +1,8 @@
 #include "server/observe/procfs.h"
 
 #include "common/base/memory.h"
+#include "common/base/small_file.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,25 +49,12 @@ void procfs_destroy(struct procfs *procfs)
 
 /* ---- Files ---- */
 
-/* At most TEXT_BYTES - 1 bytes of the file; false: it has none, or may not be read. */
-static bool read_text(const char *path, char text[TEXT_BYTES])
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
-    ssize_t bytes = read(fd, text, TEXT_BYTES - 1);
-    close(fd);
-    text[bytes > 0 ? bytes : 0] = '\0';
-    return bytes > 0;
-}
-
 static bool read_of_thread(const struct procfs *procfs, int32_t pid, int32_t tid, const char *name,
                            char text[TEXT_BYTES])
 {
     char path[PATH_BYTES];
     snprintf(path, sizeof(path), "%s/%d/task/%d/%s", procfs->root, (int)pid, (int)tid, name);
-    return read_text(path, text);
+    return small_file_read(path, text, TEXT_BYTES);
 }
 
 /* Memory and CPU time of a process. */
@@ -76,8 +63,8 @@ static void read_stat(const struct procfs *procfs, struct procfs_process *out)
     char path[PATH_BYTES], text[TEXT_BYTES];
     uint64_t user_ticks, system_ticks, pages;
     snprintf(path, sizeof(path), "%s/%d/stat", procfs->root, (int)out->pid);
-    const char *end = read_text(path, text) ? strrchr(text, ')') : NULL; /* of a name that may hold
-                                                                          * anything */
+    /* behind a name that may hold anything */
+    const char *end = small_file_read(path, text, TEXT_BYTES) ? strrchr(text, ')') : NULL;
     if (end != NULL && sscanf(end,
                               ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
                               " %*d %*d %*d %*d %*d %*d %*u %*u %" SCNu64,
@@ -99,7 +86,7 @@ static void read_memory(const struct procfs *procfs, struct procfs_process *out)
     char path[PATH_BYTES], text[TEXT_BYTES];
     uint64_t pss_kib, clean_kib, dirty_kib;
     snprintf(path, sizeof(path), "%s/%d/smaps_rollup", procfs->root, (int)out->pid);
-    if (read_text(path, text) && find_number(text, "\nPss:", &pss_kib) &&
+    if (small_file_read(path, text, TEXT_BYTES) && find_number(text, "\nPss:", &pss_kib) &&
         find_number(text, "\nPrivate_Clean:", &clean_kib) &&
         find_number(text, "\nPrivate_Dirty:", &dirty_kib)) {
         out->pss_kib = pss_kib;

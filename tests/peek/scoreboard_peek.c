@@ -13,7 +13,7 @@
 #include "common/scoreboard/slot_json.h"
 #include "common/scoreboard/stack_json.h"
 #include "common/scoreboard/stuck_json.h"
-#include "common/scoreboard/totals.h"
+#include "tests/peek/totals.h"
 
 #include <fcntl.h>
 #include <stdio.h>

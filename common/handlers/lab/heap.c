@@ -1,11 +1,11 @@
 /* GET /lab/heap?kib=N&keep_every=M: frees what its last call has kept, allocates N blocks of a
  * kilobyte, frees all but every M-th of them (M = 0: all), and says how much memory the process had
  * before, with all blocks, and after. What is kept lies scattered: fragmentation. */
+#include "common/base/small_file.h"
 #include "common/handlers/handlers.h"
 #include "common/http/query.h"
 #include "common/http/response_json.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,16 +25,10 @@ static struct block *kept;
 /* What the process has in memory; 0 if the kernel does not tell. */
 static uint64_t resident_kib(void)
 {
-    char text[64] = "";
-    unsigned long pages = 0;
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return 0;
-    }
-    /* NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): the kernel answers at once */
-    ssize_t bytes = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (bytes <= 0 || sscanf(text, "%*u %lu", &pages) != 1) {
+    char text[64];
+    unsigned long pages;
+    if (!small_file_read("/proc/self/statm", text, sizeof(text)) ||
+        sscanf(text, "%*u %lu", &pages) != 1) {
         return 0;
     }
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) / 1024;

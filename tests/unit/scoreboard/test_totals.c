@@ -1,5 +1,5 @@
 /* Sums of the dead and the living, and what they have needed for it. */
-#include "common/scoreboard/totals.h"
+#include "tests/peek/totals.h"
 
 #include "common/scoreboard/ledger.h"
 #include "common/scoreboard/scoreboard.h"

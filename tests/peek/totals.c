@@ -1,4 +1,4 @@
-#include "common/scoreboard/totals.h"
+#include "tests/peek/totals.h"
 
 #include "common/base/check.h"
 #include "common/scoreboard/scoreboard.h"

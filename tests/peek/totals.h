@@ -3,8 +3,8 @@
  * When a process has ended, the master moves what stands in its slots into the sums of the dead. A
  * reader who copied some of it before and some after would count it twice or not at all; so the
  * master tells by a sequence when it does that (death_sequence). */
-#ifndef TWINHTTPD_COMMON_SCOREBOARD_TOTALS_H
-#define TWINHTTPD_COMMON_SCOREBOARD_TOTALS_H
+#ifndef TWINHTTPD_TESTS_PEEK_TOTALS_H
+#define TWINHTTPD_TESTS_PEEK_TOTALS_H
 
 #include "common/scoreboard/counter_sums.h"
 #include "common/scoreboard/latency.h"
