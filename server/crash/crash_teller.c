@@ -66,9 +66,10 @@ void crash_teller_run(const struct crash_story *story, const char *who)
     if (pid == 0) {
         tell_and_exit(&copy, who);
     }
-    if (pid < 0) {
-        crash_log(story, who);
+    int wait_status = 0; /* as far as it is known */
+    while (pid > 0 && waitpid(pid, &wait_status, 0) < 0 && errno == EINTR) {
     }
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    if (pid < 0 || wait_status != 0) {
+        crash_log(story, who);
     }
 }

@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 void tellers_open(struct tellers *tellers, struct scoreboard *scoreboard)
@@ -24,12 +25,21 @@ static struct tale *take_next(struct tellers *tellers)
     return tale;
 }
 
+/* Ends the tale. */
+static void tell_without_names(struct tellers *tellers, struct tale *tale)
+{
+    tale->kind->tell(tale, tellers->scoreboard);
+    free(tale);
+}
+
 void tellers_close(struct tellers *tellers)
 {
     struct tale *tale;
     while ((tale = take_next(tellers)) != NULL) {
-        tale->kind->tell(tale, tellers->scoreboard);
-        free(tale);
+        tell_without_names(tellers, tale);
+    }
+    for (size_t i = 0; i < TELLERS; i++) {
+        free(tellers->running[i].tale);
     }
 }
 
@@ -59,12 +69,11 @@ static void start(struct tellers *tellers, struct running_teller *place, struct 
     if (pid == 0) {
         be_teller(tale, tellers->scoreboard);
     }
-    if (pid < 0) { /* without names, then */
-        tale->kind->tell(tale, tellers->scoreboard);
+    if (pid < 0) {
+        tell_without_names(tellers, tale);
     } else {
-        *place = (struct running_teller){pid, clock_monotonic_ms() + TELLER_OVERDUE_S * 1000};
+        *place = (struct running_teller){pid, tale, clock_monotonic_ms() + TELLER_OVERDUE_S * 1000};
     }
-    free(tale);
 }
 
 /* Not reaped yet, so that the number is nobody else's. */
@@ -102,11 +111,26 @@ void tellers_run(struct tellers *tellers)
 
 /* ---- Ending ---- */
 
-bool tellers_reap(struct tellers *tellers, pid_t pid)
+/* It may have been too slow, or the file that has the names is damaged. */
+static void end(struct tellers *tellers, struct running_teller *teller, int wait_status)
+{
+    if (wait_status == 0) {
+        free(teller->tale);
+    } else {
+        log_write(LOG_WARN, "the teller of a stack (pid %d) %s %d: it is told without names",
+                  (int)teller->pid,
+                  WIFSIGNALED(wait_status) ? "was ended by signal" : "exited with",
+                  WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status));
+        tell_without_names(tellers, teller->tale);
+    }
+    *teller = (struct running_teller){0};
+}
+
+bool tellers_reap(struct tellers *tellers, pid_t pid, int wait_status)
 {
     for (size_t i = 0; i < TELLERS; i++) {
         if (tellers->running[i].pid == pid) {
-            tellers->running[i].pid = 0;
+            end(tellers, &tellers->running[i], wait_status);
             return true;
         }
     }

@@ -30,7 +30,8 @@ struct tale_kind {
 };
 
 struct running_teller {
-    pid_t pid; /* 0: none */
+    pid_t pid;         /* 0: none */
+    struct tale *tale; /* what it tells: should it fail, that is told without names */
     uint64_t kill_at_ms;
 };
 
@@ -54,8 +55,9 @@ void tellers_add(struct tellers *tellers, struct tale *tale);
  * called behind everything that is urgent. */
 void tellers_run(struct tellers *tellers);
 
-/* A process has ended. True: it was a teller. */
-bool tellers_reap(struct tellers *tellers, pid_t pid);
+/* A process has ended, as waitpid says. True: it was a teller. If it has not done its work, that is
+ * told at once, without names. */
+bool tellers_reap(struct tellers *tellers, pid_t pid, int wait_status);
 
 /* When one is to be killed; 0: none runs. */
 uint64_t tellers_due_ms(const struct tellers *tellers);

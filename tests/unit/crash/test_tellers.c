@@ -94,7 +94,7 @@ static void test_nothing_to_tell(void **state)
     tellers_run(&tellers);
     assert_int_equal(started(), 0);
     assert_int_equal(tellers_due_ms(&tellers), 0);
-    assert_false(tellers_reap(&tellers, FIRST_PID));
+    assert_false(tellers_reap(&tellers, FIRST_PID, 0));
 }
 
 static void test_so_many_at_a_time(void **state)
@@ -105,8 +105,8 @@ static void test_so_many_at_a_time(void **state)
         tellers_run(&tellers);
     }
     assert_int_equal(started(), TELLERS);
-    assert_true(tellers_reap(&tellers, FIRST_PID));
-    assert_false(tellers_reap(&tellers, FIRST_PID)); /* once */
+    assert_true(tellers_reap(&tellers, FIRST_PID, 0));
+    assert_false(tellers_reap(&tellers, FIRST_PID, 0)); /* once */
     tellers_run(&tellers);
     assert_int_equal(started(), TELLERS + 1);
     assert_int_equal(told, 0);
@@ -126,8 +126,23 @@ static void test_who_hangs_is_killed(void **state)
     tellers_run(&tellers);
     assert_int_equal(killed, FIRST_PID);
     assert_true(tellers_due_ms(&tellers) > now_ms); /* no busy loop meanwhile */
-    assert_true(tellers_reap(&tellers, FIRST_PID));
+    assert_int_equal(told, 0);
+    assert_true(tellers_reap(&tellers, FIRST_PID, SIGKILL));
+    assert_int_equal(told, 1);
     assert_int_equal(tellers_due_ms(&tellers), 0);
+}
+
+/* It ends itself when it takes too long, and a damaged file ends it. */
+static void test_what_a_teller_has_not_told_is_told(void **state)
+{
+    (void)state;
+    static const int failures[] = {SIGALRM, SIGSEGV, 1 << 8};
+    add(sizeof(failures) / sizeof(failures[0]));
+    for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        tellers_run(&tellers);
+        assert_true(tellers_reap(&tellers, FIRST_PID + (pid_t)i, failures[i]));
+        assert_int_equal(told, i + 1);
+    }
 }
 
 static void test_without_a_process_it_is_told_at_once(void **state)
@@ -168,6 +183,7 @@ int main(void)
         TEST(test_nothing_to_tell),
         TEST(test_so_many_at_a_time),
         TEST(test_who_hangs_is_killed),
+        TEST(test_what_a_teller_has_not_told_is_told),
         TEST(test_without_a_process_it_is_told_at_once),
         TEST(test_of_too_many_the_oldest_are_given_up),
         TEST(test_what_waits_at_the_end_is_told),
