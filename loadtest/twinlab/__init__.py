@@ -2,7 +2,7 @@
 
 One idea a module, in floors: each uses those below it, none uses one above (tests/steps/check-includes). From the top:
 
-    commands/   cli: the commands and their options; compare, peers, scale, attack, open_doors, demo, live: each command
+    commands/   cli: the commands and their options; compare, peers, scale, observe, attack, open_doors, demo, live: each
                 step by step; session: what one run of any of them has; summary: all rounds and their medians;
                 compare_table, compare_reading, peers_*: what is printed; live_sides: the servers that stand side by side,
                 live_web, live_relay: what a browser gets, live_page, live_record, live_presets, live_summary

@@ -223,7 +223,8 @@ void deaths_reap(struct master *master)
         struct child *child = find_child(master, pid);
         if (child != NULL) {
             on_end(master, child, wait_status);
-        } else if (!tellers_reap(&master->tellers, pid, wait_status) && !lookup_is_over(&master->lookup, pid) &&
+        } else if (!tellers_reap(&master->tellers, pid, wait_status) &&
+                   !lookup_is_over(&master->lookup, pid) &&
                    !observation_is_over(master, pid, wait_status) &&
                    !upgrade_is_over(master, pid, wait_status)) {
             keepers_reap(master, pid, wait_status); /* by what a process has said */

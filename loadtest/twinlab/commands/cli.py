@@ -15,7 +15,7 @@ from twinlab.base.errors import Interrupted, LabError
 from twinlab.claims import diff
 from twinlab.claims import command as claims
 from twinlab.clients import slowhttptest
-from twinlab.commands import attack, compare, demo, live, live_presets, open_doors, peers, peers_contenders, scale
+from twinlab.commands import attack, compare, demo, live, live_presets, observe, open_doors, peers, peers_contenders, scale
 from twinlab.machine import processes
 from twinlab.runs import crash, idle, siege
 from twinlab.runs.windows import FAILURES, first_line
@@ -204,6 +204,36 @@ def run_scale(arguments: argparse.Namespace) -> int:
                                    output=arguments.output, bin_dir=arguments.bin))
 
 
+def add_observe(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
+    parser = commands.add_parser(
+        "observe", help="what an observer costs, and whether it tells the truth when things go badly",
+        description="Runs both servers with an observer: asks it while every worker is stopped or deadlocked, measures "
+                    "what it needs by itself, with a viewer and with a hundred, what it costs the workers, and whether "
+                    "its counters agree with wrk's over a thousand kills. Installs missing packages (apt) and builds "
+                    "first if needed. Traffic stays on 127.0.0.1.",
+        epilog="Exit status: 0 when every limit is kept, 1 when one is missed, a part failed three times and is left "
+               "out, or the laboratory failed, 2 for a mistake in the arguments.")
+    parser.add_argument("--quick", action="store_true", help="a first look: few windows, 30 kills; more noise")
+    parser.add_argument("--rounds", type=count, metavar="N", help="windows of each kind, of the workers' CPU")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed window")
+    parser.add_argument("--kills", type=count, metavar="N", help="how many processes are killed")
+    parser.add_argument("--models", type=list_of(observe.KEYS), default=list(observe.KEYS), metavar="LIST",
+                        help=f"comma-separated, among {','.join(observe.KEYS)} (default: all)")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="folder for observe.json (default loadtest/results/<UTC time>)")
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    parser.set_defaults(run=run_observe)
+
+
+def run_observe(arguments: argparse.Namespace) -> int:
+    scale = observe.QUICK if arguments.quick else observe.DEFAULT
+    effort = replace(scale.effort, rounds=arguments.rounds or scale.effort.rounds,
+                     duration_s=arguments.duration or scale.effort.duration_s)
+    scale = replace(scale, effort=effort, kills=arguments.kills or scale.kills)
+    return observe.run(observe.Options(scale=scale, models=arguments.models, output=arguments.output,
+                                       bin_dir=arguments.bin))
+
+
 def add_demo(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser = commands.add_parser(
         "demo", help="show on the running servers what processes and threads share, own and survive",
@@ -319,8 +349,8 @@ def add_diff(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.set_defaults(run=lambda arguments: diff.run(arguments.first, arguments.second))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale, add_demo, add_live,
-                                             add_claims, add_report, add_diff)
+COMMANDS: tuple[Callable[..., None], ...] = (add_compare, add_attack, add_peers, add_scale, add_observe, add_demo,
+                                             add_live, add_claims, add_report, add_diff)
 
 
 def make_parser() -> OneLineParser:
