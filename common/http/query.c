@@ -18,3 +18,16 @@ bool query_uint(const struct http_request *request, struct http_response *respon
     http_response_text(response, 400, text);
     return false;
 }
+
+bool query_text(const struct http_request *request, struct http_response *response,
+                const char *name, char *out, size_t bytes)
+{
+    char text[TEXT_BYTES];
+    if (uri_query_text(request->query, name, out, bytes) != URI_BAD_REQUEST) {
+        return true;
+    }
+    snprintf(text, sizeof(text), "%s must be percent-encoded text of at most %zu bytes", name,
+             bytes - 1);
+    http_response_text(response, 400, text);
+    return false;
+}

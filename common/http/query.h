@@ -13,4 +13,10 @@
 bool query_uint(const struct http_request *request, struct http_response *response,
                 const char *name, uint64_t fallback, uint64_t max, uint64_t *value);
 
+/* The text that the parameter name gives, decoded, into out, which has room for so many bytes with
+ * the NUL at its end; without the parameter out stays as it is. False: the response is 400, and
+ * says what it must be. */
+bool query_text(const struct http_request *request, struct http_response *response,
+                const char *name, char *out, size_t bytes);
+
 #endif

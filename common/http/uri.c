@@ -274,6 +274,24 @@ bool uri_query_param(struct span query, const char *name, struct span *value)
     return false;
 }
 
+enum uri_result uri_query_text(struct span query, const char *name, char *out, size_t bytes)
+{
+    struct span raw;
+    size_t written = 0;
+    if (!uri_query_param(query, name, &raw)) {
+        return URI_NOT_FOUND;
+    }
+    for (; raw.len > 0 && written + 1 < bytes; written++) {
+        bool is_blank = raw.ptr[0] == '+';
+        if (take_byte(&raw, &out[written]) == URI_BAD_REQUEST) {
+            return URI_BAD_REQUEST;
+        }
+        out[written] = is_blank ? ' ' : out[written];
+    }
+    out[written] = '\0';
+    return raw.len == 0 ? URI_OK : URI_BAD_REQUEST;
+}
+
 static bool parse_uint(struct span text, uint64_t max, uint64_t *value)
 {
     if (text.len == 0) {

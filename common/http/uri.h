@@ -71,4 +71,10 @@ bool uri_query_param(struct span query, const char *name, struct span *value);
 bool uri_query_uint(struct span query, const char *name, uint64_t fallback, uint64_t max,
                     uint64_t *value);
 
+/* The same for text, as browsers send it: percent-encoding is decoded once, and "+" is a blank.
+ * Into out, which has room for so many bytes, ended by a NUL. URI_NOT_FOUND: the query does not
+ * have the name, and out is left alone. URI_BAD_REQUEST: bad percent-encoding, a control byte, or
+ * no room. */
+enum uri_result uri_query_text(struct span query, const char *name, char *out, size_t bytes);
+
 #endif

@@ -8,7 +8,7 @@ One idea a module, in floors: each uses those below it, none uses one above (tes
                 live_web, live_relay: what a browser gets, live_page, live_record, live_presets, live_summary
     claims/     `lab claims`, `lab report`, `lab diff`: the statements of the notes and the evidence
     demos/      `lab demo`: one behaviour a module
-    runs/       one measurement: speed, crash, siege, idle, accepting; windows: measurements that may be lost;
+    runs/       one measurement: speed, crash, siege, idle, accepting, observing; windows: those that may be lost;
                 journal, identity: the clients' account of lost requests held against the server's
     servers/    server: one under test, from its first line to its end; observer: the process beside it that tells of
                 it; account: what that tells, in our words; books: what it says of requests; models and packaged: which

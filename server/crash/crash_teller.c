@@ -3,6 +3,7 @@
  * forks, and does not wait. A damaged note can at worst end the teller. */
 #include "server/crash/crash_teller.h"
 
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/scoreboard/crash_story.h"
 #include "server/crash/crash_symbols.h"
@@ -16,7 +17,9 @@
 struct crash_tale {
     struct tale tale;
     uint64_t death;
-    uint32_t worker;
+    int32_t pid;
+    uint32_t process;
+    uint32_t generation;
     struct crash_story story;
 };
 
@@ -30,7 +33,9 @@ static void tell(const struct tale *tale, struct scoreboard *scoreboard)
     const struct crash_tale *crash = (const void *)tale;
     deaths_publish_crash(scoreboard, crash->death, &crash->story);
     char who[CRASH_WHO_BYTES];
-    crash_name_process(crash->worker, who);
+    crash_name_process(crash->process, who);
+    log_write(LOG_ERROR, "%s (pid %d, generation %u) crashed:", who, (int)crash->pid,
+              crash->generation); /* two stories may be of one seat, and come in any order */
     crash_log(&crash->story, who);
 }
 
@@ -40,7 +45,9 @@ void crash_teller_add(struct tellers *tellers, const struct death_record *death)
     struct crash_tale *crash = memory_alloc_zeroed(1, sizeof(*crash));
     crash->tale.kind = &kind;
     crash->death = death->number;
-    crash->worker = death->process;
+    crash->pid = death->pid;
+    crash->process = death->process;
+    crash->generation = death->generation;
     crash->story = death->crash;
     tellers_add(tellers, &crash->tale);
 }

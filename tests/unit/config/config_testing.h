@@ -3,7 +3,7 @@
 #define TWINHTTPD_TESTS_UNIT_CONFIG_CONFIG_TESTING_H
 
 #include "common/base/error.h"
-#include "common/config/config.h"
+#include "common/config/config_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -154,57 +154,6 @@ static inline void make_key(const char *option, char key[CASE_BYTES])
         *c = *c == '-' ? '_' : *c;
     }
 }
-
-static const char *const all_options[] = {"listen",
-                                          "root",
-                                          "workers",
-                                          "threads",
-                                          "loops",
-                                          "queue-length",
-                                          "accept",
-                                          "rebalance",
-                                          "dispatch",
-                                          "offload",
-                                          "on-fault",
-                                          "gzip",
-                                          "etag",
-                                          "bench",
-                                          "faults",
-                                          "core-files",
-                                          "access-log",
-                                          "access-log-format",
-                                          "error-log",
-                                          "user",
-                                          "seccomp",
-                                          "pid-file",
-                                          "control",
-                                          "log-level",
-                                          "bare",
-                                          "max-connections",
-                                          "max-connections-per-client",
-                                          "max-request-line-bytes",
-                                          "max-header-bytes",
-                                          "max-headers",
-                                          "max-body-bytes",
-                                          "header-timeout-ms",
-                                          "body-timeout-ms",
-                                          "idle-timeout-ms",
-                                          "send-timeout-ms",
-                                          "min-send-bytes-per-s",
-                                          "linger-timeout-ms",
-                                          "max-linger-ms",
-                                          "max-linger-bytes",
-                                          "drain-timeout-ms",
-                                          "start-timeout-ms",
-                                          "upgrade-trial-ms",
-                                          "stuck-after-ms",
-                                          "on-stuck",
-                                          "max-spare-threads",
-                                          "recycle-after-requests",
-                                          "recycle-after-s",
-                                          "recycle-above-pss-kib"};
-
-enum { ALL_OPTIONS = sizeof(all_options) / sizeof(all_options[0]) };
 
 static inline char *read_whole_file(const char *path)
 {

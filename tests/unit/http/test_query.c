@@ -56,11 +56,51 @@ static void test_anything_else_is_refused(void **state)
     assert_refused("ms=ten");
 }
 
+static const char *text_of(const char *query)
+{
+    static char text[8];
+    strcpy(text, "nobody");
+    request.query = (struct span){query, strlen(query)};
+    http_response_reset(&response);
+    return query_text(&request, &response, "name", text, sizeof(text)) ? text : NULL;
+}
+
+static void test_text_is_decoded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *query;
+        const char *text;
+    } cases[] = {{"name=you", "you"},       {"a=b&name=J%C3%B6rg", "J\xc3\xb6rg"},
+                 {"name=a+b%2Bc", "a b+c"}, {"name=%2F&name=x", "/"},
+                 {"name=a%26b%3D", "a&b="}, {"name=1234567", "1234567"},
+                 {"names=x", "nobody"},     {"name", ""},
+                 {"name=%2525", "%25"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_string_equal(text_of(cases[i].query), cases[i].text);
+    }
+}
+
+static void test_what_is_no_text_is_refused(void **state)
+{
+    (void)state;
+    static const char expected[] = "name must be percent-encoded text of at most 7 bytes";
+    static const char *const queries[] = {"name=12345678", "name=%",   "name=%4",
+                                          "name=%zz",      "name=%00", "name=a%0Ab"};
+    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+        assert_null(text_of(queries[i]));
+        assert_int_equal(response.status, 400);
+        assert_memory_equal(response.text.data, expected, sizeof(expected) - 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_numbers, discard),
         cmocka_unit_test_teardown(test_anything_else_is_refused, discard),
+        cmocka_unit_test_teardown(test_text_is_decoded, discard),
+        cmocka_unit_test_teardown(test_what_is_no_text_is_refused, discard),
     };
     return cmocka_run_group_tests_name("query", tests, NULL, NULL);
 }
