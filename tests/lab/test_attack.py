@@ -143,7 +143,7 @@ class StallingHandler(http.server.BaseHTTPRequestHandler):
     may_answer = threading.Event()
 
     def do_GET(self):
-        self.may_answer.wait(10)
+        self.may_answer.wait(DEADLINE_S)
         self.send_response(200)
         self.send_header("Content-Length", "1")
         self.end_headers()

@@ -111,7 +111,7 @@ def ask(tree, tmp_path, server, path):
     with output.open("w") as file, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file) as run:
         try:
             url = wait_until(lambda: re.search(r"listening on (\S+)", output.read_text()))[1]
-            with urllib.request.urlopen(url + path, timeout=60) as answer:
+            with urllib.request.urlopen(url + path, timeout=300) as answer:
                 return answer.read().decode()
         finally:
             run.terminate()

@@ -122,7 +122,7 @@ def test_head_knows_no_ranges(client, two_mb):
 # Real clients.
 
 def run(*command, cwd):
-    done = subprocess.run(command, cwd=cwd, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-1000:])
     return done.stdout
 

@@ -215,7 +215,7 @@ class Asker:
 
     def __exit__(self, *_):
         self._ends.set()
-        self._thread.join(20)
+        self._thread.join(DEADLINE_S)
 
 
 def was_reset(failure):

@@ -41,7 +41,7 @@ class StoppedReader:
 
     def rest(self):
         """All of it, once every writer has ended."""
-        self._thread.join(30)
+        self._thread.join(120)
         assert not self._thread.is_alive(), "somebody still holds the pipe"
         os.close(self.read_fd)
         return self.text()

@@ -32,7 +32,7 @@ LINES = ("GET /plaintext HTTP/1.1", "GET /json HTTP/1.1", "GET /cpu HTTP/1.1", "
 
 def assemble(folder):
     """Puts the page together, as the build does; returns its text."""
-    subprocess.run(["cmake", "-D", f"INTO={folder}", "-P", PAGE_SOURCES / "assemble.cmake"], check=True, timeout=60)
+    subprocess.run(["cmake", "-D", f"INTO={folder}", "-P", PAGE_SOURCES / "assemble.cmake"], check=True, timeout=300)
     return (Path(folder) / "page.html").read_text()
 
 
