@@ -216,6 +216,7 @@ def add_observe(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument("--quick", action="store_true", help="a first look: few windows, 30 kills; more noise")
     parser.add_argument("--rounds", type=count, metavar="N", help="windows of each kind, of the workers' CPU")
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed window")
+    parser.add_argument("--page", action="store_true", help="also how the page fares in Chromium, which is installed for it")
     parser.add_argument("--kills", type=count, metavar="N", help="how many processes are killed")
     parser.add_argument("--models", type=list_of(observe.KEYS), default=list(observe.KEYS), metavar="LIST",
                         help=f"comma-separated, among {','.join(observe.KEYS)} (default: all)")
@@ -230,7 +231,7 @@ def run_observe(arguments: argparse.Namespace) -> int:
     effort = replace(scale.effort, rounds=arguments.rounds or scale.effort.rounds,
                      duration_s=arguments.duration or scale.effort.duration_s)
     scale = replace(scale, effort=effort, kills=arguments.kills or scale.kills)
-    return observe.run(observe.Options(scale=scale, models=arguments.models, output=arguments.output,
+    return observe.run(observe.Options(scale=scale, models=arguments.models, page=arguments.page, output=arguments.output,
                                        bin_dir=arguments.bin))
 
 

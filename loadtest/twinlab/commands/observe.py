@@ -9,7 +9,7 @@ from twinlab.commands import study
 from twinlab.commands.session import Circumstances, Session
 from twinlab.commands.study import Course, Effort
 from twinlab.machine import scratch
-from twinlab.runs import observing
+from twinlab.runs import observing, page
 from twinlab.runs.observing import Finding
 from twinlab.runs.speed import Bench
 from twinlab.runs.windows import Windows
@@ -21,6 +21,8 @@ CONNECTIONS = 64
 QUESTIONS = 500
 KILL_S = 0.1
 START_S = 2.0
+PAGE_S = 40.0
+CLICKS = 5  # of each kind, in the page
 
 HEADER = ("", "measured", "95 %", "limit", "")
 LEGEND = """\
@@ -46,6 +48,7 @@ class Options(study.Options):
 
     scale: Scale
     models: list[str]
+    page: bool = False  # also in a browser
 
 
 @dataclass
@@ -61,7 +64,8 @@ class Found:
 
 def run(options: Options) -> int:
     """Prepare, measure, report. 1 when a limit is missed."""
-    bin_dir = study.prepare(options, "load", connections=CONNECTIONS, beside=observing.CROWD)
+    groups = ("load", "browser") if options.page else ("load",)
+    bin_dir = study.prepare(options, *groups, connections=CONNECTIONS, beside=observing.CROWD)
     session = Session(options.output, "observe.json")
     found = Found()
     whole = session.conduct(lambda: measure(options, bin_dir, found, session.windows),
@@ -90,6 +94,8 @@ def parts(options: Options, bench: Bench, key: str) -> list[tuple[str, float, Ca
         ("what it costs the workers", START_S + 3 * scale.effort.rounds * window_s,
          partial(observing.cost, bench, two, scale.effort.rounds)),
         (f"{scale.kills} kills", START_S + scale.kills * KILL_S, partial(observing.kills, bench, two, scale.kills)),
+        *([("its page in a browser", PAGE_S + watched_s, partial(page.measure, bench, two, CLICKS, watched_s))]
+          if options.page else []),
     ]
 
 
