@@ -18,6 +18,7 @@ One idea a module, in floors: each uses those below it, none uses one above (tes
                 slowhttptest, http
     machine/    host: the facts that belong beside every number; processes: starting and surely ending programs; procfs;
                 setup: packages, the build, limits; scratch
-    base/       stats: medians, spread, what counts as a difference; observed: what a demonstration saw; judged: whether a
-                figure keeps its limit; waiting; table, progress, results, errors
+    base/       stats: medians, spread, what counts as a difference; interval: where a median over launches lies; decide: the
+                word that follows from it; judged: whether a figure keeps its limits; observed: what a demonstration saw;
+                waiting; table, progress, results, errors
 """

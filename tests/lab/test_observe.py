@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE_S
-from twinlab.base.errors import LabError
-from twinlab.base.stats import Ratio
+from twinlab.base import interval
+from twinlab.base.decide import Limits
+from twinlab.base.interval import Estimate, counted
 from twinlab.commands import observe
 from twinlab.runs import observing
-from twinlab.runs.observing import Finding, Watch
+from twinlab.runs.observing import Figure, Finding, Watch
+from twinlab.runs.speed import Bench
 
 pytestmark = pytest.mark.serial  # it measures
 
@@ -20,16 +22,40 @@ LAB = Path(__file__).resolve().parents[2] / "loadtest" / "lab"
 BIN_DIR = Path(os.environ.get("TWINHTTPD_BIN_DIR", Path(__file__).resolve().parents[2] / "build" / "dev" / "bin"))
 
 
-@pytest.mark.parametrize("value, at_least, at_most, limit, word", [
-    (Ratio(5, 5, 5), float("-inf"), 5, "at most 5", "met"), (Ratio(5.1, 5.1, 5.1), float("-inf"), 5, "at most 5", "missed"),
-    (Ratio(1, 0.99, 1), 0.995, 1.005, "0.995 to 1.005", "met?"), (Ratio(0.99, 0.98, 0.994), 0.995, 1.005, "0.995 to 1.005", "missed"),
-    (Ratio(30, 30, 30), 30, 30, "30", "met"), (Ratio(29, 29, 29), 30, 30, "30", "missed"),
+AROUND_ONE = Limits(0.995, 1.005)
+
+
+@pytest.mark.parametrize("value, limits, cells", [
+    (Estimate(5, 4.5, 5, 9), Limits(at_most=5), ["5 ms", "4.500-5", "at most 5", "met"]),
+    (Estimate(6, 5.1, 6, 9), Limits(at_most=5), ["6 ms", "5.100-6", "at most 5", "missed"]),
+    (Estimate(4, None, None, 2), Limits(at_most=5), ["4 ms", "-", "at most 5", "not decided"]),
+    (Estimate(1, 0.99, 1.01, 9), AROUND_ONE, ["1 ms", "0.990-1.010", "0.995 to 1.005", "not decided"]),
+    (Estimate(0.99, 0.98, 0.994, 9), AROUND_ONE, ["0.990 ms", "0.980-0.994", "0.995 to 1.005", "missed"]),
+    (counted(30), Limits(30, 30), ["30 ms", "30", "30", "met"]),
+    (counted(29), Limits(30, 30), ["29 ms", "29", "30", "missed"]),
 ])
-def test_judgement(value, at_least, at_most, limit, word):
-    finding = Finding("prefork", "a figure", "ms", value, at_most, at_least)
-    assert finding.word == word
-    assert observe.row(finding)[3:] == [limit, word]
+def test_judgement(value, limits, cells):
+    finding = Finding("prefork", "a figure", "ms", value, limits)
+    assert observe.row(finding)[1:] == cells
     json.dumps(finding.as_dict(), allow_nan=False)
+
+
+def test_each_server_is_one_launch_whatever_it_has_shown():
+    figures = [Figure("prefork", what, "x", (number, number + 2.0), Limits(), what == "counted")
+               for number in range(6) for what in ("measured", "counted")]
+    measured, all_counted = observing.findings(figures)
+    assert (measured.what, measured.value) == ("measured", Estimate(3.5, 1.0, 6.0, 6))
+    assert (all_counted.what, all_counted.value.interval) == ("counted", (0, 7.0))
+    assert observing.findings(figures[:2])[0].value.interval is None
+
+
+def test_a_run_in_full_has_an_interval_and_every_round_a_server_of_each_kind():
+    assert observe.DEFAULT.effort.rounds >= interval.least_launches()
+    bench = Bench(BIN_DIR, Path("/"), Path("/"), 64, 1.0, 1.0)
+    options = observe.Options(scale=observe.QUICK, models=["prefork", "threadpool"])
+    words = [what for what, _, _ in observe.plan(options, bench)]
+    assert words[0] == "prefork: all are stopped, round 1" and words[8] == "threadpool: all are stopped, round 2"
+    assert words[-2:] == ["prefork: 30 kills", "threadpool: 30 kills"] and len(words) == 2 * 2 * 4 + 2
 
 
 def test_a_counter_that_goes_back_is_noted():
@@ -49,12 +75,7 @@ def test_a_counter_that_goes_back_is_noted():
     assert watch.gone_back == ["lost"]
 
 
-def test_nothing_measured_is_no_figure():
-    with pytest.raises(LabError):
-        observing._paired([], [])
-
-
-def test_each_second_round_runs_backwards(monkeypatch):
+def test_what_it_costs_is_measured_there_and_back(monkeypatch):
     order = []
 
     def one_slice(_bench, _server, _pid, _pids, state):
@@ -74,9 +95,9 @@ def test_each_second_round_runs_backwards(monkeypatch):
     monkeypatch.setattr(observing, "observer_pid", lambda _server: 1)
     monkeypatch.setattr(observing.speed, "warm_up", lambda *_: None)
     monkeypatch.setattr(observing, "_one_slice", one_slice)
-    found = observing.cost(None, observe.of_slots("prefork", 2), 2)
+    found = observing.cost(None, observe.of_slots("prefork", 2))
     assert order == ["stopped", "runs", "viewed", "viewed", "runs", "stopped"]
-    assert [round(finding.value.value, 3) for finding in found] == [1.01, 1.1]
+    assert [figure.values for figure in found] == [pytest.approx((1.01, 1.01)), pytest.approx((1.1, 1.1))]
 
 
 def test_a_tiny_real_run(tmp_path):
@@ -84,10 +105,8 @@ def test_a_tiny_real_run(tmp_path):
                            "--duration", "0.2", "--kills", "3", "--output", str(tmp_path)],
                           capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     found = {finding["what"]: finding for finding in json.loads((tmp_path / "observe.json").read_text())["findings"]}
-    # Whether a busy machine keeps the limits says nothing; that the status tells it, does.
-    missed = any(finding["verdict"].startswith("missed") for finding in found.values())
-    assert done.returncode == (1 if missed else 0), done.stderr
-    assert len(found) == 15 and "limits kept" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert len(found) == 15 and "5 of 15 limits met, 0 missed, 10 not decided" in done.stdout
     # What does not depend on time is so on any machine.
     for what in ("deaths told after 3 kills", "counters that went back meanwhile", "told: finished and lost, less what wrk counted",
                  "64 slots, a scrape: bytes", "64 slots, a scrape: series"):

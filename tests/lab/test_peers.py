@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from patience import DEADLINE_S
-from twinlab.base import stats
+from twinlab.base import interval
 from twinlab.base.errors import LabError
-from twinlab.base.stats import Ratio
+from twinlab.base.interval import Estimate
 from twinlab.clients import wrk
 from twinlab.commands import peers, peers_chart, peers_contenders, peers_tables, peers_targets
 from twinlab.commands.peers_targets import Target, Verdict
@@ -42,29 +42,6 @@ def summary_of(runs, keys=peers_contenders.KEYS):
                     0)
     found.speed = runs
     return found
-
-
-# Ratios
-
-
-def test_ratio_pairs_the_rounds():
-    found = stats.ratio({1: 10.0, 2: 40.0, 3: 30.0}, {1: 5.0, 2: 20.0, 3: 15.0})
-    assert found == Ratio(2.0, 2.0, 2.0)
-
-
-def test_ratio_leaves_out_rounds_that_lack_a_figure():
-    assert stats.ratio({1: 10.0, 2: 99.0}, {1: 5.0, 3: 1.0}).value == 2.0
-    assert stats.ratio({1: 10.0}, {1: 0.0}) is None
-    assert stats.ratio({}, {1: 1.0}) is None
-
-
-def test_the_interval_widens_with_the_noise_and_is_drawn_alike_each_time():
-    base = dict.fromkeys(range(9), 1.0)
-    quiet = stats.ratio({number: 1 + 0.001 * number for number in range(9)}, base)
-    noisy = stats.ratio({number: 1 + 0.1 * number for number in range(9)}, base)
-    assert noisy.low < noisy.value < noisy.high
-    assert noisy.high - noisy.low > 50 * (quiet.high - quiet.low)
-    assert noisy == stats.ratio({number: 1 + 0.1 * number for number in range(9)}, base)
 
 
 # Who takes part, and when
@@ -173,12 +150,18 @@ def test_the_user_is_given_up_by_root_only(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("figure, ratio, word", [
-    (peers_targets.CPU, Ratio(1.05, 1.0, 1.07), "met"), (peers_targets.CPU, Ratio(1.05, 1.0, 1.2), "met?"),
-    (peers_targets.CPU, Ratio(1.1, 1.0, 1.2), "missed?"), (peers_targets.CPU, Ratio(1.1, 1.09, 1.2), "missed"),
-    (peers_targets.RATE, Ratio(1.1, 1.09, 1.2), "met"), (peers_targets.RATE, Ratio(1.0, 0.9, 1.2), "missed?"),
+    (peers_targets.CPU, (1.05, 1.0, 1.07), "met"), (peers_targets.CPU, (1.05, 1.0, 1.2), "not decided"),
+    (peers_targets.CPU, (1.1, 1.0, 1.2), "not decided"), (peers_targets.CPU, (1.1, 1.09, 1.2), "missed"),
+    (peers_targets.RATE, (1.1, 1.09, 1.2), "met"), (peers_targets.RATE, (1.0, 0.9, 1.2), "not decided"),
+    (peers_targets.RATE, (1.0, None, None), "not decided"), (peers_targets.RATE, (1.08, 1.08, 1.08), "met"),
 ])
-def test_a_verdict_looks_at_the_interval_too(figure, ratio, word):
-    assert Verdict(Target("plaintext", "prefork", figure, "floor", 1.08), "prefork", "floor", ratio).word == word
+def test_a_verdict_looks_at_the_whole_interval(figure, ratio, word):
+    target = Target("plaintext", "prefork", figure, "floor", 1.08)
+    assert Verdict(target, "prefork", "floor", Estimate(*ratio, 9)).word == word
+
+
+def test_a_run_in_full_has_an_interval():
+    assert peers.DEFAULT.rounds >= interval.least_launches()
 
 
 def test_best_peer_is_the_cheapest_or_the_fastest_and_never_the_floor_or_our_own():
@@ -189,10 +172,16 @@ def test_best_peer_is_the_cheapest_or_the_fastest_and_never_the_floor_or_our_own
     assert peers_targets.best_peer(summary, "plaintext", peers_targets.CPU) is None
 
 
+def in_each_round(*runs):
+    """The same in as many rounds as an interval needs."""
+    return [replace(run, round=number) for number in range(interval.least_launches()) for run in runs]
+
+
 def test_judgement_by_hand():
-    runs = [peer_run("floor", "file-1m", 10.0), peer_run("lighttpd", "file-1m", 8.0, p99_us=500.0, pss_kib=2000),
-            peer_run("nginx", "file-1m", 9.0, p99_us=400.0), peer_run("prefork", "file-1m", 8.5, pss_kib=2900),
-            peer_run("threadpool", "file-1m", 7.0, p99_us=300.0, pss_kib=2100)]
+    runs = in_each_round(
+        peer_run("floor", "file-1m", 10.0), peer_run("lighttpd", "file-1m", 8.0, p99_us=500.0, pss_kib=2000),
+        peer_run("nginx", "file-1m", 9.0, p99_us=400.0), peer_run("prefork", "file-1m", 8.5, pss_kib=2900),
+        peer_run("threadpool", "file-1m", 7.0, p99_us=300.0, pss_kib=2100))
     found = {(verdict.target.server, verdict.target.figure, verdict.target.base): (verdict.word, verdict.base_key)
              for verdict in peers_targets.judge(summary_of(runs))}
     assert found == {
@@ -208,10 +197,11 @@ def test_judgement_by_hand():
 
 
 def test_pipelining_and_offloading_and_sleeping_are_judged_by_requests():
-    runs = [peer_run("floor", "pipeline", 1.0, rate=100.0), peer_run("nginx", "pipeline", 1.0, rate=10.0),
-            peer_run("prefork", "pipeline", 1.0, rate=79.0), peer_run("threadpool", "plaintext", 1.0, rate=100.0),
-            peer_run("threadpool-all", "plaintext", 1.0, rate=66.0),
-            peer_run(peers_contenders.SLEEPERS, "sleep", 1.0, rate=12_500.0)]
+    runs = in_each_round(
+        peer_run("floor", "pipeline", 1.0, rate=100.0), peer_run("nginx", "pipeline", 1.0, rate=10.0),
+        peer_run("prefork", "pipeline", 1.0, rate=79.0), peer_run("threadpool", "plaintext", 1.0, rate=100.0),
+        peer_run("threadpool-all", "plaintext", 1.0, rate=66.0),
+        peer_run(peers_contenders.SLEEPERS, "sleep", 1.0, rate=12_500.0))
     found = {(verdict.target.server, verdict.base_key): verdict.word
              for verdict in peers_targets.judge(summary_of(runs, [*peers_contenders.KEYS, peers_contenders.SLEEPERS]))
              if verdict.target.figure == peers_targets.RATE}
@@ -231,10 +221,10 @@ def test_targets_name_workloads_and_servers_that_exist():
 
 @pytest.fixture
 def summary():
-    return summary_of([run for number in (1, 2) for run in (
-        peer_run("floor", "plaintext", 7.0, number), peer_run("prefork", "plaintext", 7.7, number),
-        peer_run("prefork-again", "plaintext", 8.47, number), peer_run("h2o", "plaintext", 14.0, number),
-        peer_run("nginx", "plaintext", 15.4, number, errors=NO_ERRORS | {"status": 2}))])
+    return summary_of(in_each_round(
+        peer_run("floor", "plaintext", 7.0), peer_run("prefork", "plaintext", 7.7),
+        peer_run("prefork-again", "plaintext", 8.47), peer_run("h2o", "plaintext", 14.0),
+        peer_run("nginx", "plaintext", 15.4, errors=NO_ERRORS | {"status": 2})))
 
 
 def test_table(summary):
@@ -244,7 +234,17 @@ def test_table(summary):
     assert list(rows) == ["floor", "prefork", "nginx !", "h2o", "prefork again"]
     assert rows["prefork"][1:] == ["1,000", "0.10", "0.90", "0.770", "1.10", "1.10-1.10", "0.55", "0.55-0.55", "1,000",
                                    "0"]
-    assert rows["nginx !"][-1] == "4"
+    assert rows["nginx !"][-1] == "12"
+
+
+def test_few_rounds_have_no_interval():
+    rounds = [peer_run(server, "plaintext", cpu_us, number) for number in (1, 2)
+              for server, cpu_us in (("floor", 7.0), ("prefork", 7.7))]
+    summary = summary_of(rounds)
+    row = next(line for line in peers_tables.tables(summary) if line.startswith("  prefork"))
+    assert row.split()[5:9] == ["1.10", "-", "-", "-"]
+    lines = peers_tables.judgement(peers_targets.judge(summary), summary.workloads)
+    assert lines[-1] == "0 of 1 targets met, 0 missed, 1 not decided; an interval needs at least 6 rounds."
 
 
 def test_control(summary):
@@ -256,7 +256,7 @@ def test_judgement_lines(summary):
     lines = peers_tables.judgement(peers_targets.judge(summary), summary.workloads)
     line = next(line for line in lines if "/ floor" in line)
     assert line.split()[-5:] == ["1.10", "1.10-1.10", "<=", "1.08", "missed"]
-    assert lines[-1] == "2 of 3 targets met."
+    assert lines[-1] == "2 of 3 targets met, 1 missed, 0 not decided."
     assert "No target" in peers_tables.judgement([], summary.workloads)[0]
 
 

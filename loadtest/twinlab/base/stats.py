@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 BOOTSTRAP_RESAMPLES = 10_000
 WILSON_Z = 1.959964  # 95 %
@@ -53,28 +53,18 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Difference | None:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of the ratios within each round, and the interval in which it lies with 95 % confidence."""
+    """The median of the ratios of all pairs, and a bootstrap's interval for it."""
 
     value: float
     low: float
     high: float
 
 
-def ratio(figure: Mapping[int, float], base: Mapping[int, float]) -> Ratio | None:
-    """figure / base, paired by round: what slowed a round down slowed both. None when no round has both.
-
-    The interval is a bootstrap over the rounds. With one round it is as narrow as ignorance.
-    """
-    pairs = [figure[number] / base[number] for number in sorted(figure) if base.get(number)]
-    if not pairs:
-        return None
-    return _median_with_interval(pairs)
-
-
 def paired_ratio(figure: Sequence[float], base: Sequence[float]) -> Ratio | None:
     """The median of figure / base over pairs, with a percentile bootstrap of the median log-ratio.
 
     The median, since a neighbour on the host slows single blocks down by a quarter, which would move a mean.
+    All pairs are taken as independent, also those of one launch: where they are not, interval.py has the better way.
     None when there is no pair. Pairs that are all equal give an interval of no width: then nothing varied.
     """
     logs = [math.log(a / b) for a, b in zip(figure, base, strict=True)]

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Callable, NoReturn, Sequence
 
 from twinlab import demos
+from twinlab.base import interval
 from twinlab.base.errors import Interrupted, LabError
 from twinlab.claims import diff
 from twinlab.claims import command as claims
@@ -24,6 +25,9 @@ from twinlab.servers import models, workloads
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RAISE_AGAIN_S = 0.01
 READER_GONE = 128 + signal.SIGPIPE  # what a shell says of a program that SIGPIPE has ended
+LIMITS_STATUS = (f"Exit status: 1 when a limit is missed or, with {interval.least_launches()} rounds or more, a median "
+                 "lies beyond one, when a round failed three times and is left out, or the laboratory failed; 2 for a "
+                 "mistake in the arguments; else 0, also when nothing is decided.")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -142,11 +146,12 @@ def add_peers(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
         description="Loads the project's servers, a floor program that does nothing but a server's system calls, and "
                     "the servers of Debian's packages in turn, then judges the project's targets. Installs missing "
                     "packages (apt; their services are neither started nor enabled) and builds first if needed. "
-                    "Takes about half an hour; --quick, fewer servers or fewer workloads take less. Traffic stays on "
+                    "Takes 40 minutes; --quick, fewer servers or fewer workloads take less. Traffic stays on "
                     "127.0.0.1.",
         epilog="Exit status: 0 when all was measured, 1 when a window failed three times and is left out, or the "
                "laboratory failed, 2 for a mistake in the arguments. Missed targets do not count.")
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s instead of 5 of 3 s; more noise")
+    parser.add_argument("--quick", action="store_true",
+                        help="2 rounds of 1 s instead of 9 of 2 s: a first look, which decides nothing")
     parser.add_argument("--rounds", type=count, metavar="N", help="how often everything is measured")
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed run")
     parser.add_argument("--servers", type=list_of(peers_contenders.KEYS), default=list(peers_contenders.KEYS), metavar="LIST",
@@ -180,10 +185,10 @@ def add_scale(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                     "cost in throughput, CPU and memory; then how fast connections are accepted and how evenly, with "
                     "one listening socket and with one for each event loop. Installs missing packages (apt) and builds "
                     "first if needed. Traffic stays on 127.0.0.1.",
-        epilog=f"Exit status: 0 when the idle connections cost less than {(1 - idle.RATE_LIMIT) * 100:.0f} % of the "
-               f"throughput and less than {idle.MEMORY_LIMIT_BYTES} bytes each, 1 when a target is missed, a "
-               "round failed three times and is left out, or the laboratory failed, 2 for a mistake in the arguments.")
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 0.5 s instead of 5 of 2 s; more noise")
+        epilog=f"The targets: idle connections cost less than {(1 - idle.RATE_LIMIT) * 100:.0f} % of the throughput "
+               f"and less than {idle.MEMORY_LIMIT_BYTES} bytes each. {LIMITS_STATUS}")
+    parser.add_argument("--quick", action="store_true",
+                        help="2 rounds of 0.5 s instead of 9 of 1 s: a first look, which decides nothing")
     parser.add_argument("--rounds", type=count, metavar="N", help="how often everything is measured")
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed window")
     parser.add_argument("--connections", type=count, default=scale.CONNECTIONS, metavar="N",
@@ -211,10 +216,10 @@ def add_observe(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                     "what it needs by itself, with a viewer and with a hundred, what it costs the workers, and whether "
                     "its counters agree with wrk's over a thousand kills. Installs missing packages (apt) and builds "
                     "first if needed. Traffic stays on 127.0.0.1.",
-        epilog="Exit status: 0 when every limit is kept, 1 when one is missed, a part failed three times and is left "
-               "out, or the laboratory failed, 2 for a mistake in the arguments.")
-    parser.add_argument("--quick", action="store_true", help="a first look: few windows, 30 kills; more noise")
-    parser.add_argument("--rounds", type=count, metavar="N", help="windows of each kind, of the workers' CPU")
+        epilog=LIMITS_STATUS)
+    parser.add_argument("--quick", action="store_true",
+                        help="a first look: 2 rounds, which decide only what is counted, and 30 kills")
+    parser.add_argument("--rounds", type=count, metavar="N", help="servers that are started for each figure")
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed window")
     parser.add_argument("--page", action="store_true", help="also how the page fares in Chromium, which is installed for it")
     parser.add_argument("--kills", type=count, metavar="N", help="how many processes are killed")

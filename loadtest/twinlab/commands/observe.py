@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Callable
 
-from twinlab.base import table
+from twinlab.base import judged, table
+from twinlab.base.decide import Limits
 from twinlab.commands import study
 from twinlab.commands.session import Circumstances, Session
 from twinlab.commands.study import Course, Effort
 from twinlab.machine import scratch
 from twinlab.runs import observing, page
-from twinlab.runs.observing import Finding
+from twinlab.runs.observing import Figure, Finding
 from twinlab.runs.speed import Bench
 from twinlab.runs.windows import Windows
 from twinlab.servers import workloads
@@ -21,13 +22,18 @@ CONNECTIONS = 64
 QUESTIONS = 500
 KILL_S = 0.1
 START_S = 2.0
-PAGE_S = 40.0
-CLICKS = 5  # of each kind, in the page
+PAGE_S = 16.0
+CLICKS = 2  # of each kind, in the page of a server
 
 HEADER = ("", "measured", "95 %", "limit", "")
 LEGEND = """\
-All of an observer that runs beside each server. Of the workers' CPU per request: medians over pairs of windows of one server, whose
-observer is stopped, runs and is looked at in turn, with a bootstrap interval. A "?" marks an interval that reaches across the limit."""
+All of an observer that runs beside each server: medians over as many servers as there are rounds, and where they lie
+(from 6 rounds on); of what is counted, the least and the most. Workers' CPU per request: the observer of a server is
+stopped, runs and is looked at, there and back. Met or missed: the whole interval is."""
+
+
+WATCHED_WINDOWS = 4  # the observer itself is watched for longer than a window: it wakes up but a few times a second
+WINDOWS_OF_COST = 6
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class Scale:
     kills: int
 
 
-DEFAULT = Scale(Effort(rounds=20, duration_s=1.0, warmup_s=1.0), 1000)
-QUICK = Scale(Effort(rounds=3, duration_s=0.4, warmup_s=0.2), 30)
+# Nine rounds: their interval leaves out the lowest and the highest of them.
+DEFAULT = Scale(Effort(rounds=9, duration_s=1.0, warmup_s=1.0), 1000)
+QUICK = Scale(Effort(rounds=2, duration_s=0.4, warmup_s=0.2), 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +62,15 @@ class Options(study.Options):
 class Found:
     """Everything that was measured."""
 
-    findings: list[list[Finding]] = field(default_factory=list)
+    figures: list[list[Figure]] = field(default_factory=list)
 
     @property
-    def all(self) -> list[Finding]:
-        return [finding for some in self.findings for finding in some]
+    def findings(self) -> list[Finding]:
+        return observing.findings([figure for some in self.figures for figure in some])
 
 
 def run(options: Options) -> int:
-    """Prepare, measure, report. 1 when a limit is missed."""
+    """Prepare, measure, report. 1 when a limit is not kept (Judged.falls_short)."""
     groups = ("load", "browser") if options.page else ("load",)
     bin_dir = study.prepare(options, *groups, connections=CONNECTIONS, beside=observing.CROWD)
     session = Session(options.output, "observe.json")
@@ -71,7 +78,7 @@ def run(options: Options) -> int:
     whole = session.conduct(lambda: measure(options, bin_dir, found, session.windows),
                             lambda circumstances: as_json(options, found, circumstances),
                             lambda circumstances: print_report(options, found, circumstances))
-    return 0 if whole and all(finding.is_met for finding in found.all) else 1
+    return judged.exit_status(found.findings) if whole else 1
 
 
 def of_slots(key: str, slots: int) -> Model:
@@ -81,22 +88,35 @@ def of_slots(key: str, slots: int) -> Model:
     return Model(key, key, "threadpool-server", ("--threads", str(slots), "--dispatch", "connection"), f"{slots} threads")
 
 
-def parts(options: Options, bench: Bench, key: str) -> list[tuple[str, float, Callable[[], list[Finding]]]]:
-    """What is measured of one model, and how long each takes."""
-    scale, two = options.scale, of_slots(key, 2)
-    window_s = scale.effort.duration_s
-    watched_s = 10 * window_s
-    return [
+Part = tuple[str, float, Callable[[], list[Figure]]]  # what, how long it takes, and how to measure it
+
+
+def parts_of_round(options: Options, bench: Bench, key: str, number: int) -> list[Part]:
+    """What is measured of one model in each round, each with a server of its own."""
+    two, window_s = of_slots(key, 2), bench.duration_s
+    watched_s = WATCHED_WINDOWS * window_s
+    parts: list[Part] = [
         *((f"all are {how}", 2 * START_S, partial(observing.while_all_hang, bench, two, how, QUESTIONS))
           for how in observing.WAYS_TO_HANG),
-        ("what it needs itself", START_S + 2.5 * watched_s,
+        ("what it needs itself", START_S + 2 * watched_s + observing.SLOW_READ_S,
          partial(observing.of_its_own, bench, of_slots(key, observing.SLOTS), watched_s)),
-        ("what it costs the workers", START_S + 3 * scale.effort.rounds * window_s,
-         partial(observing.cost, bench, two, scale.effort.rounds)),
-        (f"{scale.kills} kills", START_S + scale.kills * KILL_S, partial(observing.kills, bench, two, scale.kills)),
-        *([("its page in a browser", PAGE_S + watched_s, partial(page.measure, bench, two, CLICKS, watched_s))]
-          if options.page else []),
+        ("what it costs the workers", START_S + WINDOWS_OF_COST * window_s, partial(observing.cost, bench, two)),
     ]
+    if options.page:
+        parts.append(("its page in a browser", PAGE_S + watched_s,
+                      partial(page.measure, bench, two, CLICKS, watched_s)))
+    return [(f"{key}: {what}, round {number}", planned_s, once) for what, planned_s, once in parts]
+
+
+def plan(options: Options, bench: Bench) -> list[Part]:
+    """All rounds, each second one with the models the other way round; then what is counted once."""
+    found: list[Part] = []
+    for number in range(1, options.scale.effort.rounds + 1):
+        for key in options.models if number % 2 else options.models[::-1]:
+            found += parts_of_round(options, bench, key, number)
+    count = options.scale.kills
+    return found + [(f"{key}: {count} kills", START_S + count * KILL_S,
+                     partial(observing.kills, bench, of_slots(key, 2), count)) for key in options.models]
 
 
 def measure(options: Options, bin_dir: Any, found: Found, windows: Windows) -> None:
@@ -104,10 +124,10 @@ def measure(options: Options, bin_dir: Any, found: Found, windows: Windows) -> N
     with scratch.folder() as folder:
         bench = Bench(bin_dir, workloads.make_documents(folder / "www"), folder, CONNECTIONS, effort.duration_s,
                       effort.warmup_s)
-        planned = [(key, part) for key in options.models for part in parts(options, bench, key)]
-        with Course(windows, sum(part[1] for _, part in planned)) as course:
-            for key, (what, planned_s, once) in planned:
-                course.take(f"{key}: {what}", planned_s, once, found.findings)
+        planned = plan(options, bench)
+        with Course(windows, sum(planned_s for _, planned_s, _ in planned)) as course:
+            for what, planned_s, once in planned:
+                course.take(what, planned_s, once, found.figures)
 
 
 def print_report(options: Options, found: Found, circumstances: Circumstances) -> None:
@@ -115,21 +135,23 @@ def print_report(options: Options, found: Found, circumstances: Circumstances) -
     rows: list[list[str] | str] = []
     for key in options.models:
         rows.append(key)
-        rows += [row(finding) for finding in found.all if finding.model == key]
-    met = sum(finding.is_met for finding in found.all)
-    for line in [*table.render(HEADER, rows), LEGEND, f"{met} of {len(found.all)} limits kept.",
+        rows += [row(finding) for finding in found.findings if finding.model == key]
+    for line in [*table.render(HEADER, rows), LEGEND, judged.tally(found.findings, "limits"),
                  *(f"! {warning}" for warning in circumstances.warnings)]:
         print(line)
 
 
 def row(finding: Finding) -> list[str]:
-    value = finding.value
-    interval = f"{value.low:.3f}-{value.high:.3f}" if value.low != value.high else ""
-    least = "" if finding.at_least == float("-inf") else f"{finding.at_least:g} to "
-    limit = f"{least}{finding.at_most:g}" if least else f"at most {finding.at_most:g}"
-    if finding.at_least == finding.at_most:
-        limit = f"{finding.at_most:g}"
-    return [f"  {finding.what}", f"{shown(value.value)} {finding.unit}".rstrip(), interval, limit, finding.word]
+    ends = finding.value.interval
+    where = table.MISSING if ends is None else "-".join(map(shown, dict.fromkeys(ends)))
+    return [f"  {finding.what}", f"{shown(finding.value.value)} {finding.unit}".rstrip(), where,
+            limit_words(finding.limits), finding.word]
+
+
+def limit_words(limits: Limits) -> str:
+    if limits.at_least == float("-inf"):
+        return f"at most {limits.at_most:g}"
+    return " to ".join(f"{limit:g}" for limit in dict.fromkeys((limits.at_least, limits.at_most)))
 
 
 def shown(value: float) -> str:
@@ -141,5 +163,6 @@ def as_json(options: Options, found: Found, circumstances: Circumstances) -> dic
     return circumstances.as_dict("observe") | {
         "settings": options.scale.effort.as_dict() | {"kills": options.scale.kills, "connections": CONNECTIONS,
                                                       "slots": observing.SLOTS},
-        "findings": [finding.as_dict() for finding in found.all],
+        "figures": [figure.as_dict() for some in found.figures for figure in some],
+        "findings": [finding.as_dict() for finding in found.findings],
     }

@@ -2,8 +2,8 @@
 
 from typing import Any, Sequence
 
-from twinlab.base import table
-from twinlab.base.stats import Ratio
+from twinlab.base import judged, table
+from twinlab.base.interval import Estimate
 from twinlab.commands import peers_contenders, peers_targets
 from twinlab.commands.peers_contenders import Contender
 from twinlab.commands.peers_targets import CPU, FIGURE_NAMES, P99, PSS, RATE, PeersSummary, Verdict
@@ -14,12 +14,12 @@ HEADER = ("", "requests/s", "p50 ms", "p99 ms", "CPU s/100k", "x floor", "95 %",
           "errors")
 LEGEND = """\
 CPU s/100k: seconds of CPU time, user and system, that all processes of a server used for 100,000 requests.
-x floor, x best peer: that, as a multiple; medians of the ratios within each round, and bootstrap intervals.
-PSS: memory of all processes under load, after the timed window. p50, p99: wrk's own figures. errors: wrk's, of all
-kinds, answers of 400 and above too; "!": errors, or processes that ended during a run. The floor never logs."""
+x floor, x best peer: that, as a multiple; medians of the ratios within each round. 95 %: where they lie (6 rounds or
+more). PSS: memory of all processes under load, after the timed window. p50, p99: wrk's own figures. errors: wrk's, of
+all kinds, answers of 400 and above too; "!": errors, or processes that ended during a run. The floor never logs."""
 JUDGEMENT_HEADER = ("Targets", "prefork", "95 %", "limit", "", "threadpool", "95 %", "limit", "")
 JUDGEMENT_LEGEND = """\
-Multiples of the figure of whoever stands behind "/". A "?" marks a verdict whose interval reaches across the limit."""
+Multiples of the figure of whoever stands behind "/". Met or missed: the whole interval is."""
 
 
 def cast(summary: PeersSummary, versions: dict[str, Any]) -> list[str]:
@@ -60,10 +60,10 @@ def _row(summary: PeersSummary, key: str, workload: str, best: str | None) -> li
     ]
 
 
-def _ratio_cells(ratio: Ratio | None) -> list[str]:
+def _ratio_cells(ratio: Estimate | None) -> list[str]:
     if ratio is None:
         return [table.MISSING, table.MISSING]
-    return [table.number(ratio.value), f"{table.number(ratio.low)}-{table.number(ratio.high)}"]
+    return [table.number(ratio.value), "-".join(map(table.number, ratio.interval or ())) or table.MISSING]
 
 
 def control(summary: PeersSummary) -> str:
@@ -93,8 +93,7 @@ def judgement(verdicts: Sequence[Verdict], workloads: Sequence[Workload]) -> lis
         for name in names:
             pair = {verdict.target.server == "prefork": verdict for verdict in here if _name(verdict) == name}
             rows.append(["  " + name, *_verdict_cells(pair.get(True)), *_verdict_cells(pair.get(False))])
-    met = sum(verdict.is_met for verdict in verdicts)
-    return [*table.render(JUDGEMENT_HEADER, rows), JUDGEMENT_LEGEND, f"{met} of {len(verdicts)} targets met."]
+    return [*table.render(JUDGEMENT_HEADER, rows), JUDGEMENT_LEGEND, judged.tally(verdicts)]
 
 
 def _name(verdict: Verdict) -> str:

@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Mapping
 
-from twinlab.base import stats
+from twinlab.base import interval
+from twinlab.base.decide import Limits
+from twinlab.base.interval import Estimate
 from twinlab.base.judged import Judged
-from twinlab.base.stats import Ratio
 from twinlab.commands import peers_contenders
 from twinlab.commands.peers_contenders import Contender
 from twinlab.commands.summary import Summary
@@ -45,14 +46,16 @@ class Verdict(Judged):
     target: Target
     label: str
     base_key: str
-    ratio: Ratio
+    ratio: Estimate
 
     @property
-    def measured(self) -> Ratio:
+    def measured(self) -> Estimate:
         return self.ratio
 
-    def holds(self, value: float) -> bool:
-        return value <= self.target.limit if self.target.is_upper_limit else value >= self.target.limit
+    @property
+    def limits(self) -> Limits:
+        limit = self.target.limit
+        return Limits(at_most=limit) if self.target.is_upper_limit else Limits(at_least=limit)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": self.word}
@@ -90,12 +93,12 @@ def best_peer(summary: PeersSummary, workload: str, figure: str) -> str | None:
     return (max if figure == RATE else min)(medians, key=lambda key: medians[key])
 
 
-def ratio_to(summary: PeersSummary, workload: str, server: str, figure: str, base_key: str) -> Ratio | None:
+def ratio_to(summary: PeersSummary, workload: str, server: str, figure: str, base_key: str) -> Estimate | None:
     """A server's figure as a multiple of another's, paired by round."""
     own = summary.by_round(server, workload, figure)
     base: Mapping[int, float] = (dict.fromkeys(own, SLEEP_LIMIT_PER_S) if base_key == SLEEP_LIMIT
                                  else summary.by_round(base_key, workload, figure))
-    return stats.ratio(own, base)
+    return interval.by_round(own, base)
 
 
 def judge(summary: PeersSummary) -> list[Verdict]:

@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twinlab.base import stats, table
-from twinlab.base.stats import Ratio
+from twinlab.base import judged, stats, table
+from twinlab.base.interval import Estimate
 from twinlab.commands import study
 from twinlab.commands.session import Circumstances, Session
 from twinlab.commands.study import Course, Effort
@@ -28,8 +28,9 @@ IDLE_HEADER = ("", "req/s without", "with", "ratio", "95 %", "CPU us/req without
                "bytes/connection", "95 %", "errors")
 IDLE_LEGEND = """\
 with, without: the idle connections. Each round is a fresh server: a window without them, two with them, one without.
-CPU: user and system time of all processes of the server. ratio: median of the rounds, with a bootstrap interval.
-bytes/connection: growth of the server's PSS with the idle connections, divided; the kernel's sockets are not in it."""
+CPU: user and system time of all processes of the server. ratio: median of the rounds. 95 %: where it lies (6 rounds or
+more). bytes/connection: growth of the server's PSS with the idle connections, divided; the kernel's sockets are not in
+it."""
 ACCEPT_HEADER = ("", "connections/s", "CPU us each", "max/mean, closing", "kept: min", "max", "max/mean", "worst",
                  "errors")
 ACCEPT_LEGEND = f"""\
@@ -39,7 +40,8 @@ share of requests, or of connections, over an even share. Medians of the rounds;
 any round; worst: the least even round."""
 
 
-DEFAULT = Effort(rounds=5, duration_s=2.0, warmup_s=0.3)
+# Nine rounds: their interval leaves out the lowest and the highest of them.
+DEFAULT = Effort(rounds=9, duration_s=1.0, warmup_s=0.3)
 QUICK = Effort(rounds=2, duration_s=0.5, warmup_s=0.1)
 
 
@@ -74,7 +76,7 @@ class Report:
 
 
 def run(options: Options) -> int:
-    """Prepare, measure, report. 1 when a target is missed."""
+    """Prepare, measure, report. 1 when a target is not reached (Judged.falls_short)."""
     bin_dir = study.prepare(options, "load", connections=options.connections, beside=BUSY_CONNECTIONS,
                             option="--connections")
     session = Session(options.output, "scale.json")
@@ -82,11 +84,7 @@ def run(options: Options) -> int:
     whole = session.conduct(lambda: measure(options, bin_dir, rounds, session.windows),
                             lambda found: as_json(Report(options, rounds, found)),
                             lambda found: print_report(Report(options, rounds, found)))
-    return exit_status(Report(options, rounds, session.circumstances()).verdicts) if whole else 1
-
-
-def exit_status(verdicts: list[Verdict]) -> int:
-    return 0 if all(verdict.is_met for verdict in verdicts) else 1
+    return judged.exit_status(Report(options, rounds, session.circumstances()).verdicts) if whole else 1
 
 
 def accept_cases(options: Options) -> list[tuple[str, int, str]]:
@@ -144,11 +142,12 @@ def _compared(rounds: list[IdleRound], name: str, shown: Any) -> list[str]:
             *_interval(idle.beside(rounds, name))]
 
 
-def _interval(found: Ratio | None) -> list[str]:
+def _interval(found: Estimate | None) -> list[str]:
     if found is None:
         return [table.MISSING, table.MISSING]
     digits = 3 if abs(found.value) < 10 else 0
-    return [f"{found.value:.{digits}f}", f"{found.low:.{digits}f}-{found.high:.{digits}f}"]
+    ends = [f"{end:.{digits}f}" for end in found.interval or ()]
+    return [f"{found.value:.{digits}f}", "-".join(ends) or table.MISSING]
 
 
 def accept_lines(report: Report) -> list[str]:
@@ -168,15 +167,15 @@ def accept_lines(report: Report) -> list[str]:
 
 
 def judgement(verdicts: list[Verdict]) -> list[str]:
-    """One line per target; a "?" marks an interval that reaches across the limit."""
+    """One line per target, and how many of each verdict."""
     lines = []
     for verdict in verdicts:
         sign = "<" if verdict.is_upper_limit else ">="
-        value, interval = _interval(verdict.value)
-        lines.append(f"{verdict.model}: {verdict.target}: {value} ({interval}), target {sign} {verdict.limit:g}: "
+        value, ends = _interval(verdict.value)
+        where = f"({ends})" if verdict.value.interval else "(no interval)"
+        lines.append(f"{verdict.model}: {verdict.target}: {value} {where}, target {sign} {verdict.limit:g}: "
                      f"{verdict.word}")
-    met = sum(verdict.is_met for verdict in verdicts)
-    return [*lines, f"{met} of {len(verdicts)} targets met. A \"?\" marks an interval that reaches across the limit."]
+    return [*lines, judged.tally(verdicts)]
 
 
 def as_json(report: Report) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What idle connections cost the busy ones, and what each costs in memory: one worker, with and without a crowd."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
-from twinlab.base import stats
+from twinlab.base import interval
+from twinlab.base.decide import Limits
 from twinlab.base.errors import LabError
+from twinlab.base.interval import Estimate
 from twinlab.base.judged import Judged
-from twinlab.base.stats import Ratio
 from twinlab.base.waiting import wait_for
 from twinlab.clients.crowd import Crowd
 from twinlab.runs import speed
@@ -63,16 +64,17 @@ class Verdict(Judged):
 
     model: str
     target: str
-    value: Ratio
+    value: Estimate
     limit: float
     is_upper_limit: bool
 
     @property
-    def measured(self) -> Ratio:
+    def measured(self) -> Estimate:
         return self.value
 
-    def holds(self, value: float) -> bool:
-        return value < self.limit if self.is_upper_limit else value >= self.limit
+    @property
+    def limits(self) -> Limits:
+        return Limits(below=self.limit) if self.is_upper_limit else Limits(at_least=self.limit)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": self.word}
@@ -139,14 +141,13 @@ def figures(rounds: Sequence[IdleRound], crowd: bool, name: str) -> dict[int, fl
     return found
 
 
-def beside(rounds: Sequence[IdleRound], name: str) -> Ratio | None:
-    """A figure beside the crowd as a multiple of that without it."""
-    return stats.ratio(figures(rounds, True, name), figures(rounds, False, name))
+def beside(rounds: Sequence[IdleRound], name: str) -> Estimate | None:
+    """A figure beside the crowd as a multiple of that without it. Each round is a fresh server, and so a launch."""
+    return interval.by_round(figures(rounds, True, name), figures(rounds, False, name))
 
 
-def bytes_per_connection(rounds: Sequence[IdleRound]) -> Ratio | None:
-    by_round: Mapping[int, float] = {each.round: each.bytes_per_connection for each in rounds}
-    return stats.ratio(by_round, dict.fromkeys(by_round, 1.0))
+def bytes_per_connection(rounds: Sequence[IdleRound]) -> Estimate | None:
+    return interval.of_launches([[each.bytes_per_connection] for each in rounds])
 
 
 def judge(rounds: Sequence[IdleRound], model: str) -> list[Verdict]:

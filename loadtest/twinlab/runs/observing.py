@@ -6,12 +6,13 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
-from twinlab.base import stats
-from twinlab.base.errors import Accident, LabError
+from twinlab.base import interval, stats
+from twinlab.base.decide import Limits
+from twinlab.base.errors import Accident
+from twinlab.base.interval import Estimate
 from twinlab.base.judged import Judged
-from twinlab.base.stats import Ratio
 from twinlab.base.waiting import wait_for
 from twinlab.clients import http
 from twinlab.clients.events import Stream
@@ -36,31 +37,60 @@ RECOVERY_DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True)
-class Finding(Judged):
-    """One figure, and between which limits it has to lie."""
+class Figure:
+    """What one server has shown of a figure, and between which limits it has to lie. Counted: no chance is in it."""
 
     model: str
     what: str
     unit: str
-    value: Ratio
-    at_most: float
-    at_least: float = float("-inf")
-
-    @property
-    def measured(self) -> Ratio:
-        return self.value
-
-    def holds(self, value: float) -> bool:
-        return self.at_least <= value <= self.at_most
+    values: tuple[float, ...]
+    limits: Limits
+    is_counted: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"at_least": None if self.at_least == float("-inf") else self.at_least,
-                               "verdict": self.word}
+        return {"model": self.model, "what": self.what, "unit": self.unit, "values": self.values}
 
 
-def exactly(value: float) -> Ratio:
-    """A figure that was counted, or measured once."""
-    return Ratio(value, value, value)
+@dataclass(frozen=True)
+class Finding(Judged):
+    """A figure as all servers have shown it: each start of one is a launch."""
+
+    model: str
+    what: str
+    unit: str
+    value: Estimate
+    within: Limits
+
+    @property
+    def measured(self) -> Estimate:
+        return self.value
+
+    @property
+    def limits(self) -> Limits:
+        return self.within
+
+    def as_dict(self) -> dict[str, Any]:
+        at_least = self.limits.at_least
+        return {"model": self.model, "what": self.what, "unit": self.unit, "value": asdict(self.value),
+                "at_most": self.limits.at_most, "at_least": None if at_least == float("-inf") else at_least,
+                "verdict": self.word}
+
+
+def findings(figures: Sequence[Figure]) -> list[Finding]:
+    """A finding for each figure, in the order in which they were first seen."""
+    launches: dict[tuple[str, str], list[Figure]] = {}
+    for figure in figures:
+        launches.setdefault((figure.model, figure.what), []).append(figure)
+    return [_finding(each) for each in launches.values()]
+
+
+def _finding(launches: Sequence[Figure]) -> Finding:
+    first, values = launches[0], [each.values for each in launches]
+    estimate = interval.of_launches(values)
+    if first.is_counted:
+        estimate = interval.counted(*(value for each in values for value in each))
+    assert estimate is not None
+    return Finding(first.model, first.what, first.unit, estimate, first.limits)
 
 
 def observed(bench: Bench, model: Model, *options: str) -> Server:
@@ -95,7 +125,7 @@ def deadlock_all(server: Server, exits: ExitStack) -> None:
 WAYS_TO_HANG: dict[str, Callable[[Server, ExitStack], None]] = {"stopped": stop_all, "deadlocked": deadlock_all}
 
 
-def while_all_hang(bench: Bench, model: Model, how: str, questions: int) -> list[Finding]:
+def while_all_hang(bench: Bench, model: Model, how: str, questions: int) -> list[Figure]:
     """How soon it says so, and how quickly it answers then."""
     with observed(bench, model, *PATIENT) as server, ExitStack() as exits:
         WAYS_TO_HANG[how](server, exits)
@@ -110,8 +140,8 @@ def while_all_hang(bench: Bench, model: Model, how: str, questions: int) -> list
             took_ms.append((time.monotonic() - asked_s) * 1000)
         processes.kill_session(server.pids()[0])
     p99_ms = stats.percentile(took_ms, 0.99) or 0.0
-    return [Finding(model.key, f"told that all are {how} after", "s", exactly(told_s), 1.5),
-            Finding(model.key, f"answer while all are {how}, p99 of {questions}", "ms", exactly(p99_ms), 5.0)]
+    return [Figure(model.key, f"told that all are {how} after", "s", (told_s,), Limits(at_most=1.5)),
+            Figure(model.key, f"answer while all are {how}, p99 of {questions}", "ms", (p99_ms,), Limits(at_most=5.0))]
 
 
 # What it needs.
@@ -145,63 +175,54 @@ def share_of_cpu(pid: int, duration_s: float) -> float:
     return (processes.cpu_us([pid]) - before_us) / (time.monotonic() - begin_s) / 1e4
 
 
-def of_its_own(bench: Bench, model: Model, duration_s: float) -> list[Finding]:
+def of_its_own(bench: Bench, model: Model, duration_s: float) -> list[Figure]:
     """Without anybody who looks, with one who does, and with many, while the server works."""
-    findings = []
+    figures = []
     with observed(bench, model) as server:
         pid = observer_pid(server)
-        findings.append(Finding(model.key, f"{SLOTS} slots, nobody looks: CPU", "%",
-                                exactly(share_of_cpu(pid, duration_s)), 0.05))
+        figures.append(Figure(model.key, f"{SLOTS} slots, nobody looks: CPU", "%", (share_of_cpu(pid, duration_s),),
+                              Limits(at_most=0.05)))
         with Wrk(server.port, WORKLOAD.path, bench.connections, 4 * duration_s + 10) as load:
             with viewers(server, 1):
-                findings.append(Finding(model.key, f"{SLOTS} slots, one viewer, under load: CPU", "%",
-                                        exactly(share_of_cpu(pid, duration_s)), 0.5))
+                figures.append(Figure(model.key, f"{SLOTS} slots, one viewer, under load: CPU", "%",
+                                      (share_of_cpu(pid, duration_s),), Limits(at_most=0.5)))
             with viewers(server, CROWD), viewers(server, 1, reads=False):
                 time.sleep(SLOW_READ_S)
                 pss_kib = processes.pss_kib([pid]) or 0
-                findings.append(Finding(model.key, f"{CROWD} viewers and one that reads nothing: memory", "MB",
-                                        exactly(pss_kib / 1024), 10.0))
+                figures.append(Figure(model.key, f"{CROWD} viewers and one that reads nothing: memory", "MB",
+                                      (pss_kib / 1024,), Limits(at_most=10.0)))
             load.finish()
-        findings += scrapes(server, model, pid)
-    return findings
+        figures += scrapes(server, model, pid)
+    return figures
 
 
-def scrapes(server: Server, model: Model, pid: int, count: int = 50) -> list[Finding]:
+def scrapes(server: Server, model: Model, pid: int, count: int = 50) -> list[Figure]:
     """What Prometheus asks for."""
     before_us = processes.cpu_us([pid])
     for _ in range(count):
         reply = http.ask(server.observer.port, "GET", "/metrics")
     each_ms = (processes.cpu_us([pid]) - before_us) / count / 1000
     series = sum(1 for line in reply.body.splitlines() if line and not line.startswith(b"#"))
-    return [Finding(model.key, f"{SLOTS} slots, a scrape: CPU", "ms", exactly(each_ms), 0.2),
-            Finding(model.key, f"{SLOTS} slots, a scrape: bytes", "", exactly(len(reply.body)), 64_000),
-            Finding(model.key, f"{SLOTS} slots, a scrape: series", "", exactly(series), 400)]
+    return [Figure(model.key, f"{SLOTS} slots, a scrape: CPU", "ms", (each_ms,), Limits(at_most=0.2)),
+            Figure(model.key, f"{SLOTS} slots, a scrape: bytes", "", (len(reply.body),), Limits(at_most=64_000), True),
+            Figure(model.key, f"{SLOTS} slots, a scrape: series", "", (series,), Limits(at_most=400), True)]
 
 
 # What it costs those who serve.
 
-def cost(bench: Bench, model: Model, rounds: int) -> list[Finding]:
-    """CPU time per request of one server, whose observer is stopped, runs, and is looked at: in turn, there and back."""
+def cost(bench: Bench, model: Model) -> list[Figure]:
+    """CPU time per request of a server whose observer is stopped, runs, and is looked at: in turn, there and back."""
     found: dict[str, list[float]] = {"stopped": [], "runs": [], "viewed": []}
     with observed(bench, model, "--stuck-after-ms", "off") as server:
         pid = observer_pid(server)
         server.check(WORKLOAD.path)
         speed.warm_up(bench, server, WORKLOAD)
         pids = [each["pid"] for each in server.status()["processes"]]
-        for number in range(rounds):
-            order = ["stopped", "runs", "viewed"]
-            for state in order if number % 2 == 0 else order[::-1]:
-                found[state].append(_one_slice(bench, server, pid, pids, state))
+        for state in [*found, *reversed(found)]:
+            found[state].append(_one_slice(bench, server, pid, pids, state))
     what = {"runs": "workers' CPU per request, observed / not", "viewed": "the same with a viewer"}
-    return [Finding(model.key, what[state], "x", _paired(found[state], found["stopped"]), 1.005, 0.995)
-            for state in what]
-
-
-def _paired(figure: list[float], base: list[float]) -> Ratio:
-    found = stats.paired_ratio(figure, base)
-    if found is None:
-        raise LabError("nothing was measured")
-    return found
+    return [Figure(model.key, what[state], "x", tuple(own / base for own, base in zip(found[state], found["stopped"])),
+                   Limits(0.995, 1.005)) for state in what]
 
 
 def _one_slice(bench: Bench, server: Server, pid: int, pids: list[int], state: str) -> float:
@@ -223,7 +244,7 @@ def _one_slice(bench: Bench, server: Server, pid: int, pids: list[int], state: s
 
 # Whether its counters are true.
 
-def kills(bench: Bench, model: Model, count: int) -> list[Finding]:
+def kills(bench: Bench, model: Model, count: int) -> list[Figure]:
     """A process is killed as soon as its predecessor has a successor, under load, so many times."""
     with observed(bench, model) as server:
         with Wrk(server.port, WORKLOAD.path, bench.connections, 600.0) as load, Watch(server) as watch:
@@ -235,11 +256,11 @@ def kills(bench: Bench, model: Model, count: int) -> list[Finding]:
     totals = status["totals"]
     told = totals["requests_finished"] + totals["requests_lost"]
     counted = result.requests + result.cut_requests
-    return [Finding(model.key, f"deaths told after {count} kills", "", exactly(totals["deaths"]), count, count),
-            Finding(model.key, "counters that went back meanwhile", "", exactly(len(watch.gone_back)), 0, 0),
+    return [Figure(model.key, f"deaths told after {count} kills", "", (totals["deaths"],), Limits(count, count), True),
+            Figure(model.key, "counters that went back meanwhile", "", (len(watch.gone_back),), Limits(0, 0), True),
             # wrk stops without reading the last answers: one for each connection
-            Finding(model.key, "told: finished and lost, less what wrk counted", "", exactly(told - counted),
-                    bench.connections, 0)]
+            Figure(model.key, "told: finished and lost, less what wrk counted", "", (told - counted,),
+                   Limits(0, bench.connections), True)]
 
 
 def ready_process(server: Server, deaths: int) -> int:

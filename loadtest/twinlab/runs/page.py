@@ -1,13 +1,12 @@
 """The observer's page in a real browser: how soon it is there, how soon it shows a death, and what it costs."""
 
 import time
-from statistics import median
 
-from twinlab.base.stats import Ratio
+from twinlab.base.decide import Limits
 from twinlab.clients import http
 from twinlab.clients.chromium import Chromium
 from twinlab.clients.wrk import Wrk
-from twinlab.runs.observing import WORKLOAD, Finding, exactly
+from twinlab.runs.observing import WORKLOAD, Figure
 from twinlab.runs.speed import Bench
 from twinlab.servers import observer
 from twinlab.servers.models import Model
@@ -26,8 +25,8 @@ document.querySelector(button).click();
 look();"""
 
 
-def measure(bench: Bench, model: Model, kills: int, watched_s: float) -> list[Finding]:
-    """Under load, as people look at it. The figures of one opening or one kill are medians of several."""
+def measure(bench: Bench, model: Model, kills: int, watched_s: float) -> list[Figure]:
+    """Under load, as people look at it."""
     with Server(model, bench.bin_dir, bench.root, bench.scratch, (*observer.CONTROL, "--faults", "on")) as server, \
             Chromium(bench.scratch) as browser:
         page = f"http://127.0.0.1:{server.observer.port}/#token={server.observer.token}"
@@ -46,18 +45,14 @@ def measure(bench: Bench, model: Model, kills: int, watched_s: float) -> list[Fi
             stack_ms = [_crash(browser) for _ in range(kills)]
             load.finish()
     return [
-        Finding(model.key, "page: bytes that a browser is sent", "", exactly(sent_bytes), 130_000),
-        Finding(model.key, "page: first paint", "ms", _middle(paints_ms), 300),
-        Finding(model.key, "page: Chromium's CPU, ten times a second, under load", "%", exactly(share), 15),
-        Finding(model.key, "page: from the click to the death that is shown", "ms", _middle(shown_ms), 200),
-        Finding(model.key, "page: from the click to its successor", "ms", _middle(back_ms), 300),
-        Finding(model.key, "page: from the click to the names of a crash's stack", "ms", _middle(stack_ms), 2000),
+        Figure(model.key, "page: bytes that a browser is sent", "", (sent_bytes,), Limits(at_most=130_000), True),
+        Figure(model.key, "page: first paint", "ms", tuple(paints_ms), Limits(at_most=300)),
+        Figure(model.key, "page: Chromium's CPU, ten times a second, under load", "%", (share,), Limits(at_most=15)),
+        Figure(model.key, "page: from the click to the death that is shown", "ms", tuple(shown_ms), Limits(at_most=200)),
+        Figure(model.key, "page: from the click to its successor", "ms", tuple(back_ms), Limits(at_most=300)),
+        Figure(model.key, "page: from the click to the names of a crash's stack", "ms", tuple(stack_ms),
+               Limits(at_most=2000)),
     ]
-
-
-def _middle(values_ms: list[float]) -> Ratio:
-    """The median, and all of them as the interval: few are no sample of anything."""
-    return Ratio(median(values_ms), min(values_ms), max(values_ms))
 
 
 def _kill(browser: Chromium, told: str) -> float:
