@@ -9,6 +9,7 @@ from twinlab.base import stats
 from twinlab.base.errors import LabError
 from twinlab.claims import beside, catalog, command, evidence, experiment, judge, page, report, verdict
 from twinlab.claims.catalog import Claim, Finding
+from twinlab.claims.claim_id import ClaimId
 from twinlab.claims.experiment import CONTROL
 from twinlab.machine import processes
 from twinlab.runs import crash
@@ -19,8 +20,8 @@ PROMISES = catalog.load(LOADTEST / "promises.yaml")
 
 
 def test_all_sixty_claims_are_there():
-    assert [claim.id for claim in CLAIMS] == list(range(1, 61))
-    assert [claim.id for claim in CLAIMS if claim.still_open] == [59]
+    assert [claim.id for claim in CLAIMS] == [ClaimId(number) for number in range(1, 61)]
+    assert [claim.id for claim in CLAIMS if claim.still_open] == [ClaimId(59)]
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -146,7 +147,7 @@ STEADY = [100.0, 101.0, 99.0, 100.0]
 
 
 def judged(records, finding=FIGURE):
-    claim = Claim(1, "s", ("000",), "b is faster than a", (finding,), "")
+    claim = Claim(ClaimId(1), "s", ("000",), "b is faster than a", (finding,), "")
     return judge.judge([claim], evidence.collect(records))[0]
 
 
@@ -381,14 +382,15 @@ def test_a_tool_that_is_not_installed_leaves_no_claim_unresolved():
     missing = Finding(verdict.SUPPORTS, "others say so", catalog.FIELD, "tools", "stress-ng-create",
                       ("fork", "pthread"), "", verdict.ABOVE, 1.1)
     ours = Finding(verdict.SUPPORTS, "x", "micro", "m", "f")
-    found = judge.judge([Claim(1, "s", (), "c", (ours, missing), "")], evidence.collect([*MICRO, FIELD_RECORD]))[0]
+    claim = Claim(ClaimId(1), "s", (), "c", (ours, missing), "")
+    found = judge.judge([claim], evidence.collect([*MICRO, FIELD_RECORD]))[0]
     assert found.verdict.word == verdict.HOLDS
     assert found.findings[1].outcome == verdict.Outcome(verdict.UNDECIDED, "stress-ng is not installed")
-    never_run = judge.judge([Claim(1, "s", (), "c", (ours, missing), "")], evidence.collect(MICRO))[0]
+    never_run = judge.judge([claim], evidence.collect(MICRO))[0]
     assert never_run.verdict.word == verdict.UNRESOLVED
 
 
-@pytest.mark.parametrize("ids, runs", [([26], True), ([27], True), ([20], False), ([], True)])
+@pytest.mark.parametrize("ids, runs", [([ClaimId(26)], True), ([ClaimId(27)], True), ([ClaimId(20)], False), ([], True)])
 def test_the_fields_tools_run_beside_what_they_measure_too(ids, runs):
     plan = command.make_plan(LOADTEST, ids, quick=True)
     assert plan.others.count(("field", "tools")) == runs

@@ -6,6 +6,7 @@ from typing import Any, Sequence
 
 from twinlab.base.errors import LabError, understood
 from twinlab.claims import verdict
+from twinlab.claims.claim_id import ClaimId
 
 DEFAULT_MARGIN = 1.03
 EXPERIMENT, MICRO, DEMO, FIELD = "experiment", "micro", "demo", "field"
@@ -36,7 +37,7 @@ class Finding:
 class Claim:
     """One statement of the study notes, in words of our own."""
 
-    id: int
+    id: ClaimId
     section: str
     notes: tuple[str, ...]
     text: str
@@ -45,21 +46,21 @@ class Claim:
 
 
 def load(path: Path) -> list[Claim]:
-    """All claims in the order of the file."""
+    """All claims, by number and letter."""
     with understood(str(path)):
-        claims = [_claim(entry) for entry in read_yaml(path)["claims"]]
+        claims = sorted(map(_claim, read_yaml(path)["claims"]), key=lambda claim: claim.id)
     ids = [claim.id for claim in claims]
     if len(set(ids)) != len(ids):
         raise LabError(f"{path.name}: an id occurs twice")
     return claims
 
 
-def choose(claims: Sequence[Claim], ids: Sequence[int]) -> list[Claim]:
-    """These claims; all when none is named."""
-    unknown = sorted(set(ids) - {claim.id for claim in claims})
+def choose(claims: Sequence[Claim], ids: Sequence[ClaimId]) -> list[Claim]:
+    """These claims, a number for all its letters; all when none is named."""
+    unknown = sorted(each for each in set(ids) if not any(each.chooses(claim.id) for claim in claims))
     if unknown:
         raise LabError(f"there is no claim {', '.join(map(str, unknown))}; see lab claims --list")
-    return [claim for claim in claims if not ids or claim.id in ids]
+    return [claim for claim in claims if not ids or any(each.chooses(claim.id) for each in ids)]
 
 
 def sources(claims: Sequence[Claim]) -> list[tuple[str, str]]:
@@ -87,7 +88,7 @@ def _claim(entry: dict[str, Any]) -> Claim:
     still_open = " ".join(str(entry.get("open", "")).split())
     if not findings and not still_open:
         raise LabError(f"{where}: needs judged_by, or open with the reason why it cannot be judged")
-    return Claim(int(entry["id"]), entry["section"], tuple(map(str, entry["notes"])),
+    return Claim(ClaimId.parse(entry["id"]), entry["section"], tuple(map(str, entry["notes"])),
                  " ".join(entry["claim"].split()), findings, still_open)
 
 

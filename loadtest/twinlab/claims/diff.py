@@ -6,6 +6,7 @@ from typing import Any, Iterator, Mapping
 from twinlab.base import results
 from twinlab.base.errors import understood
 from twinlab.claims import report
+from twinlab.claims.claim_id import ClaimId
 from twinlab.claims.verdict import UNRESOLVED
 
 Content = Mapping[str, Any]  # of a claims.json, or a claim or finding of it
@@ -44,15 +45,22 @@ def disagreements(first: Content, second: Content) -> list[str]:
             if one["verdict"] != other["verdict"] and UNRESOLVED not in (one["verdict"], other["verdict"])]
 
 
+def _by_id(run: Content) -> dict[ClaimId, Content]:
+    return {ClaimId.parse(claim["id"]): claim for claim in run["claims"]}
+
+
 def _shared(first: Content, second: Content) -> list[tuple[Content, Content]]:
-    by_id = {claim["id"]: claim for claim in second["claims"]}
-    return [(claim, by_id[claim["id"]]) for claim in first["claims"] if claim["id"] in by_id]
+    theirs = _by_id(second)
+    return [(claim, theirs[each]) for each, claim in _by_id(first).items() if each in theirs]
 
 
 def _only_in(first: Content, second: Content) -> list[str]:
-    ids = [{claim["id"] for claim in run["claims"]} for run in (first, second)]
-    return [f"Only in the {which}: {', '.join(map(str, sorted(alone)))}"
-            for which, alone in (("first", ids[0] - ids[1]), ("second", ids[1] - ids[0])) if alone]
+    """Claims that have no partner, and those whose partner says something else."""
+    ids = [set(_by_id(run)) for run in (first, second)]
+    reworded = [one["id"] for one, other in _shared(first, second) if one["claim"] != other["claim"]]
+    listed = (("Only in the first", sorted(ids[0] - ids[1])), ("Only in the second", sorted(ids[1] - ids[0])),
+              ("In other words in the second", reworded))
+    return [f"{which}: {', '.join(map(str, alone))}" for which, alone in listed if alone]
 
 
 def _origin(run: Content) -> str:

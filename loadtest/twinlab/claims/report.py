@@ -48,7 +48,7 @@ def as_dict(each: JudgedClaim) -> dict[str, Any]:
     leading = each.leading
     interval = leading.interval if leading else None
     return {
-        "id": each.claim.id, "section": each.claim.section, "notes": each.claim.notes, "claim": each.claim.text,
+        "id": each.claim.id.plain, "section": each.claim.section, "notes": each.claim.notes, "claim": each.claim.text,
         "verdict": each.verdict.word, "reason": each.verdict.reason,
         "effect": interval.value if interval else None,
         "interval": [interval.low, interval.high] if interval else None,
@@ -107,7 +107,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
 
 def text_lines(judged: Sequence[JudgedClaim]) -> list[str]:
     """For the terminal."""
-    rows = [[f"{each.claim.id:>2} {short(each.claim.text, 70)}", each.verdict.word, effect_words(each.leading)]
+    rows = [[f"{each.claim.id!s:>3} {short(each.claim.text, 70)}", each.verdict.word, effect_words(each.leading)]
             for each in judged]
     return [*table.render(("claim", "verdict", "effect (95 %)"), rows), "",
             f"{len(judged)} claims: {counts_line(judged)}"]
