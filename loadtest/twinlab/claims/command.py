@@ -15,7 +15,7 @@ from twinlab.claims.claim_id import ClaimId
 from twinlab.claims.engine import Engine, Rules
 from twinlab.claims.experiment import Experiment
 from twinlab.claims.judge import JudgedClaim
-from twinlab.claims.store import CATALOG, EXPERIMENTS, Store
+from twinlab.claims.store import CATALOG, EXPERIMENTS, LINES, Store
 from twinlab.machine import host, scratch, setup
 from twinlab.runs.speed import Bench
 from twinlab.servers import workloads
@@ -189,6 +189,8 @@ def run_report(directory: Path) -> int:
     """`lab report DIR`: judge what is stored again, and write the report anew."""
     setup.install_packages("load")
     store = Store.open(directory)
+    if not store.records:
+        raise LabError(f"{directory} has no blocks to judge, in {LINES}: its report stays as it is")
     with understood(f"the run in {directory}"):
         judged = write_report(store)
     print_summary(store, judged)
