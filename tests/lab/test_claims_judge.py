@@ -1,5 +1,7 @@
 """The list of claims, the experiments, and evidence from stored lines to verdicts."""
 
+import csv
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from twinlab.claims import beside, catalog, command, evidence, experiment, judge
 from twinlab.claims.catalog import Claim, Finding
 from twinlab.claims.claim_id import ClaimId
 from twinlab.claims.experiment import CONTROL
+from twinlab.claims.store import Store
 from twinlab.machine import processes
 from twinlab.runs import crash
 
@@ -62,7 +65,10 @@ def test_quick_is_quick():
 
 
 @pytest.mark.parametrize("entry, message", [
-    ("{id: 1, section: a, notes: [], claim: b}", "judged_by"),
+    ("{id: 1, section: a, notes: [], claim: b}", "either judged_by, or open"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, judged_by: [{role: supports, says: x, demo: y, fact: z}]}",
+     "either judged_by, or open"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, colour: red}", "keys are"),
     ("{id: 1, section: a, notes: [], claim: b, judged_by: [{role: helps, says: x, demo: y, fact: z}]}", "role"),
     ("{id: 1, section: a, notes: [], claim: b, judged_by: [{role: supports, says: x, demo: y, micro: y, fact: z}]}",
      "one of"),
@@ -309,6 +315,50 @@ def test_a_side_that_is_not_what_it_claims_leaves_the_claim_unresolved():
     records.append({"kind": "problem", "source": "experiment:x", "problem": "it says that it is threadpool"})
     found = judged(records)
     assert found.verdict.word == verdict.UNRESOLVED and "it is threadpool" in found.verdict.reason
+
+
+RUN = {"machine": {"cpus_allowed": 2, "cpu_model": "c", "kernel": "k"}, "settings": {"quick": False, "ids": []},
+       "took_s": 60.0, "warnings": []}
+WAITING = Claim(ClaimId(2, "b"), "s", ("000",), "c is so, too", (), "how fast c is")
+
+
+def with_one_that_waits():
+    finding = replace(FIGURE, ratio=("b", "a"))
+    claim = Claim(ClaimId(1), "s", ("000",), "b is faster than a", (finding,), "")
+    return judge.judge([claim, WAITING], evidence.collect(blocks(a=STEADY, b=[200.0] * 4, control=STEADY)))
+
+
+def test_what_is_not_measured_is_no_verdict_and_says_what_it_waits_for():
+    judged = with_one_that_waits()
+    assert [each.verdict.word for each in judged] == [verdict.HOLDS, verdict.NOT_MEASURED]
+    assert verdict.NOT_MEASURED not in verdict.VERDICTS
+    assert report.text_lines(judged)[-4:] == [
+        "Not measured:", " 2b c is so, too To measure: how fast c is", "",
+        "1 claims: 1 holds; 1 more not measured"]
+    lines = report.markdown_lines(judged, RUN, [])
+    assert lines[0].startswith("1 claims: 1 holds; 1 more not measured. Run in full")
+    table = lines[lines.index("Not measured:"):]
+    assert table[-1] == "| 2b | c is so, too | how fast c is |" and "| 1 |" in "\n".join(lines[:-len(table)])
+    assert not any("| 2b |" in line for line in lines[:-len(table)])
+    text = page.render(judged, evidence.collect([]), RUN, [])
+    assert "<p>1 holds; 1 more not measured. In full" in text and '<tr id="claim-2b">' in text
+    assert text.count("how fast c is") == 1 and 'class="verdict unresolved"' not in text
+
+
+def test_a_list_of_which_nothing_is_measured_is_a_report(tmp_path):
+    judged = judge.judge([WAITING], {})
+    assert report.text_lines(judged)[-1] == "0 claims: no verdict; 1 more not measured"
+    report.write_all(store_of(tmp_path), judged, {})
+    row = next(csv.DictReader((tmp_path / "run" / "claims.csv").open()))
+    assert (row["id"], row["verdict"], row["says"], row["outcome"]) == ("2b", "not measured", "how fast c is", "")
+    content = json.loads((tmp_path / "run" / "claims.json").read_text())
+    assert [(each["id"], each["verdict"], each["reason"]) for each in content["claims"]] == [
+        ("2b", "not measured", "how fast c is")]
+
+
+def store_of(folder):
+    (folder / "claims.yaml").write_text("claims: []\n")
+    return Store.create(folder / "run", RUN, folder / "claims.yaml")
 
 
 def test_what_was_not_run_is_the_reason():

@@ -55,14 +55,14 @@ def test_a_stored_run_does_not_differ_from_itself(run):
     lines = diff.lines(stored(run), stored(run))
     count = len(stored(run)["claims"])
     assert f"Decided verdicts that disagree: 0 of {count}" in lines
-    assert not any(line.startswith(("Only in", "In other words")) for line in lines)
+    assert not any(line.startswith(("Only in", "In other words", "Not measured")) for line in lines)
 
 
 def with_letters(content):
-    """As a later run has it: claim 1 in two, 2 in other words, 3 unresolved, two new ones, the rest as it was."""
+    """As a later run has it: claim 1 in two, 2 in other words, 3 not measured, two new ones, the rest as it was."""
     first, second, third, *others = content["claims"]
     return content | {"claims": [first | {"id": "1a"}, first | {"id": "1b"}, second | {"claim": "something else"},
-                                 third | {"verdict": "unresolved"}, *others, first | {"id": 70},
+                                 third | {"verdict": "not measured"}, *others, first | {"id": 70},
                                  first | {"id": "10a"}]}
 
 
@@ -73,8 +73,9 @@ def test_an_old_run_is_held_against_one_with_letters():
                           "In other words in the second: 2"]
     shared = len(old["claims"]) - 1
     assert f"Decided verdicts that disagree: 0 of {shared}" in lines
-    at = lines.index(f"Unresolved in one of the runs: 1 of {shared}")
-    assert lines[at + 1].startswith(f"  3  {old['claims'][2]['verdict']} -> unresolved: ")
+    assert f"Unresolved in one of the runs: 0 of {shared}" in lines
+    at = lines.index(f"Not measured in one of the runs: 1 of {shared}")
+    assert lines[at + 1].startswith(f"  3  {old['claims'][2]['verdict']} -> not measured: ")
 
 
 def test_a_run_for_some_claims_is_judged_for_those():

@@ -12,6 +12,8 @@ DEFAULT_MARGIN = 1.03
 EXPERIMENT, MICRO, DEMO, FIELD = "experiment", "micro", "demo", "field"
 KINDS = (EXPERIMENT, MICRO, DEMO, FIELD)
 FINDING_KEYS = {"role", "says", "series", "fact", "ratio", "expect", "margin", *KINDS}
+NEEDED_KEYS = {"id", "section", "notes", "claim"}
+CLAIM_KEYS = NEEDED_KEYS | {"judged_by", "open"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of the study notes, in words of our own."""
+    """One statement of the study notes, in words of our own.
+
+    still_open: what has to be measured before it can be judged; then it has no findings.
+    """
 
     id: ClaimId
     section: str
@@ -81,15 +86,18 @@ def read_yaml(path: Path) -> Any:
 
 def _claim(entry: dict[str, Any]) -> Claim:
     where = f"claims.yaml, claim {entry.get('id')}"
-    missing = {"id", "section", "notes", "claim"} - set(entry)
-    if missing or set(entry) - {"id", "section", "notes", "claim", "judged_by", "open"}:
+    if not NEEDED_KEYS <= set(entry) <= CLAIM_KEYS:
         raise LabError(f"{where}: keys are id, section, notes, claim, judged_by and open")
     findings = tuple(_finding(found, where) for found in entry.get("judged_by") or ())
-    still_open = " ".join(str(entry.get("open", "")).split())
-    if not findings and not still_open:
-        raise LabError(f"{where}: needs judged_by, or open with the reason why it cannot be judged")
+    still_open = _in_one_line(entry.get("open", ""))
+    if bool(findings) == bool(still_open):
+        raise LabError(f"{where}: needs either judged_by, or open with what has to be measured")
     return Claim(ClaimId.parse(entry["id"]), entry["section"], tuple(map(str, entry["notes"])),
-                 " ".join(entry["claim"].split()), findings, still_open)
+                 _in_one_line(entry["claim"]), findings, still_open)
+
+
+def _in_one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _finding(entry: dict[str, Any], where: str) -> Finding:

@@ -9,7 +9,7 @@ from typing import Any
 from twinlab.base import progress, results
 from twinlab.base.errors import Interrupted, LabError, understood
 from twinlab.base.progress import Progress
-from twinlab.claims import catalog, evidence, experiment, judge, report, sources
+from twinlab.claims import catalog, evidence, experiment, judge, report, sources, verdict
 from twinlab.claims.catalog import EXPERIMENT, FIELD, Claim
 from twinlab.claims.claim_id import ClaimId
 from twinlab.claims.engine import Engine, Rules
@@ -101,6 +101,7 @@ def _open_store(options: Options) -> Store:
     return Store.create(directory, {
         "command": "claims",
         "settings": settings_of(options),
+        "open_word": verdict.NOT_MEASURED,
         "own_programs": options.bin_dir is not None,
         "machine": host.facts(setup.PROJECT),
         "warnings": host.warnings(),
@@ -168,9 +169,11 @@ def _run_others(store: Store, plan: Plan, bin_dir: Path, rules: Rules, shown: Pr
 
 def judge_store(store: Store) -> tuple[list[JudgedClaim], dict[str, evidence.Source]]:
     """The verdicts that follow from what a run has stored, by the claims as they were when it began."""
-    claims = catalog.choose(catalog.load(store.directory / CATALOG), chosen_ids(store.run["settings"]))
+    run = store.run
+    claims = catalog.choose(catalog.load(store.directory / CATALOG), chosen_ids(run["settings"]))
     found = evidence.collect(store.records)
-    return judge.judge(claims, found), found
+    # Runs of older versions do not say the word: what was open was called unresolved.
+    return judge.judge(claims, found, run.get("open_word", verdict.UNRESOLVED)), found
 
 
 def write_report(store: Store) -> list[JudgedClaim]:
@@ -200,7 +203,7 @@ def run_report(directory: Path) -> int:
 def list_claims(claims_file: Path) -> int:
     setup.install_packages("load")
     for claim in catalog.load(claims_file):
-        print(f"{claim.id!s:>3}  {claim.section}: {claim.text}")
+        print(f"{claim.id!s:>3}  {claim.section}: {claim.text}{' (not measured)' if claim.still_open else ''}")
     return 0
 
 

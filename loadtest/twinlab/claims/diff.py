@@ -7,7 +7,7 @@ from twinlab.base import results
 from twinlab.base.errors import understood
 from twinlab.claims import report
 from twinlab.claims.claim_id import ClaimId
-from twinlab.claims.verdict import UNRESOLVED
+from twinlab.claims.verdict import NOT_MEASURED, UNRESOLVED
 
 Content = Mapping[str, Any]  # of a claims.json, or a claim or finding of it
 
@@ -26,23 +26,31 @@ def lines(first: Content, second: Content) -> list[str]:
     """What differs, in sentences; where the runs come from, first."""
     shared = _shared(first, second)
     decided = disagreements(first, second)
-    differ = [f"{one['id']:>3}  {one['verdict']} -> {other['verdict']}: {one['claim']}"
-              for one, other in shared if one["verdict"] != other["verdict"]
-              and UNRESOLVED in (one["verdict"], other["verdict"])]
+    unresolved, waiting = _changes(first, second, UNRESOLVED), _changes(first, second, NOT_MEASURED)
     margins = [line for one, other in shared for line in _margins(one, other)]
     effects = [line for one, other in shared for line in _effects(one, other)]
     return [f"first:  {_origin(first)}", f"second: {_origin(second)}", *_only_in(first, second), "",
             f"Decided verdicts that disagree: {len(decided)} of {len(shared)}", *decided, "",
-            f"Unresolved in one of the runs: {len(differ)} of {len(shared)}", *differ, "",
+            f"Unresolved in one of the runs: {len(unresolved)} of {len(shared)}", *unresolved, "",
+            *([f"Not measured in one of the runs: {len(waiting)} of {len(shared)}", *waiting, ""] if waiting else []),
             f"Margins or expectations that differ: {len(margins)}", *margins, "",
             f"Effects whose intervals do not overlap: {len(effects)}", *effects]
 
 
 def disagreements(first: Content, second: Content) -> list[str]:
     """Claims that both runs decide, and not alike."""
+    return _changes(first, second, "")
+
+
+def _changes(first: Content, second: Content, kind: str) -> list[str]:
+    """Claims of which the runs have two verdicts: one is NOT_MEASURED, or else UNRESOLVED, or else both are decided."""
     return [f"{one['id']:>3}  {one['verdict']} -> {other['verdict']}: {one['claim']}"
             for one, other in _shared(first, second)
-            if one["verdict"] != other["verdict"] and UNRESOLVED not in (one["verdict"], other["verdict"])]
+            if one["verdict"] != other["verdict"] and _kind({one["verdict"], other["verdict"]}) == kind]
+
+
+def _kind(verdicts: set[str]) -> str:
+    return next((word for word in (NOT_MEASURED, UNRESOLVED) if word in verdicts), "")
 
 
 def _by_id(run: Content) -> dict[ClaimId, Content]:

@@ -59,13 +59,14 @@ and <em>unresolved</em> in all other cases, for the reason given. Ratios belong 
 def render(judged: Sequence[JudgedClaim], sources: Mapping[str, Source], run: Mapping[str, Any],
            flags: Sequence[str]) -> str:
     """The whole page."""
+    measured, waiting = judge.apart(judged)
     parts = [
         "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">', "<title>twinhttpd: processes and threads</title>",
         f"<style>{STYLE}</style></head><body>", "<h1>Processes and threads, statement by statement</h1>",
         f"<p>{escape(counts_line(judged))}. {escape(_origin(run))}</p>",
         *(f'<p class="flag">{escape(text)}</p>' for text in (*run["warnings"], *flags)),
-        _verdict_table(judged), *(_claim_section(each) for each in judged),
+        _verdict_table(measured) + _waiting_table(waiting), *(_claim_section(each) for each in measured),
         "<h2>Data</h2>", *(source_section(name, source) for name, source in sources.items()),
         f'<h2 id="method">Method</h2>{METHOD}', "<h2>Machine</h2>", _machine(run), "</body></html>"]
     return "\n".join(parts) + "\n"
@@ -92,6 +93,17 @@ def _verdict_table(judged: Sequence[JudgedClaim]) -> str:
                     f'<td><a href="#chart-{number_of}">chart</a></td><td>{data}</td></tr>')
     return ("<table><thead><tr><th>#</th><th>claim</th><th>verdict</th><th>effect (95 %)</th><th>chart</th>"
             f"<th>data</th></tr></thead><tbody>{''.join(rows)}</tbody></table>")
+
+
+def _waiting_table(waiting: Sequence[JudgedClaim]) -> str:
+    """What has no verdict, and what has to be measured for one."""
+    if not waiting:
+        return ""
+    rows = "".join(f'<tr id="claim-{each.claim.id}"><td class="number">{each.claim.id}</td>'
+                   f"<td>{escape(each.claim.text)}</td>"
+                   f"<td>{escape(each.verdict.reason)}</td></tr>" for each in waiting)
+    return ("<h2>Not measured</h2><table><thead><tr><th>#</th><th>claim</th><th>what has to be measured</th></tr>"
+            f"</thead><tbody>{rows}</tbody></table>")
 
 
 def _leading_words(found: Judged) -> str:
