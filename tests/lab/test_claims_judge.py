@@ -13,6 +13,7 @@ from twinlab.claims import beside, catalog, command, evidence, experiment, judge
 from twinlab.claims.catalog import Claim, Finding
 from twinlab.claims.claim_id import ClaimId
 from twinlab.claims.experiment import CONTROL
+from twinlab.claims.quotes import Quote
 from twinlab.claims.store import Store
 from twinlab.machine import processes
 from twinlab.runs import crash
@@ -69,6 +70,14 @@ def test_quick_is_quick():
     ("{id: 1, section: a, notes: [], claim: b, open: c, judged_by: [{role: supports, says: x, demo: y, fact: z}]}",
      "either judged_by, or open"),
     ("{id: 1, section: a, notes: [], claim: b, open: c, colour: red}", "keys are"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: 1}]}", "a quote has note, line"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: one, phrase: p}]}", "a number"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: 0, phrase: p}]}", "a number"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '007', line: 1, phrase: p}]}",
+     "there is no note 007; the list names 001"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: 1, phrase: " + 16 * "p " + "}]}",
+     "the phrase of 001:1 has 16 words"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: 1, phrase: ''}]}", "0 words"),
     ("{id: 1, section: a, notes: [], claim: b, judged_by: [{role: helps, says: x, demo: y, fact: z}]}", "role"),
     ("{id: 1, section: a, notes: [], claim: b, judged_by: [{role: supports, says: x, demo: y, micro: y, fact: z}]}",
      "one of"),
@@ -81,9 +90,30 @@ def test_quick_is_quick():
 ])
 def test_a_mistake_in_the_list_is_told(tmp_path, entry, message):
     path = tmp_path / "claims.yaml"
-    path.write_text(f"claims:\n- {entry}\n")
+    path.write_text(f"notes: ['001']\nclaims:\n- {entry}\n")
     with pytest.raises(LabError, match=message):
         catalog.load(path)
+
+
+def test_a_claim_says_where_the_notes_say_it_and_what_they_mean(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text("""notes: ["001"]
+claims:
+- id: 3a
+  section: a
+  notes: ["001"]
+  quotes: [{note: "001", line: 7, phrase: "b < c"}]
+  claim: b
+  slip: "is meant:
+    d"
+  open: what
+""")
+    claim = catalog.load(path)[0]
+    assert (claim.quotes, claim.slip) == ((Quote("001", 7, "b < c"),), "is meant: d")
+    row = report.as_dict(judge.judge([claim], {})[0])
+    assert row["quotes"] == [{"note": "001", "line": 7, "phrase": "b < c"}] and row["slip"] == "is meant: d"
+    text = page.render(judge.judge([claim], {}), {}, RUN, [])
+    assert "001:7 “b &lt; c”" in text and "A slip: is meant: d" in text
 
 
 def write_experiment(folder, text):

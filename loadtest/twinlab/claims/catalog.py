@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Collection, Sequence
 
 from twinlab.base.errors import LabError, understood
-from twinlab.claims import verdict
+from twinlab.claims import quotes, verdict
 from twinlab.claims.claim_id import ClaimId
+from twinlab.claims.quotes import Quote
 
 DEFAULT_MARGIN = 1.03
 EXPERIMENT, MICRO, DEMO, FIELD = "experiment", "micro", "demo", "field"
 KINDS = (EXPERIMENT, MICRO, DEMO, FIELD)
 FINDING_KEYS = {"role", "says", "series", "fact", "ratio", "expect", "margin", *KINDS}
 NEEDED_KEYS = {"id", "section", "notes", "claim"}
-CLAIM_KEYS = NEEDED_KEYS | {"judged_by", "open"}
+CLAIM_KEYS = NEEDED_KEYS | {"quotes", "slip", "judged_by", "open"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Finding:
 class Claim:
     """One statement of the study notes, in words of our own.
 
-    still_open: what has to be measured before it can be judged; then it has no findings.
+    still_open: what has to be measured before it can be judged; then it has no findings. slip: what the notes mean,
+    where they are misprinted.
     """
 
     id: ClaimId
@@ -48,12 +50,16 @@ class Claim:
     text: str
     findings: tuple[Finding, ...]
     still_open: str
+    quotes: tuple[Quote, ...] = ()
+    slip: str = ""
 
 
 def load(path: Path) -> list[Claim]:
     """All claims, by number and letter."""
     with understood(str(path)):
-        claims = sorted(map(_claim, read_yaml(path)["claims"]), key=lambda claim: claim.id)
+        content = read_yaml(path)
+        notes = tuple(map(str, content.get("notes", ())))
+        claims = sorted((_claim(entry, notes) for entry in content["claims"]), key=lambda claim: claim.id)
     ids = [claim.id for claim in claims]
     if len(set(ids)) != len(ids):
         raise LabError(f"{path.name}: an id occurs twice")
@@ -84,16 +90,17 @@ def read_yaml(path: Path) -> Any:
         raise LabError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
-def _claim(entry: dict[str, Any]) -> Claim:
+def _claim(entry: dict[str, Any], notes: Collection[str]) -> Claim:
     where = f"claims.yaml, claim {entry.get('id')}"
     if not NEEDED_KEYS <= set(entry) <= CLAIM_KEYS:
-        raise LabError(f"{where}: keys are id, section, notes, claim, judged_by and open")
+        raise LabError(f"{where}: keys are id, section, notes, quotes, claim, slip, judged_by and open")
     findings = tuple(_finding(found, where) for found in entry.get("judged_by") or ())
     still_open = _in_one_line(entry.get("open", ""))
     if bool(findings) == bool(still_open):
         raise LabError(f"{where}: needs either judged_by, or open with what has to be measured")
     return Claim(ClaimId.parse(entry["id"]), entry["section"], tuple(map(str, entry["notes"])),
-                 _in_one_line(entry["claim"]), findings, still_open)
+                 _in_one_line(entry["claim"]), findings, still_open, quotes.read(entry.get("quotes", ()), notes, where),
+                 _in_one_line(entry.get("slip", "")))
 
 
 def _in_one_line(text: object) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Mapping, Sequence
 
 from twinlab.base import stats, table
 from twinlab.claims import beside, charts, judge
+from twinlab.claims.catalog import Claim
 from twinlab.claims.catalog import sources as sources_of
 from twinlab.claims.evidence import Series, Source
 from twinlab.claims.judge import JudgedClaim
@@ -100,10 +101,17 @@ def _waiting_table(waiting: Sequence[JudgedClaim]) -> str:
     if not waiting:
         return ""
     rows = "".join(f'<tr id="claim-{each.claim.id}"><td class="number">{each.claim.id}</td>'
-                   f"<td>{escape(each.claim.text)}</td>"
+                   f"<td>{escape(each.claim.text)}{_from_the_notes(each.claim)}</td>"
                    f"<td>{escape(each.verdict.reason)}</td></tr>" for each in waiting)
     return ("<h2>Not measured</h2><table><thead><tr><th>#</th><th>claim</th><th>what has to be measured</th></tr>"
             f"</thead><tbody>{rows}</tbody></table>")
+
+
+def _from_the_notes(claim: Claim) -> str:
+    """Where the notes say it, and what they mean where they are misprinted."""
+    said = [f"{quote.place} “{quote.phrase}”" for quote in claim.quotes]
+    said += [f"A slip: {claim.slip}"] if claim.slip else []
+    return f"<br><small>{'; '.join(map(escape, said))}</small>" if said else ""
 
 
 def _leading_words(found: Judged) -> str:
@@ -124,7 +132,8 @@ def _claim_section(each: JudgedClaim) -> str:
     chart = charts.intervals(each.findings, f"claim{claim.id}") or "<p>No chart: nothing was measured.</p>"
     reason = f"<p>{escape(each.verdict.reason)}</p>" if each.verdict.reason else ""
     return (f'<section id="claim-{claim.id}"><h3>{claim.id}. {escape(claim.text)}</h3>'
-            f"<p>{_badge(each.verdict.word)} {escape(claim.section)}; notes {', '.join(map(escape, claim.notes))}</p>"
+            f"<p>{_badge(each.verdict.word)} {escape(claim.section)}; notes {', '.join(map(escape, claim.notes))}"
+            f"{_from_the_notes(claim)}</p>"
             f'{reason}<div id="chart-{claim.id}">{chart}</div>{_finding_table(each.findings)}</section>')
 
 

@@ -1,11 +1,13 @@
 """The files of a run: claims.json, CSV of verdicts, findings and raw values, a Markdown summary, the HTML page."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
 from twinlab.base import results, table
 from twinlab.claims import beside, judge, page
+from twinlab.claims.catalog import Claim
 from twinlab.claims.evidence import Source
 from twinlab.claims.judge import JudgedClaim
 from twinlab.claims.store import Store
@@ -49,7 +51,7 @@ def as_dict(each: JudgedClaim) -> dict[str, Any]:
     interval = leading.interval if leading else None
     return {
         "id": each.claim.id.plain, "section": each.claim.section, "notes": each.claim.notes, "claim": each.claim.text,
-        "verdict": each.verdict.word, "reason": each.verdict.reason,
+        "verdict": each.verdict.word, "reason": each.verdict.reason, **_from_the_notes(each.claim),
         "effect": interval.value if interval else None,
         "interval": [interval.low, interval.high] if interval else None,
         # What the effect stands for: a claim may well be false because a refuting finding came out as expected.
@@ -61,6 +63,11 @@ def as_dict(each: JudgedClaim) -> dict[str, Any]:
         "evidence": leading.source if leading else None,
         "findings": [_finding_dict(found) for found in each.findings],
     }
+
+
+def _from_the_notes(claim: Claim) -> dict[str, Any]:
+    quotes = {"quotes": [asdict(quote) for quote in claim.quotes]} if claim.quotes else {}
+    return quotes | ({"slip": claim.slip} if claim.slip else {})
 
 
 def _finding_dict(found: Judged) -> dict[str, Any]:
