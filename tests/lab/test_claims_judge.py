@@ -1,5 +1,7 @@
 """The list of claims, the experiments, and evidence from stored lines to verdicts."""
 
+import csv
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,10 @@ from twinlab.base import stats
 from twinlab.base.errors import LabError
 from twinlab.claims import beside, catalog, command, evidence, experiment, judge, page, report, verdict
 from twinlab.claims.catalog import Claim, Finding
+from twinlab.claims.claim_id import ClaimId
 from twinlab.claims.experiment import CONTROL
+from twinlab.claims.quotes import Quote
+from twinlab.claims.store import Store
 from twinlab.machine import processes
 from twinlab.runs import crash
 
@@ -18,9 +23,16 @@ CLAIMS = catalog.load(LOADTEST / "claims.yaml")
 PROMISES = catalog.load(LOADTEST / "promises.yaml")
 
 
-def test_all_sixty_claims_are_there():
-    assert [claim.id for claim in CLAIMS] == list(range(1, 61))
-    assert [claim.id for claim in CLAIMS if claim.still_open] == [59]
+def test_no_number_of_a_claim_is_missing():
+    assert sorted({claim.id.number for claim in CLAIMS}) == list(range(1, 70))
+    for number in range(1, 70):
+        letters = [claim.id.letter for claim in CLAIMS if claim.id.number == number]
+        assert letters in ([""], list("abcdefgh"[:len(letters)])), number
+
+
+def test_the_file_has_the_claims_in_their_order():
+    entries = catalog.read_yaml(LOADTEST / "claims.yaml")["claims"]
+    assert [str(entry["id"]) for entry in entries] == [str(claim.id) for claim in CLAIMS]
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -61,7 +73,18 @@ def test_quick_is_quick():
 
 
 @pytest.mark.parametrize("entry, message", [
-    ("{id: 1, section: a, notes: [], claim: b}", "judged_by"),
+    ("{id: 1, section: a, notes: [], claim: b}", "either judged_by, or open"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, judged_by: [{role: supports, says: x, demo: y, fact: z}]}",
+     "either judged_by, or open"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, colour: red}", "keys are"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: 1}]}", "a quote has note, line"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: one, phrase: p}]}", "a number"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: 0, phrase: p}]}", "a number"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '007', line: 1, phrase: p}]}",
+     "there is no note 007; the list names 001"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: 1, phrase: " + 16 * "p " + "}]}",
+     "the phrase of 001:1 has 16 words"),
+    ("{id: 1, section: a, notes: [], claim: b, open: c, quotes: [{note: '001', line: 1, phrase: ''}]}", "0 words"),
     ("{id: 1, section: a, notes: [], claim: b, judged_by: [{role: helps, says: x, demo: y, fact: z}]}", "role"),
     ("{id: 1, section: a, notes: [], claim: b, judged_by: [{role: supports, says: x, demo: y, micro: y, fact: z}]}",
      "one of"),
@@ -74,9 +97,30 @@ def test_quick_is_quick():
 ])
 def test_a_mistake_in_the_list_is_told(tmp_path, entry, message):
     path = tmp_path / "claims.yaml"
-    path.write_text(f"claims:\n- {entry}\n")
+    path.write_text(f"notes: ['001']\nclaims:\n- {entry}\n")
     with pytest.raises(LabError, match=message):
         catalog.load(path)
+
+
+def test_a_claim_says_where_the_notes_say_it_and_what_they_mean(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text("""notes: ["001"]
+claims:
+- id: 3a
+  section: a
+  notes: ["001"]
+  quotes: [{note: "001", line: 7, phrase: "b < c"}]
+  claim: b
+  slip: "is meant:
+    d"
+  open: what
+""")
+    claim = catalog.load(path)[0]
+    assert (claim.quotes, claim.slip) == ((Quote("001", 7, "b < c"),), "is meant: d")
+    row = report.as_dict(judge.judge([claim], {})[0])
+    assert row["quotes"] == [{"note": "001", "line": 7, "phrase": "b < c"}] and row["slip"] == "is meant: d"
+    text = page.render(judge.judge([claim], {}), {}, RUN, [])
+    assert "001:7 “b &lt; c”" in text and "A slip: is meant: d" in text
 
 
 def write_experiment(folder, text):
@@ -146,7 +190,7 @@ STEADY = [100.0, 101.0, 99.0, 100.0]
 
 
 def judged(records, finding=FIGURE):
-    claim = Claim(1, "s", ("000",), "b is faster than a", (finding,), "")
+    claim = Claim(ClaimId(1), "s", ("000",), "b is faster than a", (finding,), "")
     return judge.judge([claim], evidence.collect(records))[0]
 
 
@@ -310,6 +354,50 @@ def test_a_side_that_is_not_what_it_claims_leaves_the_claim_unresolved():
     assert found.verdict.word == verdict.UNRESOLVED and "it is threadpool" in found.verdict.reason
 
 
+RUN = {"machine": {"cpus_allowed": 2, "cpu_model": "c", "kernel": "k"}, "settings": {"quick": False, "ids": []},
+       "took_s": 60.0, "warnings": []}
+WAITING = Claim(ClaimId(2, "b"), "s", ("000",), "c is so, too", (), "how fast c is")
+
+
+def with_one_that_waits():
+    finding = replace(FIGURE, ratio=("b", "a"))
+    claim = Claim(ClaimId(1), "s", ("000",), "b is faster than a", (finding,), "")
+    return judge.judge([claim, WAITING], evidence.collect(blocks(a=STEADY, b=[200.0] * 4, control=STEADY)))
+
+
+def test_what_is_not_measured_is_no_verdict_and_says_what_it_waits_for():
+    judged = with_one_that_waits()
+    assert [each.verdict.word for each in judged] == [verdict.HOLDS, verdict.NOT_MEASURED]
+    assert verdict.NOT_MEASURED not in verdict.VERDICTS
+    assert report.text_lines(judged)[-4:] == [
+        "Not measured:", " 2b c is so, too To measure: how fast c is", "",
+        "1 claims: 1 holds; 1 more not measured"]
+    lines = report.markdown_lines(judged, RUN, [])
+    assert lines[0].startswith("1 claims: 1 holds; 1 more not measured. Run in full")
+    table = lines[lines.index("Not measured:"):]
+    assert table[-1] == "| 2b | c is so, too | how fast c is |" and "| 1 |" in "\n".join(lines[:-len(table)])
+    assert not any("| 2b |" in line for line in lines[:-len(table)])
+    text = page.render(judged, evidence.collect([]), RUN, [])
+    assert "<p>1 holds; 1 more not measured. In full" in text and '<tr id="claim-2b">' in text
+    assert text.count("how fast c is") == 1 and 'class="verdict unresolved"' not in text
+
+
+def test_a_list_of_which_nothing_is_measured_is_a_report(tmp_path):
+    judged = judge.judge([WAITING], {})
+    assert report.text_lines(judged)[-1] == "0 claims: no verdict; 1 more not measured"
+    report.write_all(store_of(tmp_path), judged, {})
+    row = next(csv.DictReader((tmp_path / "run" / "claims.csv").open()))
+    assert (row["id"], row["verdict"], row["says"], row["outcome"]) == ("2b", "not measured", "how fast c is", "")
+    content = json.loads((tmp_path / "run" / "claims.json").read_text())
+    assert [(each["id"], each["verdict"], each["reason"]) for each in content["claims"]] == [
+        ("2b", "not measured", "how fast c is")]
+
+
+def store_of(folder):
+    (folder / "claims.yaml").write_text("claims: []\n")
+    return Store.create(folder / "run", RUN, folder / "claims.yaml")
+
+
 def test_what_was_not_run_is_the_reason():
     assert "has not been run" in judged([]).verdict.reason
 
@@ -381,14 +469,16 @@ def test_a_tool_that_is_not_installed_leaves_no_claim_unresolved():
     missing = Finding(verdict.SUPPORTS, "others say so", catalog.FIELD, "tools", "stress-ng-create",
                       ("fork", "pthread"), "", verdict.ABOVE, 1.1)
     ours = Finding(verdict.SUPPORTS, "x", "micro", "m", "f")
-    found = judge.judge([Claim(1, "s", (), "c", (ours, missing), "")], evidence.collect([*MICRO, FIELD_RECORD]))[0]
+    claim = Claim(ClaimId(1), "s", (), "c", (ours, missing), "")
+    found = judge.judge([claim], evidence.collect([*MICRO, FIELD_RECORD]))[0]
     assert found.verdict.word == verdict.HOLDS
     assert found.findings[1].outcome == verdict.Outcome(verdict.UNDECIDED, "stress-ng is not installed")
-    never_run = judge.judge([Claim(1, "s", (), "c", (ours, missing), "")], evidence.collect(MICRO))[0]
+    never_run = judge.judge([claim], evidence.collect(MICRO))[0]
     assert never_run.verdict.word == verdict.UNRESOLVED
 
 
-@pytest.mark.parametrize("ids, runs", [([26], True), ([27], True), ([20], False), ([], True)])
+@pytest.mark.parametrize("ids, runs", [([ClaimId(26)], True), ([ClaimId(27, "a")], True), ([ClaimId(64)], False),
+                                       ([], True)])
 def test_the_fields_tools_run_beside_what_they_measure_too(ids, runs):
     plan = command.make_plan(LOADTEST, ids, quick=True)
     assert plan.others.count(("field", "tools")) == runs

@@ -1,4 +1,4 @@
-"""`lab claims`, `lab report` and `lab diff` as they are called, with two small claims of the tests' own."""
+"""`lab claims`, `lab report` and `lab diff` as they are called, with small claims of the tests' own."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from patience import DEADLINE_S
 from real_server import BIN_DIR, wait_for
-from twinlab.claims import diff
+from twinlab.claims import catalog, diff
 from twinlab.machine import processes
 
 pytestmark = pytest.mark.serial  # it measures
@@ -28,12 +28,17 @@ claims:
   judged_by:
   - {role: supports, experiment: small, fact: mostly_voluntary on prefork, says: "they switch, mostly by themselves"}
   - {role: supports, experiment: small, series: requests_per_s, ratio: threadpool/prefork, expect: above, margin: 1000, says: "threads answer a thousand times more"}
-- id: 7
+- id: 7a
   section: Tests
   notes: ["001"]
   claim: A zombie shows Z.
   judged_by:
   - {role: supports, micro: states, fact: zombie-is-Z, says: "it shows Z"}
+- id: 7b
+  section: Tests
+  notes: ["001"]
+  claim: A zombie is hungry.
+  open: what a zombie eats
 """
 EXPERIMENT = """
 title: two processes and two threads
@@ -103,8 +108,10 @@ def test_a_run_judges_and_writes_every_file(finished):
     folder, done = finished
     assert "2 claims: 1 holds" in done.stdout
     content = json.loads((folder / "claims.json").read_text())
-    first, second = content["claims"]
-    assert (first["id"], second["id"], second["verdict"]) == (1, 7, "holds")
+    first, second, third = content["claims"]
+    assert (first["id"], second["id"], second["verdict"]) == (1, "7a", "holds")
+    assert (third["id"], third["verdict"], third["reason"]) == ("7b", "not measured", "what a zombie eats")
+    assert "1 more not measured" in done.stdout
     assert first["verdict"] in ("holds with limits", "unresolved") and first["reason"]
     ratio = first["findings"][1]
     low, high = ratio["interval"]
@@ -112,8 +119,8 @@ def test_a_run_judges_and_writes_every_file(finished):
     assert content["machine"]["kernel"] and content["settings"]["quick"] is True
     rows = list(csv.DictReader((folder / "values.csv").open()))
     assert {row["variant"] for row in rows if row["series"] == "requests_per_s"} == {"prefork", "threadpool", "control"}
-    assert len(list(csv.DictReader((folder / "claims.csv").open()))) == 2
-    assert "| 7 | A zombie shows Z. | holds |" in (folder / "summary.md").read_text()
+    assert len(list(csv.DictReader((folder / "claims.csv").open()))) == 3
+    assert "| 7a | A zombie shows Z. | holds |" in (folder / "summary.md").read_text()
 
 
 def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(finished):
@@ -126,7 +133,7 @@ def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(finished):
     assert not [link for link in page.links if link.startswith("http")] and "<script" not in text
     assert set(re.findall(r"url\(#([\w-]+)\)", text)) <= set(page.ids)
     assert "answer &lt; &amp; &gt;" in text
-    assert {"claim-1", "chart-7", "data-experiment-small", "method"} <= set(page.ids)
+    assert {"claim-1", "chart-7a", "claim-7b", "data-experiment-small", "method"} <= set(page.ids)
 
 
 def test_a_report_is_made_anew_from_what_is_stored(finished):
@@ -156,7 +163,7 @@ def test_a_run_that_is_packed_is_judged_and_not_continued(finished, tmp_path):
 
 def test_a_run_does_not_differ_from_itself(finished):
     done = lab("diff", finished[0], finished[0])
-    assert done.returncode == 0 and "Decided verdicts that disagree: 0 of 2" in done.stdout
+    assert done.returncode == 0 and "Decided verdicts that disagree: 0 of 3" in done.stdout
 
 
 def test_runs_that_disagree_are_an_exit_status(finished, tmp_path):
@@ -164,7 +171,7 @@ def test_runs_that_disagree_are_an_exit_status(finished, tmp_path):
     content["claims"][1]["verdict"] = "false"
     (tmp_path / "claims.json").write_text(json.dumps(content))
     done = lab("diff", finished[0], tmp_path)
-    assert done.returncode == 1 and "Decided verdicts that disagree: 1 of 2" in done.stdout
+    assert done.returncode == 1 and "Decided verdicts that disagree: 1 of 3" in done.stdout
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path):
@@ -200,12 +207,12 @@ def command_of(pid):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["claims", "61"], "no claim 61"), (["claims", "--resume", "/nonexistent"], "holds no run"),
+    (["claims", "1a"], "no claim 1a"), (["claims", "--resume", "/nonexistent"], "holds no run"),
     (["claims", "1", "--resume", "/nonexistent"], "--resume goes on"), (["report", "/nonexistent"], "holds no run"),
     (["diff", "/nonexistent", "/nonexistent"], "cannot read"),
 ])
 def test_a_mistake_is_one_line(tmp_path, arguments, message):
-    output = ["--output", str(tmp_path / "run")] if arguments == ["claims", "61"] else []
+    output = ["--output", str(tmp_path / "run")] if arguments == ["claims", "1a"] else []
     done = lab(*arguments, *output)
     assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
@@ -213,7 +220,10 @@ def test_a_mistake_is_one_line(tmp_path, arguments, message):
 
 def test_the_claims_are_listed():
     done = lab("claims", "--list")
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 60
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == len(catalog.load(LAB.parent / "claims.yaml"))
+    assert "  1  Memory: " in lines[0] and lines[-1].startswith(" 69  ")
+    assert any(line.startswith(" 4b  ") and line.endswith(" (not measured)") for line in lines)
 
 
 def run_of(verdict, interval, source="experiment:x m a/b", margin=1.1, number=4):

@@ -135,11 +135,6 @@ def test_the_finding_that_stands_for_a_verdict_is_a_reason_for_it():
     assert verdict.leading(Verdict(UNRESOLVED, "open"), []) is None
 
 
-def test_a_claim_that_is_stated_to_be_open_stays_so_whatever_is_found():
-    answer = verdict.decide([finding(SUPPORTS, TRUE)], "no database")
-    assert answer == Verdict(UNRESOLVED, "no database")
-
-
 def test_no_combination_of_findings_has_a_verdict_that_its_data_do_not_carry():
     roles, words = (SUPPORTS, LIMITS, REFUTES), (TRUE, FALSE, EQUIVALENT, UNDECIDED)
     single = [finding(role, word) for role, word in product(roles, words)]
@@ -162,15 +157,13 @@ def test_a_claim_is_unresolved_only_if_what_is_undecided_could_change_its_word()
 
 @pytest.mark.parametrize("mistaken", [HOLDS, WITH_LIMITS, EQUAL, IS_FALSE])
 def test_the_check_does_not_share_a_mistake_of_the_decision(monkeypatch, mistaken):
-    monkeypatch.setattr(verdict, "decide", lambda findings, still_open="": Verdict(mistaken, "mistaken"))
+    monkeypatch.setattr(verdict, "decide", lambda findings: Verdict(mistaken, "mistaken"))
     monkeypatch.setattr(verdict, "_against", lambda findings: [])
     made = [finding(REFUTES, UNDECIDED), finding(SUPPORTS, TRUE)]
     with pytest.raises(Contradiction):
         verdict.check(verdict.decide(made), made)
     with pytest.raises(Contradiction):
         verdict.check(verdict.decide([]), [])
-    with pytest.raises(Contradiction):
-        verdict.check(verdict.decide([finding(SUPPORTS, TRUE)], "open"), [finding(SUPPORTS, TRUE)], "open")
 
 
 def test_a_finding_that_is_skipped_neither_helps_nor_harms():

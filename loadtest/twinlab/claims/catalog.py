@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Collection, Sequence
 
 from twinlab.base.errors import LabError, understood
-from twinlab.claims import verdict
+from twinlab.claims import quotes, verdict
+from twinlab.claims.claim_id import ClaimId
+from twinlab.claims.quotes import Quote
 
 DEFAULT_MARGIN = 1.03
 EXPERIMENT, MICRO, DEMO, FIELD = "experiment", "micro", "demo", "field"
 KINDS = (EXPERIMENT, MICRO, DEMO, FIELD)
 FINDING_KEYS = {"role", "says", "series", "fact", "ratio", "expect", "margin", *KINDS}
+NEEDED_KEYS = {"id", "section", "notes", "claim"}
+CLAIM_KEYS = NEEDED_KEYS | {"quotes", "slip", "judged_by", "open"}
 
 
 @dataclass(frozen=True)
@@ -34,32 +38,40 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of the study notes, in words of our own."""
+    """One statement of the study notes, in words of our own.
 
-    id: int
+    still_open: what has to be measured before it can be judged; then it has no findings. slip: what the notes mean,
+    where they are misprinted.
+    """
+
+    id: ClaimId
     section: str
     notes: tuple[str, ...]
     text: str
     findings: tuple[Finding, ...]
     still_open: str
+    quotes: tuple[Quote, ...] = ()
+    slip: str = ""
 
 
 def load(path: Path) -> list[Claim]:
-    """All claims in the order of the file."""
+    """All claims, by number and letter."""
     with understood(str(path)):
-        claims = [_claim(entry) for entry in read_yaml(path)["claims"]]
+        content = read_yaml(path)
+        notes = tuple(map(str, content.get("notes", ())))
+        claims = sorted((_claim(entry, notes) for entry in content["claims"]), key=lambda claim: claim.id)
     ids = [claim.id for claim in claims]
     if len(set(ids)) != len(ids):
         raise LabError(f"{path.name}: an id occurs twice")
     return claims
 
 
-def choose(claims: Sequence[Claim], ids: Sequence[int]) -> list[Claim]:
-    """These claims; all when none is named."""
-    unknown = sorted(set(ids) - {claim.id for claim in claims})
+def choose(claims: Sequence[Claim], ids: Sequence[ClaimId]) -> list[Claim]:
+    """These claims, a number for all its letters; all when none is named."""
+    unknown = sorted(each for each in set(ids) if not any(each.chooses(claim.id) for claim in claims))
     if unknown:
         raise LabError(f"there is no claim {', '.join(map(str, unknown))}; see lab claims --list")
-    return [claim for claim in claims if not ids or claim.id in ids]
+    return [claim for claim in claims if not ids or any(each.chooses(claim.id) for each in ids)]
 
 
 def sources(claims: Sequence[Claim]) -> list[tuple[str, str]]:
@@ -78,17 +90,21 @@ def read_yaml(path: Path) -> Any:
         raise LabError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
-def _claim(entry: dict[str, Any]) -> Claim:
+def _claim(entry: dict[str, Any], notes: Collection[str]) -> Claim:
     where = f"claims.yaml, claim {entry.get('id')}"
-    missing = {"id", "section", "notes", "claim"} - set(entry)
-    if missing or set(entry) - {"id", "section", "notes", "claim", "judged_by", "open"}:
-        raise LabError(f"{where}: keys are id, section, notes, claim, judged_by and open")
+    if not NEEDED_KEYS <= set(entry) <= CLAIM_KEYS:
+        raise LabError(f"{where}: keys are id, section, notes, quotes, claim, slip, judged_by and open")
     findings = tuple(_finding(found, where) for found in entry.get("judged_by") or ())
-    still_open = " ".join(str(entry.get("open", "")).split())
-    if not findings and not still_open:
-        raise LabError(f"{where}: needs judged_by, or open with the reason why it cannot be judged")
-    return Claim(int(entry["id"]), entry["section"], tuple(map(str, entry["notes"])),
-                 " ".join(entry["claim"].split()), findings, still_open)
+    still_open = _in_one_line(entry.get("open", ""))
+    if bool(findings) == bool(still_open):
+        raise LabError(f"{where}: needs either judged_by, or open with what has to be measured")
+    return Claim(ClaimId.parse(entry["id"]), entry["section"], tuple(map(str, entry["notes"])),
+                 _in_one_line(entry["claim"]), findings, still_open, quotes.read(entry.get("quotes", ()), notes, where),
+                 _in_one_line(entry.get("slip", "")))
+
+
+def _in_one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _finding(entry: dict[str, Any], where: str) -> Finding:

@@ -9,12 +9,13 @@ from typing import Any
 from twinlab.base import progress, results
 from twinlab.base.errors import Interrupted, LabError, understood
 from twinlab.base.progress import Progress
-from twinlab.claims import catalog, evidence, experiment, judge, report, sources
+from twinlab.claims import catalog, evidence, experiment, judge, report, sources, verdict
 from twinlab.claims.catalog import EXPERIMENT, FIELD, Claim
+from twinlab.claims.claim_id import ClaimId
 from twinlab.claims.engine import Engine, Rules
 from twinlab.claims.experiment import Experiment
 from twinlab.claims.judge import JudgedClaim
-from twinlab.claims.store import CATALOG, EXPERIMENTS, Store
+from twinlab.claims.store import CATALOG, EXPERIMENTS, LINES, Store
 from twinlab.machine import host, scratch, setup
 from twinlab.runs.speed import Bench
 from twinlab.servers import workloads
@@ -26,7 +27,7 @@ CLAIMS_FILE = setup.PROJECT / "loadtest" / "claims.yaml"
 class Options:
     """What the user asked for."""
 
-    ids: list[int]
+    ids: list[ClaimId]
     quick: bool
     output: Path | None
     resume: Path | None
@@ -51,7 +52,7 @@ class Plan:
                 + sum(sources.planned_s(kind, self.quick) for kind, _ in self.others))
 
 
-def make_plan(folder: Path, ids: list[int], quick: bool) -> Plan:
+def make_plan(folder: Path, ids: list[ClaimId], quick: bool) -> Plan:
     """Reads all files before anything runs, so that a mistake in them costs no time."""
     claims = catalog.choose(catalog.load(folder / CATALOG), ids)
     needed = sources.with_field_tools(catalog.sources(claims))
@@ -64,7 +65,7 @@ def run(options: Options) -> int:
     setup.install_packages("build", "load")
     store = _open_store(options)
     settings = store.run["settings"]
-    plan = make_plan(store.directory, settings["ids"], settings["quick"])
+    plan = make_plan(store.directory, chosen_ids(settings), settings["quick"])
     setup.raise_descriptor_limit(max((side.connections for each in plan.experiments for side in each.sides.values()),
                                      default=0))
     if any(kind == FIELD for kind, _ in plan.others):
@@ -99,14 +100,25 @@ def _open_store(options: Options) -> Store:
     directory = options.output or results.default_dir(setup.PROJECT)
     return Store.create(directory, {
         "command": "claims",
-        "settings": {"ids": options.ids, "quick": options.quick, "seed": options.seed,
-                     "steal_limit": options.steal_limit},
+        "settings": settings_of(options),
+        "open_word": verdict.NOT_MEASURED,
         "own_programs": options.bin_dir is not None,
         "machine": host.facts(setup.PROJECT),
         "warnings": host.warnings(),
         "took_s": 0.0,
         "cpu_ticks": asdict(host.CpuClock(0, 0)),
     }, options.claims_file)
+
+
+def settings_of(options: Options) -> dict[str, Any]:
+    """What a run keeps of them."""
+    return {"ids": [each.plain for each in options.ids], "quick": options.quick, "seed": options.seed,
+            "steal_limit": options.steal_limit}
+
+
+def chosen_ids(settings: dict[str, Any]) -> list[ClaimId]:
+    """The claims that a run was started for; none: all."""
+    return [ClaimId.parse(each) for each in settings["ids"]]
 
 
 def refuse_other_origin(run: dict[str, Any], now: dict[str, Any], own_programs: bool) -> None:
@@ -157,9 +169,11 @@ def _run_others(store: Store, plan: Plan, bin_dir: Path, rules: Rules, shown: Pr
 
 def judge_store(store: Store) -> tuple[list[JudgedClaim], dict[str, evidence.Source]]:
     """The verdicts that follow from what a run has stored, by the claims as they were when it began."""
-    claims = catalog.choose(catalog.load(store.directory / CATALOG), store.run["settings"]["ids"])
+    run = store.run
+    claims = catalog.choose(catalog.load(store.directory / CATALOG), chosen_ids(run["settings"]))
     found = evidence.collect(store.records)
-    return judge.judge(claims, found), found
+    # Runs of older versions do not say the word: what was open was called unresolved.
+    return judge.judge(claims, found, run.get("open_word", verdict.UNRESOLVED)), found
 
 
 def write_report(store: Store) -> list[JudgedClaim]:
@@ -178,6 +192,8 @@ def run_report(directory: Path) -> int:
     """`lab report DIR`: judge what is stored again, and write the report anew."""
     setup.install_packages("load")
     store = Store.open(directory)
+    if not store.records:
+        raise LabError(f"{directory} has no blocks to judge, in {LINES}: its report stays as it is")
     with understood(f"the run in {directory}"):
         judged = write_report(store)
     print_summary(store, judged)
@@ -187,7 +203,7 @@ def run_report(directory: Path) -> int:
 def list_claims(claims_file: Path) -> int:
     setup.install_packages("load")
     for claim in catalog.load(claims_file):
-        print(f"{claim.id:>3}  {claim.section}: {claim.text}")
+        print(f"{claim.id!s:>3}  {claim.section}: {claim.text}{' (not measured)' if claim.still_open else ''}")
     return 0
 
 

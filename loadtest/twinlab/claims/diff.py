@@ -6,7 +6,8 @@ from typing import Any, Iterator, Mapping
 from twinlab.base import results
 from twinlab.base.errors import understood
 from twinlab.claims import report
-from twinlab.claims.verdict import UNRESOLVED
+from twinlab.claims.claim_id import ClaimId
+from twinlab.claims.verdict import NOT_MEASURED, UNRESOLVED
 
 Content = Mapping[str, Any]  # of a claims.json, or a claim or finding of it
 
@@ -25,34 +26,49 @@ def lines(first: Content, second: Content) -> list[str]:
     """What differs, in sentences; where the runs come from, first."""
     shared = _shared(first, second)
     decided = disagreements(first, second)
-    differ = [f"{one['id']:>3}  {one['verdict']} -> {other['verdict']}: {one['claim']}"
-              for one, other in shared if one["verdict"] != other["verdict"]
-              and UNRESOLVED in (one["verdict"], other["verdict"])]
+    unresolved, waiting = _changes(first, second, UNRESOLVED), _changes(first, second, NOT_MEASURED)
     margins = [line for one, other in shared for line in _margins(one, other)]
     effects = [line for one, other in shared for line in _effects(one, other)]
     return [f"first:  {_origin(first)}", f"second: {_origin(second)}", *_only_in(first, second), "",
             f"Decided verdicts that disagree: {len(decided)} of {len(shared)}", *decided, "",
-            f"Unresolved in one of the runs: {len(differ)} of {len(shared)}", *differ, "",
+            f"Unresolved in one of the runs: {len(unresolved)} of {len(shared)}", *unresolved, "",
+            *([f"Not measured in one of the runs: {len(waiting)} of {len(shared)}", *waiting, ""] if waiting else []),
             f"Margins or expectations that differ: {len(margins)}", *margins, "",
             f"Effects whose intervals do not overlap: {len(effects)}", *effects]
 
 
 def disagreements(first: Content, second: Content) -> list[str]:
     """Claims that both runs decide, and not alike."""
+    return _changes(first, second, "")
+
+
+def _changes(first: Content, second: Content, kind: str) -> list[str]:
+    """Claims of which the runs have two verdicts: one is NOT_MEASURED, or else UNRESOLVED, or else both are decided."""
     return [f"{one['id']:>3}  {one['verdict']} -> {other['verdict']}: {one['claim']}"
             for one, other in _shared(first, second)
-            if one["verdict"] != other["verdict"] and UNRESOLVED not in (one["verdict"], other["verdict"])]
+            if one["verdict"] != other["verdict"] and _kind({one["verdict"], other["verdict"]}) == kind]
+
+
+def _kind(verdicts: set[str]) -> str:
+    return next((word for word in (NOT_MEASURED, UNRESOLVED) if word in verdicts), "")
+
+
+def _by_id(run: Content) -> dict[ClaimId, Content]:
+    return {ClaimId.parse(claim["id"]): claim for claim in run["claims"]}
 
 
 def _shared(first: Content, second: Content) -> list[tuple[Content, Content]]:
-    by_id = {claim["id"]: claim for claim in second["claims"]}
-    return [(claim, by_id[claim["id"]]) for claim in first["claims"] if claim["id"] in by_id]
+    theirs = _by_id(second)
+    return [(claim, theirs[each]) for each, claim in _by_id(first).items() if each in theirs]
 
 
 def _only_in(first: Content, second: Content) -> list[str]:
-    ids = [{claim["id"] for claim in run["claims"]} for run in (first, second)]
-    return [f"Only in the {which}: {', '.join(map(str, sorted(alone)))}"
-            for which, alone in (("first", ids[0] - ids[1]), ("second", ids[1] - ids[0])) if alone]
+    """Claims that have no partner, and those whose partner says something else."""
+    ids = [set(_by_id(run)) for run in (first, second)]
+    reworded = [one["id"] for one, other in _shared(first, second) if one["claim"] != other["claim"]]
+    listed = (("Only in the first", sorted(ids[0] - ids[1])), ("Only in the second", sorted(ids[1] - ids[0])),
+              ("In other words in the second", reworded))
+    return [f"{which}: {', '.join(map(str, alone))}" for which, alone in listed if alone]
 
 
 def _origin(run: Content) -> str:

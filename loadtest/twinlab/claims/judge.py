@@ -24,16 +24,29 @@ class JudgedClaim:
         """The finding that stands for the claim in tables."""
         return verdict.leading(self.verdict, self.findings)
 
+    @property
+    def is_measured(self) -> bool:
+        return self.verdict.word != verdict.NOT_MEASURED
 
-def judge(claims: Sequence[Claim], sources: Mapping[str, Source]) -> list[JudgedClaim]:
-    """All verdicts, each checked against its own data."""
-    judged = []
-    for claim in claims:
-        findings = tuple(judge_finding(finding, sources.get(finding.source)) for finding in claim.findings)
-        answer = verdict.decide(findings, claim.still_open)
-        verdict.check(answer, findings, claim.still_open)
-        judged.append(JudgedClaim(claim, findings, answer))
-    return judged
+
+def apart(judged: Sequence[JudgedClaim]) -> tuple[list[JudgedClaim], list[JudgedClaim]]:
+    """Those with a verdict, and those that wait for their measurement."""
+    return [each for each in judged if each.is_measured], [each for each in judged if not each.is_measured]
+
+
+def judge(claims: Sequence[Claim], sources: Mapping[str, Source],
+          open_word: str = verdict.NOT_MEASURED) -> list[JudgedClaim]:
+    """All verdicts, each checked against its own data. open_word: what a claim has instead that waits."""
+    return [_judge_claim(claim, sources, open_word) for claim in claims]
+
+
+def _judge_claim(claim: Claim, sources: Mapping[str, Source], open_word: str) -> JudgedClaim:
+    if claim.still_open:
+        return JudgedClaim(claim, (), Verdict(open_word, claim.still_open))
+    findings = tuple(judge_finding(finding, sources.get(finding.source)) for finding in claim.findings)
+    answer = verdict.decide(findings)
+    verdict.check(answer, findings)
+    return JudgedClaim(claim, findings, answer)
 
 
 def judge_finding(finding: Finding, source: Source | None) -> Judged:

@@ -6,6 +6,7 @@ from typing import Any, Mapping, Sequence
 
 from twinlab.base import stats, table
 from twinlab.claims import beside, charts, judge
+from twinlab.claims.catalog import Claim
 from twinlab.claims.catalog import sources as sources_of
 from twinlab.claims.evidence import Series, Source
 from twinlab.claims.judge import JudgedClaim
@@ -59,13 +60,14 @@ and <em>unresolved</em> in all other cases, for the reason given. Ratios belong 
 def render(judged: Sequence[JudgedClaim], sources: Mapping[str, Source], run: Mapping[str, Any],
            flags: Sequence[str]) -> str:
     """The whole page."""
+    measured, waiting = judge.apart(judged)
     parts = [
         "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">', "<title>twinhttpd: processes and threads</title>",
         f"<style>{STYLE}</style></head><body>", "<h1>Processes and threads, statement by statement</h1>",
         f"<p>{escape(counts_line(judged))}. {escape(_origin(run))}</p>",
         *(f'<p class="flag">{escape(text)}</p>' for text in (*run["warnings"], *flags)),
-        _verdict_table(judged), *(_claim_section(each) for each in judged),
+        _verdict_table(measured) + _waiting_table(waiting), *(_claim_section(each) for each in measured),
         "<h2>Data</h2>", *(source_section(name, source) for name, source in sources.items()),
         f'<h2 id="method">Method</h2>{METHOD}', "<h2>Machine</h2>", _machine(run), "</body></html>"]
     return "\n".join(parts) + "\n"
@@ -94,6 +96,24 @@ def _verdict_table(judged: Sequence[JudgedClaim]) -> str:
             f"<th>data</th></tr></thead><tbody>{''.join(rows)}</tbody></table>")
 
 
+def _waiting_table(waiting: Sequence[JudgedClaim]) -> str:
+    """What has no verdict, and what has to be measured for one."""
+    if not waiting:
+        return ""
+    rows = "".join(f'<tr id="claim-{each.claim.id}"><td class="number">{each.claim.id}</td>'
+                   f"<td>{escape(each.claim.text)}{_from_the_notes(each.claim)}</td>"
+                   f"<td>{escape(each.verdict.reason)}</td></tr>" for each in waiting)
+    return ("<h2>Not measured</h2><table><thead><tr><th>#</th><th>claim</th><th>what has to be measured</th></tr>"
+            f"</thead><tbody>{rows}</tbody></table>")
+
+
+def _from_the_notes(claim: Claim) -> str:
+    """Where the notes say it, and what they mean where they are misprinted."""
+    said = [f"{quote.place} “{quote.phrase}”" for quote in claim.quotes]
+    said += [f"A slip: {claim.slip}"] if claim.slip else []
+    return f"<br><small>{'; '.join(map(escape, said))}</small>" if said else ""
+
+
 def _leading_words(found: Judged) -> str:
     """A finding that does not support the claim says so: what is expected of it is bad for the claim."""
     return escape(found.says if found.role == SUPPORTS else f"{found.role}: {found.says}")
@@ -112,7 +132,8 @@ def _claim_section(each: JudgedClaim) -> str:
     chart = charts.intervals(each.findings, f"claim{claim.id}") or "<p>No chart: nothing was measured.</p>"
     reason = f"<p>{escape(each.verdict.reason)}</p>" if each.verdict.reason else ""
     return (f'<section id="claim-{claim.id}"><h3>{claim.id}. {escape(claim.text)}</h3>'
-            f"<p>{_badge(each.verdict.word)} {escape(claim.section)}; notes {', '.join(map(escape, claim.notes))}</p>"
+            f"<p>{_badge(each.verdict.word)} {escape(claim.section)}; notes {', '.join(map(escape, claim.notes))}"
+            f"{_from_the_notes(claim)}</p>"
             f'{reason}<div id="chart-{claim.id}">{chart}</div>{_finding_table(each.findings)}</section>')
 
 

@@ -1,11 +1,13 @@
 """The files of a run: claims.json, CSV of verdicts, findings and raw values, a Markdown summary, the HTML page."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
 from twinlab.base import results, table
-from twinlab.claims import beside, page
+from twinlab.claims import beside, judge, page
+from twinlab.claims.catalog import Claim
 from twinlab.claims.evidence import Source
 from twinlab.claims.judge import JudgedClaim
 from twinlab.claims.store import Store
@@ -48,8 +50,8 @@ def as_dict(each: JudgedClaim) -> dict[str, Any]:
     leading = each.leading
     interval = leading.interval if leading else None
     return {
-        "id": each.claim.id, "section": each.claim.section, "notes": each.claim.notes, "claim": each.claim.text,
-        "verdict": each.verdict.word, "reason": each.verdict.reason,
+        "id": each.claim.id.plain, "section": each.claim.section, "notes": each.claim.notes, "claim": each.claim.text,
+        "verdict": each.verdict.word, "reason": each.verdict.reason, **_from_the_notes(each.claim),
         "effect": interval.value if interval else None,
         "interval": [interval.low, interval.high] if interval else None,
         # What the effect stands for: a claim may well be false because a refuting finding came out as expected.
@@ -61,6 +63,11 @@ def as_dict(each: JudgedClaim) -> dict[str, Any]:
         "evidence": leading.source if leading else None,
         "findings": [_finding_dict(found) for found in each.findings],
     }
+
+
+def _from_the_notes(claim: Claim) -> dict[str, Any]:
+    quotes = {"quotes": [asdict(quote) for quote in claim.quotes]} if claim.quotes else {}
+    return quotes | ({"slip": claim.slip} if claim.slip else {})
 
 
 def _finding_dict(found: Judged) -> dict[str, Any]:
@@ -76,7 +83,8 @@ def _finding_dict(found: Judged) -> dict[str, Any]:
 def _claim_row(each: JudgedClaim) -> list[Any]:
     found = each.leading
     if not found:
-        return [each.claim.id, each.verdict.word, *[None] * 10, each.claim.text]
+        waits_for = None if each.is_measured else each.verdict.reason
+        return [each.claim.id, each.verdict.word, *[None] * 9, waits_for, each.claim.text]
     return [each.claim.id, each.verdict.word, found.role, found.outcome.word, *_interval_cells(found.interval),
             found.expect, found.margin, found.source, found.says, each.claim.text]
 
@@ -107,21 +115,28 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
 
 def text_lines(judged: Sequence[JudgedClaim]) -> list[str]:
     """For the terminal."""
-    rows = [[f"{each.claim.id:>2} {short(each.claim.text, 70)}", each.verdict.word, effect_words(each.leading)]
-            for each in judged]
+    measured, waiting = judge.apart(judged)
+    rows = [[f"{each.claim.id!s:>3} {short(each.claim.text, 70)}", each.verdict.word, effect_words(each.leading)]
+            for each in measured]
+    lines = [f"{each.claim.id!s:>3} {short(each.claim.text, 70)} To measure: {each.verdict.reason}" for each in waiting]
     return [*table.render(("claim", "verdict", "effect (95 %)"), rows), "",
-            f"{len(judged)} claims: {counts_line(judged)}"]
+            *(["Not measured:", *lines, ""] if lines else []),
+            f"{len(measured)} claims: {counts_line(judged)}"]
 
 
 def markdown_lines(judged: Sequence[JudgedClaim], run: Mapping[str, Any], flags: Sequence[str]) -> list[str]:
     """For a README: the table, and the machine in one line."""
     facts, effort = run["machine"], "quick" if run["settings"]["quick"] else "in full"
-    lines = [f"{len(judged)} claims: {counts_line(judged)}. Run {effort} in {run['took_s'] / 60:.0f} minutes on "
+    measured, waiting = judge.apart(judged)
+    lines = [f"{len(measured)} claims: {counts_line(judged)}. Run {effort} in {run['took_s'] / 60:.0f} minutes on "
              f"{facts['cpus_allowed']} CPUs ({facts['cpu_model']}), Linux {facts['kernel']}; "
              f"{(run.get('steal_share') or 0) * 100:.1f} % of the CPU time stolen.", "",
              "| # | claim | verdict | effect (95 %) |", "|--:|---|---|---|"]
     lines += [f"| {each.claim.id} | {each.claim.text} | {each.verdict.word} | {effect_words(each.leading)} |"
-              for each in judged]
+              for each in measured]
+    if waiting:
+        lines += ["", "Not measured:", "", "| # | claim | what has to be measured |", "|--:|---|---|"]
+        lines += [f"| {each.claim.id} | {each.claim.text} | {each.verdict.reason} |" for each in waiting]
     return lines + ([""] + [f"- {flag}" for flag in flags] if flags else [])
 
 

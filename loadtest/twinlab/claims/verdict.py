@@ -20,6 +20,7 @@ TRUE, FALSE, EQUIVALENT, UNDECIDED = "true", "false", "equivalent", "undecided"
 
 HOLDS, WITH_LIMITS, EQUAL, IS_FALSE, UNRESOLVED = ("holds", "holds with limits", "equivalent", "false", "unresolved")
 VERDICTS = (HOLDS, WITH_LIMITS, EQUAL, IS_FALSE, UNRESOLVED)
+NOT_MEASURED = "not measured"  # in the place of a verdict, of a claim that waits for its measurement
 
 MIN_PAIRS = 3  # fewer pairs, or trials of a fact, decide nothing
 FULL_PAIRS = 8  # the same in full, where a bootstrap of three pairs is no 95 %
@@ -130,10 +131,8 @@ def decide_fact(observed: int, of: int, problem: str = "", role: str = SUPPORTS)
     return Outcome(UNDECIDED, f"seen in {observed} of {of} trials: neither always nor never")
 
 
-def decide(findings: Sequence[Judged], still_open: str = "") -> Verdict:
-    """The verdict of a claim. still_open: why it cannot be judged yet, stated in the list of claims."""
-    if still_open:
-        return Verdict(UNRESOLVED, still_open)
+def decide(findings: Sequence[Judged]) -> Verdict:
+    """The verdict of a claim."""
     findings = [finding for finding in findings if not finding.skipped]
     supports = [finding for finding in findings if finding.role == SUPPORTS]
     limits = [finding for finding in findings if finding.role == LIMITS]
@@ -180,7 +179,7 @@ def leading(answer: Verdict, findings: Sequence[Judged]) -> Judged | None:
     return found[0] if found else None
 
 
-def check(verdict: Verdict, findings: Sequence[Judged], still_open: str = "") -> None:
+def check(verdict: Verdict, findings: Sequence[Judged]) -> None:
     """Raise unless every outcome follows from its interval, and the verdict from the outcomes.
 
     Written apart from the decisions above and calling none of them, so as not to share their mistakes.
@@ -189,7 +188,7 @@ def check(verdict: Verdict, findings: Sequence[Judged], still_open: str = "") ->
         _check_outcome(finding)
     if verdict.word == UNRESOLVED and not verdict.reason:
         raise Contradiction("unresolved without a reason")
-    carried = [UNRESOLVED] if still_open else _words_carried(findings)
+    carried = _words_carried(findings)
     if [verdict.word] != carried:
         raise Contradiction(f"the verdict {verdict.word!r} does not follow from the findings: {carried} does")
 

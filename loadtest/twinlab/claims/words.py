@@ -30,9 +30,11 @@ def number(value: float) -> str:
 
 
 def counts_line(judged: Sequence[JudgedClaim]) -> str:
-    """How many of each verdict."""
+    """How many of each verdict; those that wait for a measurement stand apart."""
     counted = Counter(each.verdict.word for each in judged)
-    return ", ".join(f"{counted[word]} {word}" for word in verdict.VERDICTS if counted[word])
+    counts = ", ".join(f"{counted[word]} {word}" for word in verdict.VERDICTS if counted[word])
+    waiting = counted[verdict.NOT_MEASURED]
+    return (counts or "no verdict") + (f"; {waiting} more not measured" if waiting else "")
 
 
 def void_words(source: Source) -> str:

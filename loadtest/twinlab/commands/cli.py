@@ -15,6 +15,7 @@ from twinlab.base import interval
 from twinlab.base.errors import Interrupted, LabError
 from twinlab.claims import diff
 from twinlab.claims import command as claims
+from twinlab.claims.claim_id import ClaimId
 from twinlab.clients import slowhttptest
 from twinlab.commands import attack, compare, demo, live, live_presets, observe, open_doors, peers, peers_contenders, scale
 from twinlab.machine import processes
@@ -49,6 +50,13 @@ def count(text: str) -> int:
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError("must be from 1 to 100000")
     return value
+
+
+def claim_id(text: str) -> ClaimId:
+    try:
+        return ClaimId.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def whole_seconds(text: str) -> int:
@@ -313,7 +321,8 @@ def add_claims(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                     "Installs missing packages (apt) and builds first if needed. Traffic stays on 127.0.0.1.",
         epilog="Exit status: 0 when everything was judged, whatever the verdicts; 1 when the laboratory failed, 2 for "
                "a mistake in the arguments. An interrupted run goes on with --resume.")
-    parser.add_argument("ids", nargs="*", type=count, metavar="ID", help="numbers of claims (default: all)")
+    parser.add_argument("ids", nargs="*", type=claim_id, metavar="ID",
+                        help="claims: 12a, or 12 for all its letters (default: all claims)")
     parser.add_argument("--quick", action="store_true",
                         help="fewer and shorter rounds, in under 10 minutes: more of the verdicts stay unresolved")
     parser.add_argument("--list", action="store_true", help="print the claims, and stop")
