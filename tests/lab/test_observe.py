@@ -68,11 +68,12 @@ def test_a_counter_that_goes_back_is_noted():
             totals = looks.pop(0)
             if not looks:
                 watch._over.set()
-            return {"totals": totals}
+            return {"totals": totals, "deaths": [{"number": 4 - len(looks), "idle_cut": 2}]}
 
     watch = Watch(Server())
     watch._run()
     assert watch.gone_back == ["lost"]
+    assert watch.idle_cut == {2: 2, 3: 2, 4: 2}
 
 
 def test_what_it_costs_is_measured_there_and_back(monkeypatch):

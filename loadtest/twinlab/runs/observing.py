@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from twinlab.base import interval, stats
 from twinlab.base.decide import Limits
@@ -253,14 +253,17 @@ def kills(bench: Bench, model: Model, count: int) -> list[Figure]:
             ready_process(server, count)
             result = load.finish()
             status = books.settled(server.status)
+    watch.look(status)
     totals = status["totals"]
-    told = totals["requests_finished"] + totals["requests_lost"]
+    # A connection that wrk had no time to ask on for a second is idle to the server, and a lost request to wrk.
+    told = totals["requests_finished"] + totals["requests_lost"] + sum(watch.idle_cut.values())
     counted = result.requests + result.cut_requests
     return [Figure(model.key, f"deaths told after {count} kills", "", (totals["deaths"],), Limits(count, count), True),
             Figure(model.key, "counters that went back meanwhile", "", (len(watch.gone_back),), Limits(0, 0), True),
-            # wrk stops without reading the last answers: one for each connection
+            # wrk stops without reading the last answers: one for each connection. An answer is booked before it is
+            # sent: who is killed between the two has told of one that its client never got.
             Figure(model.key, "told: finished and lost, less what wrk counted", "", (told - counted,),
-                   Limits(0, bench.connections), True)]
+                   Limits(0, bench.connections + count), True)]
 
 
 def ready_process(server: Server, deaths: int) -> int:
@@ -274,13 +277,16 @@ def ready_process(server: Server, deaths: int) -> int:
 
 
 class Watch:
-    """Looks at all counters as often as it can, and notes which has ever gone back."""
+    """Looks as often as it can. gone_back: counters that ever did; idle_cut: connections, by the deaths that cut them.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.gone_back: list[str] = []
+        self.idle_cut: dict[int, int] = {}
+        self._last: dict[str, int] = {}
 
     def __enter__(self) -> "Watch":
         self._thread.start()
@@ -291,11 +297,14 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        last: dict[str, int] = {}
         while not self._over.is_set():
-            totals = self._server.status()["totals"]
-            now = {name: value for name, value in totals.items()
-                   if isinstance(value, int) and not name.startswith("connections_")}
-            self.gone_back += [name for name in now if now[name] < last.get(name, 0)]
-            last = now
+            self.look(self._server.status())
+
+    def look(self, status: Mapping[str, Any]) -> None:
+        """Only the last deaths are told each time."""
+        now = {name: value for name, value in status["totals"].items()
+               if isinstance(value, int) and not name.startswith("connections_")}
+        self.gone_back += [name for name in now if now[name] < self._last.get(name, 0)]
+        self._last = now
+        self.idle_cut |= {death["number"]: death["idle_cut"] for death in status["deaths"]}
 
