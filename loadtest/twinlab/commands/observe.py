@@ -20,7 +20,7 @@ from twinlab.servers.models import Model
 KEYS = ("prefork", "threadpool")
 CONNECTIONS = 64
 QUESTIONS = 500
-KILL_S = 0.1
+KILL_S = 0.2
 START_S = 2.0
 PAGE_S = 16.0
 CLICKS = 2  # of each kind, in the page of a server
