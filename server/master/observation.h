@@ -18,10 +18,9 @@ struct server;
 
 /* Zeroed: there is none. */
 struct observation {
-    struct bulletin *bulletin;   /* NULL: nobody has been to observe yet */
-    struct bulletin_copy *draft; /* of the next one */
-    struct carried
-        *carried; /* what other programs have counted; NULL: nobody has been to observe yet */
+    struct bulletin *bulletin;      /* NULL: nobody has been to observe yet */
+    struct bulletin_copy *draft;    /* of the next one */
+    struct carried *carried;        /* what other programs have counted; NULL: not opened yet */
     struct control_peer *petitions; /* NULL: the observer gives no commands */
     pid_t pid;                      /* 0: there is none */
     uint32_t epoch;                 /* of the configuration that it was started with */

@@ -79,6 +79,19 @@ def list_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
     return parse
 
 
+def add_models(parser: OneLineParser, keys: Sequence[str]) -> None:
+    parser.add_argument("--models", type=list_of(keys), default=list(keys), metavar="LIST",
+                        help=f"comma-separated, among {','.join(keys)} (default: all)")
+
+
+def add_output(parser: OneLineParser, what: str) -> None:
+    parser.add_argument("--output", type=Path, metavar="DIR", help=f"{what} (default loadtest/results/<UTC time>)")
+
+
+def add_bin(parser: OneLineParser) -> None:
+    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+
+
 def add_compare(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser = commands.add_parser(
         "compare", help="run every model under load and under crashes, and print one table",
@@ -91,12 +104,10 @@ def add_compare(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed run")
     parser.add_argument("--connections", type=count, default=64, metavar="N",
                         help="connections that wrk keeps open (default 64)")
-    parser.add_argument("--models", type=list_of(models.KEYS), default=list(models.KEYS), metavar="LIST",
-                        help=f"comma-separated, among {','.join(models.KEYS)} (default: all)")
-    parser.add_argument("--output", type=Path, metavar="DIR",
-                        help="folder for compare.json (default loadtest/results/<UTC time>)")
+    add_models(parser, models.KEYS)
+    add_output(parser, "folder for compare.json")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="chooses which workers are killed (default 1)")
-    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    add_bin(parser)
     parser.set_defaults(run=run_compare)
 
 
@@ -128,13 +139,11 @@ def add_attack(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
                         help=f"seconds of each attack (default {attack.DURATION_S})")
     parser.add_argument("--connections", type=count, default=1000, metavar="N",
                         help="connections that the attacker opens (default 1000)")
-    parser.add_argument("--models", type=list_of(models.KEYS), default=list(models.KEYS), metavar="LIST",
-                        help=f"comma-separated, among {','.join(models.KEYS)} (default: all)")
+    add_models(parser, models.KEYS)
     parser.add_argument("--attacks", type=list_of(ATTACKS), default=list(ATTACKS), metavar="LIST",
                         help=f"comma-separated, among {','.join(ATTACKS)} (default: all)")
-    parser.add_argument("--output", type=Path, metavar="DIR",
-                        help="folder for attack.json (default loadtest/results/<UTC time>)")
-    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    add_output(parser, "folder for attack.json")
+    add_bin(parser)
     parser.set_defaults(run=run_attack)
 
 
@@ -171,8 +180,7 @@ def add_peers(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument("--pin", action="store_true",
                         help="wrk on one half of the CPUs, the servers on the other: steadier CPU figures, but "
                              "requests/s of half a machine")
-    parser.add_argument("--output", type=Path, metavar="DIR",
-                        help="folder for peers.json and peers.svg (default loadtest/results/<UTC time>)")
+    add_output(parser, "folder for peers.json and peers.svg")
     parser.add_argument("--bin", type=Path, metavar="DIR", help="use the programs in DIR instead of building them")
     parser.set_defaults(run=run_peers)
 
@@ -201,11 +209,9 @@ def add_scale(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed window")
     parser.add_argument("--connections", type=count, default=scale.CONNECTIONS, metavar="N",
                         help=f"idle connections (default {scale.CONNECTIONS})")
-    parser.add_argument("--models", type=list_of(scale.KEYS), default=list(scale.KEYS), metavar="LIST",
-                        help=f"comma-separated, among {','.join(scale.KEYS)} (default: all)")
-    parser.add_argument("--output", type=Path, metavar="DIR",
-                        help="folder for scale.json (default loadtest/results/<UTC time>)")
-    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    add_models(parser, scale.KEYS)
+    add_output(parser, "folder for scale.json")
+    add_bin(parser)
     parser.set_defaults(run=run_scale)
 
 
@@ -231,11 +237,9 @@ def add_observe(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument("--duration", type=seconds, metavar="S", help="seconds of each timed window")
     parser.add_argument("--page", action="store_true", help="also how the page fares in Chromium, which is installed for it")
     parser.add_argument("--kills", type=count, metavar="N", help="how many processes are killed")
-    parser.add_argument("--models", type=list_of(observe.KEYS), default=list(observe.KEYS), metavar="LIST",
-                        help=f"comma-separated, among {','.join(observe.KEYS)} (default: all)")
-    parser.add_argument("--output", type=Path, metavar="DIR",
-                        help="folder for observe.json (default loadtest/results/<UTC time>)")
-    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    add_models(parser, observe.KEYS)
+    add_output(parser, "folder for observe.json")
+    add_bin(parser)
     parser.set_defaults(run=run_observe)
 
 
@@ -296,7 +300,7 @@ def add_live(commands: "argparse._SubParsersAction[OneLineParser]") -> None:
     parser.add_argument("--record", type=Path, metavar="FILE",
                         help="write the last ten minutes as a page that plays them again")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="chooses which workers are killed (default 1)")
-    parser.add_argument("--bin", type=Path, metavar="DIR", help="use the servers in DIR instead of building them")
+    add_bin(parser)
     parser.set_defaults(run=run_live)
 
 
